@@ -1,0 +1,44 @@
+"""Numbers that change as training goes on. Any hyper-parameter typed ``Scalar`` may be one (as in optax)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """From ``start`` to ``end`` while the generator sees samples ``begin`` to ``begin + over``; constant outside.
+
+    ``begin`` and ``over`` count real samples seen, so that the batch size may change without changing the curve.
+    In YAML: ``lr: {start: 0.001, end: 0.0, over: 200000, shape: cosine}``.
+    """
+
+    start: float
+    end: float
+    over: float
+    begin: float = 0.0
+    shape: Literal["linear", "cosine", "exponential"] = "linear"
+
+    def __post_init__(self) -> None:
+        if self.over <= 0:
+            raise ValueError("a schedule needs over > 0 (in samples)")
+        if self.shape == "exponential" and (self.start <= 0 or self.end <= 0):
+            raise ValueError("an exponential schedule needs start > 0 and end > 0")
+
+    def __call__(self, samples: float) -> float:
+        t = min(max((samples - self.begin) / self.over, 0.0), 1.0)
+        if self.shape == "exponential":
+            return self.start * (self.end / self.start) ** t
+        if self.shape == "cosine":
+            t = (1.0 - math.cos(math.pi * t)) / 2.0
+        return self.start + (self.end - self.start) * t
+
+
+Scalar = float | Schedule
+
+
+def value_at(scalar: Scalar, samples: float) -> float:
+    """The number that ``scalar`` is after ``samples`` real samples."""
+    return scalar(samples) if isinstance(scalar, Schedule) else float(scalar)

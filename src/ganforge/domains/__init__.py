@@ -1,0 +1,42 @@
+"""Kinds of data. Each module has ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from ganforge.core.errors import InputError
+from ganforge.domains.domain import Domain, Source
+
+__all__ = ["Domain", "Source", "domain_from_dict", "module_for", "open_data"]
+
+
+def modules() -> list[ModuleType]:
+    """All domain modules: those of this package that define a ``DOMAIN``."""
+    found = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    return [m for m in found if hasattr(m, "DOMAIN")]
+
+
+def module_for(spec: str) -> ModuleType:
+    """The domain module that reads ``spec`` (a built-in name or a path). InputError when none does."""
+    accepting = [m for m in modules() if m.accepts(spec)]
+    if accepting:
+        return max(accepting, key=lambda m: getattr(m, "PRIORITY", 0))
+    builtin = sorted(name for m in modules() for name in getattr(m, "BUILTIN", ()))
+    raise InputError(f"no data at '{spec}': not a file or folder, and not one of the built-in sets: {', '.join(builtin)}")
+
+
+def open_data(spec: str, options: Any | None = None) -> tuple[Domain, Source]:
+    """Read ``spec`` with the module that accepts it; ``options`` is an instance of that module's ``OPTIONS``."""
+    module = module_for(spec)
+    return module.open(spec, options if options is not None else module.OPTIONS())
+
+
+def domain_from_dict(values: dict[str, Any]) -> Domain:
+    """The domain that ``Domain.to_dict`` described."""
+    kinds = {m.DOMAIN.kind: m.DOMAIN for m in modules()}
+    if values.get("kind") not in kinds:
+        raise InputError(f"unknown kind of data '{values.get('kind')}': was this written by a newer ganforge?")
+    return kinds[values["kind"]].from_dict(values)

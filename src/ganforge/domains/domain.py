@@ -1,0 +1,94 @@
+"""What the data are: how they are read, turned into tensors and back, saved and shown."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from ganforge.core.errors import InputError
+from ganforge.core.game import Batch
+
+
+class Source(Protocol):
+    """Random access to raw samples: what a domain's ``open`` found. Order and batching are the engine's business."""
+
+    fingerprint: str
+    """sha256 (hex) of the content, the labels and the order: two sources with the same one hold the same data."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Tensor) -> Batch:
+        """The raw samples of ``rows`` (int64 [n]) as CPU tensors: ``data`` [n, ...] and, if labelled, ``label`` [n]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain(ABC):
+    """A description of the data, without the data; it travels with every model as ``domain.json``.
+
+    ``shape`` is that of one encoded sample. ``classes`` are the names of the label classes, ``counts`` how many
+    training samples each has; both are empty without labels.
+    """
+
+    kind: ClassVar[str]
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @abstractmethod
+    def encode(self, raw: Batch) -> Batch:
+        """Raw tensors (as a Source gives them, on any device) to what networks see: ``data`` float32 [n, *shape]."""
+
+    def augment(self, batch: Batch) -> Batch:
+        """Random changes that every training batch gets (mirroring); uses torch's global generator."""
+        return batch
+
+    @abstractmethod
+    def decode(self, batch: Batch) -> Any:
+        """What networks make (``data`` [n, *shape]) to what users see: numpy arrays, or columns."""
+
+    @abstractmethod
+    def save(self, samples: Any, out: Path) -> list[Path]:
+        """Write decoded samples to ``out`` (a folder or a file, by its suffix); return the written files."""
+
+    @abstractmethod
+    def show(self, samples: Any, path: Path, real: Any | None = None) -> None:
+        """Draw decoded samples as one picture (PNG); ``real`` may be shown for comparison."""
+
+    def conditions(self, n: int, generator: torch.Generator, label: int | str | None = None) -> Batch:
+        """Conditions for ``n`` samples: the class asked for, or classes drawn with the training data's shares.
+
+        Returns ``label`` int64 [n], or nothing when the data have no labels. Raises InputError for an unknown class.
+        """
+        if not self.classes:
+            if label is not None:
+                raise InputError("a label was asked for, but the model's training data had no labels")
+            return {}
+        if label is not None:
+            return {"label": torch.full((n,), self.class_index(label), dtype=torch.int64)}
+        shares = torch.tensor(self.counts, dtype=torch.float64)
+        return {"label": torch.multinomial(shares, n, replacement=True, generator=generator)}
+
+    def class_index(self, label: int | str) -> int:
+        """The index of a class given by name, or by index when no class has that name."""
+        if str(label) in self.classes:
+            return self.classes.index(str(label))
+        if str(label).isdigit() and int(label) < len(self.classes):
+            return int(label)
+        shown = ", ".join(self.classes[:12]) + (", ..." if len(self.classes) > 12 else "")
+        raise InputError(f"unknown label '{label}'; the classes are: {shown}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready description; ``from_dict`` restores it."""
+        return {"kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Domain:
+        """Restore what ``to_dict`` wrote."""
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "kind"}
+        return cls(**fields)

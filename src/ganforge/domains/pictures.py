@@ -1,0 +1,16 @@
+"""Pictures as bytes, so that they can be written atomically."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def figure_png(figure: Figure, dpi: int = 100) -> bytes:
+    """A matplotlib figure as PNG. Figures are made with matplotlib.figure.Figure, so no display is needed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()

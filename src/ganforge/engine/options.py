@@ -1,0 +1,46 @@
+"""How long, how often, where: the settings of training that are no part of the game."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Budgets (whichever ends first), cadence, device. Sample counts are real samples, as in StyleGAN's kimg.
+
+    samples: stop after this many real samples (None: the recipe's own budget, if neither minutes nor rounds is given).
+    minutes: stop after this much training time. rounds: stop after this many rounds.
+    seed: of the initial weights, the data order and the noise.
+    shards: parts that a batch is played in, one after the other or by as many processes (None: one a process).
+    device: auto takes CUDA, then CPU. precision: auto is bf16 on CUDA, fp32 elsewhere; regularizers stay fp32.
+    tick_samples, snapshot_samples, checkpoint_samples: how often numbers are read, pictures drawn, state saved
+    (None: 100, 10 and 5 times a run). checkpoint_minutes: save at least this often.
+    keep: checkpoints kept. on_nonfinite: what to do when steps keep failing.
+    """
+
+    samples: Positive | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    rounds: Positive | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    shards: Positive | None = None
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    tick_samples: Positive | None = None
+    snapshot_samples: Positive | None = None
+    checkpoint_samples: Positive | None = None
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+    keep: Positive = 3
+    on_nonfinite: Literal["rollback", "stop"] = "rollback"
+
+
+FREE = frozenset(
+    "samples minutes rounds device tick_samples snapshot_samples checkpoint_samples checkpoint_minutes keep on_nonfinite".split()
+)
+"""Options that may change when a run is resumed: they alter its length and cadence, not its course."""

@@ -1,0 +1,52 @@
+"""The order of the data: a pure function of (seed, counter)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganforge.core.game import Batch
+from ganforge.domains.domain import Domain, Source
+from ganforge.engine.rng import fold, reseed
+
+
+class Stream:
+    """Endless shards of shuffled data: sample ``i`` of the run is entry ``i mod n`` of the permutation of epoch ``i // n``.
+
+    Every sample is seen once an epoch, whatever the batch size, and a shard may straddle two epochs. Sets smaller
+    than a shard work.
+    """
+
+    def __init__(self, source: Source, domain: Domain, shard_size: int, seed: int, device: torch.device) -> None:
+        self.source, self.domain = source, domain
+        self.shard_size, self.seed, self.device = shard_size, seed, device
+        self._orders: dict[int, Tensor] = {}
+
+    def order(self, epoch: int) -> Tensor:
+        """The permutation of one epoch (the last two are kept)."""
+        if epoch not in self._orders:
+            shuffle = torch.Generator().manual_seed(fold(self.seed, "order", epoch))
+            self._orders = {k: v for k, v in self._orders.items() if k >= epoch - 1}
+            self._orders[epoch] = torch.randperm(len(self.source), generator=shuffle)
+        return self._orders[epoch]
+
+    def rows(self, shard: int) -> Tensor:
+        """Which samples make up a shard (a counter over the whole run): int64 [shard_size]."""
+        n, first = len(self.source), shard * self.shard_size
+        parts, need = [], self.shard_size
+        while need:
+            epoch, offset = divmod(first, n)
+            part = self.order(epoch)[offset : offset + need]
+            parts.append(part)
+            first, need = first + len(part), need - len(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def take(self, shard: int) -> Batch:
+        """One shard, encoded and augmented, on the device."""
+        raw = self.source.take(self.rows(shard))
+        if self.device.type == "cuda":
+            raw = {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in raw.items()}
+        elif self.device.type != "cpu":
+            raw = {k: v.to(self.device) for k, v in raw.items()}
+        reseed(self.seed, "augment", shard)
+        return self.domain.augment(self.domain.encode(raw))

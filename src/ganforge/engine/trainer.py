@@ -1,0 +1,347 @@
+"""The training loop: rounds, ticks, checkpoints, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from ganforge.core.errors import InputError, RunError
+from ganforge.core.game import Batch, Clock, Game, PerShard
+from ganforge.core.watch import Event, Watcher
+from ganforge.domains.domain import Domain, Source
+from ganforge.engine.averaged import averaged
+from ganforge.engine.options import TrainOptions
+from ganforge.engine.rng import generator
+from ganforge.engine.run import Run, Tensors
+from ganforge.engine.stream import Stream
+from ganforge.engine.update import Updates, summarize, use_channels_last
+from ganforge.engine.world import World
+
+ROLLBACKS = 3
+"""How often training goes back to a checkpoint, with half the learning rate each time, before it gives up."""
+
+
+def pick_device(name: str, rank: int = 0) -> torch.device:
+    """The device that ``name`` means here; InputError when there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{rank % max(torch.cuda.device_count(), 1)}"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device cuda was asked for, but PyTorch sees no CUDA GPU here: use --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu")
+    return torch.device(name)
+
+
+class Trainer:
+    """Trains ``game`` on ``source``. With a ``run`` it logs, saves and can resume; without one it only trains.
+
+    The state after round n depends on the initial weights, the data, the seed, the shards and n, on nothing else.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        source: Source,
+        domain: Domain,
+        options: TrainOptions,
+        batch: int,
+        world: World | None = None,
+        run: Run | None = None,
+        watchers: Sequence[Watcher] = (),
+        model: Mapping[str, Any] | None = None,
+        card: str = "",
+    ) -> None:
+        self.world = world or World(shards=options.shards or 1)
+        if batch % self.world.shards:
+            raise InputError(f"batch {batch} cannot be cut into {self.world.shards} equal shards")
+        self.device = pick_device(options.device, self.world.rank)
+        self.game, self.domain, self.options, self.batch = game.to(self.device).train(), domain, options, batch
+        self.run, self.watchers, self.model, self.card = run, list(watchers), dict(model or {}), card
+        networks = [n for player in game.players.values() for n in player.networks]
+        use_channels_last(networks)
+        bf16 = options.precision == "bf16" or (options.precision == "auto" and self.device.type == "cuda")
+        precision = (self.device.type, torch.bfloat16) if bf16 else None
+        self.updates = Updates(game, self.world, options.seed, precision)
+        if options.compile:
+            for network in networks:
+                network.compile()
+        self.stream = Stream(source, domain, batch // self.world.shards, options.seed, self.device)
+        self.clock = Clock()
+        self.drawn = 0
+        self.seconds = 0.0
+        self.lr_factor = 1.0
+        self.rollbacks = 0
+        self.stopping = threading.Event()
+        self.stop_reason = ""
+        self.started = 0.0
+        self.notes: dict[str, list[Tensor]] = {}
+        self.adapts = type(game).adapt is not Game.adapt
+
+    # ---- rounds
+
+    def round(self) -> None:
+        """One round: every move once (or as often as it says), then the game's own adaptation."""
+        shards, drawn = self.world.shards, self.drawn
+        taken: dict[tuple[int, int], Batch] = {}
+
+        def batches(repetition: int, shard: int) -> Batch:
+            key = (repetition, shard)
+            if key not in taken:
+                taken[key] = self.stream.take(drawn + repetition * shards + shard)
+            return taken[key]
+
+        moves = self.game.moves(self.clock)
+        self.clock = self.updates.round(self.clock, moves, batches, self.batch, self.lr_factor)
+        self.drawn += max((m.times for m in moves), default=1) * shards
+        noted: dict[str, list[Tensor]] = self.game.__dict__.pop("noted", {})
+        if self.adapts:
+            with torch.no_grad():
+                self.game.adapt(self.clock, summarize(noted, self.world))
+        for name, values in noted.items():
+            self.notes.setdefault(name, []).extend(values)
+
+    def total_rounds(self) -> int | None:
+        """The round at which the budgets in rounds and samples end (None: only time ends the run)."""
+        ends = [self.options.rounds, math.ceil(self.options.samples / self.batch) if self.options.samples else None]
+        return min((e for e in ends if e), default=None)
+
+    def progress(self) -> float:
+        """The share of the budget that is used up, 0 to 1."""
+        total = self.total_rounds()
+        parts = [self.clock.round / total] if total else []
+        if self.options.minutes:
+            parts.append(self.seconds / (60 * self.options.minutes))
+        return min(max(parts, default=0.0), 1.0)
+
+    def every(self, samples: int | None, times: int, expected: int) -> int:
+        """A cadence in rounds: as asked for in samples, or ``times`` a run of ``expected`` rounds."""
+        return max(1, round(samples / self.batch) if samples else math.ceil(expected / times))
+
+    def train(self, expected_rounds: int | None = None) -> str:
+        """Train until a budget ends, a watcher says stop, or the user interrupts; returns why.
+
+        ``expected_rounds`` sets the cadence of a run that only time ends.
+        """
+        total = self.total_rounds()
+        expected = total or expected_rounds or 1000
+        tick = self.every(self.options.tick_samples, 100, expected)
+        save = self.every(self.options.checkpoint_samples, 5, expected)
+        if self.run is not None and not self.run.checkpoints():
+            self.save()
+        self.started = time.perf_counter() - self.seconds
+        ticked, saved_at = (self.clock.round, self.seconds), self.seconds
+        self.tell("start")
+        why = "budget" if total is not None and self.clock.round >= total else ""
+        with self.interruptible():
+            while not why:
+                self.round()
+                why = self.ended(total)
+                at_tick = self.clock.round % tick == 0
+                if at_tick or why:
+                    self.seconds = self.world.agree(time.perf_counter() - self.started)
+                    rate = (self.clock.round - ticked[0]) * self.batch / max(self.seconds - ticked[1], 1e-9)
+                    if self.tick(rate):
+                        why = ""
+                    ticked = (self.clock.round, self.seconds)
+                    why = why or self.stop_reason
+                overdue = at_tick and self.seconds - saved_at > 60 * self.options.checkpoint_minutes
+                if self.clock.round % save == 0 or overdue or why:
+                    self.save()
+                    saved_at = self.seconds
+        self.tell("end", message=why)
+        return why
+
+    def ended(self, total: int | None) -> str:
+        """Why training must end now: "budget", "interrupted", or "" (all processes say the same)."""
+        minutes, elapsed = self.options.minutes, time.perf_counter() - self.started
+        late = minutes is not None and elapsed >= 60 * minutes
+        flag = self.world.agree(2.0 if self.stopping.is_set() else 1.0 if late else 0.0)
+        if flag == 2.0:
+            return "interrupted"
+        return "budget" if flag == 1.0 or (total is not None and self.clock.round >= total) else ""
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end training after the round in hand; a second Ctrl-C ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            if self.stopping.is_set():
+                raise KeyboardInterrupt
+            self.stopping.set()
+
+        old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    # ---- ticks
+
+    def tick(self, rate: float) -> bool:
+        """Read the numbers of the last rounds, report them, and deal with non-finite ones. True: rolled back."""
+        sums = summarize(self.notes, self.world)
+        self.notes = {}
+        values = {name: total / count for name, (count, total) in sums.items() if count}
+        skipped = 0.0
+        for learner in self.updates.learners.values():
+            skipped += float(learner.skipped)
+            learner.skipped.zero_()
+        values |= {"samples_per_second": rate, "memory_bytes": float(peak_memory(self.device))}
+        if skipped:
+            values["skipped_steps"] = skipped
+        self.stop_reason = ""
+        self.tell("tick", values)
+        if self.world.agree(float(bool(self.stop_reason))):
+            self.stop_reason = self.stop_reason or "a watcher on the first process said stop"
+        steps = sum(c for name, (c, _) in sums.items() if name.endswith("/grad_norm"))
+        broken = skipped >= max(10.0, 0.5 * steps) or (skipped > 0 and skipped == steps)
+        if skipped and not broken:
+            self.tell("message", message=f"{skipped:.0f} steps had non-finite gradients and were skipped")
+        return self.recover(skipped, values) if broken else False
+
+    def recover(self, skipped: float, values: Mapping[str, float]) -> bool:
+        """Steps keep failing: go back to the last good checkpoint with half the learning rate, or stop."""
+        bad = [n for n, v in values.items() if not math.isfinite(v)]
+        what = f"{skipped:.0f} steps in a row had non-finite gradients at round {self.clock.round} ({', '.join(bad) or 'gradients'})"
+        can_go_back = self.run is not None and bool(self.run.checkpoints())
+        if self.options.on_nonfinite == "stop" or not can_go_back or self.rollbacks >= ROLLBACKS:
+            after = f" after {self.rollbacks} rollbacks" if self.rollbacks else ""
+            raise RunError(f"training stopped: {what}{after}; lower the learning rate, or add a gradient penalty")
+        rollbacks, factor = self.rollbacks + 1, self.lr_factor / 2
+        self.resume()
+        self.rollbacks, self.lr_factor = rollbacks, factor
+        self.started = time.perf_counter() - self.seconds
+        self.tell("message", message=f"{what}: back to round {self.clock.round}, learning rates x {factor:g}")
+        return True
+
+    def tell(self, kind: Any, values: Mapping[str, float] | None = None, message: str = "") -> None:
+        """Report to the log and to the watchers; the first verdict that says stop ends training."""
+        if self.world.rank:
+            return
+        event = Event(kind, self.clock, self.seconds, values or {}, message)
+        line: dict[str, Any] = {**asdict(self.clock), "seconds": round(self.seconds, 3)}
+        if self.run is not None:
+            if kind == "tick":
+                finite = {k: v if math.isfinite(v) else None for k, v in event.values.items()}
+                self.run.log({**line, **finite})
+            elif message:
+                self.run.event({**line, "kind": kind, "message": message})
+        for watcher in self.watchers:
+            verdict = watcher.see(event)
+            if verdict is not None:
+                if self.run is not None:
+                    self.run.event({**line, "kind": "verdict", **asdict(verdict)})
+                if verdict.action == "stop":
+                    self.stop_reason = verdict.reason
+
+    # ---- state
+
+    def state(self) -> tuple[dict[str, Tensors], dict[str, Any]]:
+        """All that a bit-exact resume needs: (tensors by file, numbers)."""
+        sharded = [b for m in self.game.modules() if isinstance(m, PerShard) for b in m.buffers(recurse=False)]
+        with torch.no_grad():
+            for buffer in sharded:
+                others = [s for s in range(self.world.shards) if s not in self.world.my_shards]
+                if others:
+                    buffer[others] = 0
+            self.world.reduce(sharded)
+        averages, optimizers = {}, {}
+        for learner in self.updates.learners.values():
+            if learner.average is not None:
+                averages |= dict(zip(learner.parameter_names, learner.average, strict=True))
+            for name, parameter in zip(learner.parameter_names, learner.parameters, strict=True):
+                kept = learner.optimizer.state.get(parameter, {})
+                optimizers |= {f"{name}/{key}": value for key, value in kept.items()}
+        numbers = {
+            **asdict(self.clock),
+            "drawn": self.drawn,
+            "seconds": self.seconds,
+            "lr_factor": self.lr_factor,
+            "rollbacks": self.rollbacks,
+            "shards": self.world.shards,
+        }
+        return {"game": dict(self.game.state_dict()), "ema": averages, "optim": optimizers}, numbers
+
+    def restore(self, tensors: Mapping[str, Tensors], numbers: Mapping[str, Any]) -> None:
+        """Take up a state that ``state`` gave."""
+        self.game.load_state_dict(tensors["game"])
+        for learner in self.updates.learners.values():
+            if learner.average is not None:
+                for name, average in zip(learner.parameter_names, learner.average, strict=True):
+                    average.copy_(tensors["ema"][name])
+            learner.optimizer.state.clear()
+            for name, parameter in zip(learner.parameter_names, learner.parameters, strict=True):
+                mine = {k.rpartition("/")[2]: v for k, v in tensors["optim"].items() if k.rpartition("/")[0] == name}
+                for key, value in mine.items():
+                    like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                    place = parameter.device if key != "step" or self.device.type == "cuda" else "cpu"
+                    learner.optimizer.state[parameter][key] = like.to(place).copy_(value)
+        self.clock = Clock(int(numbers["round"]), int(numbers["samples"]))
+        self.drawn, self.seconds = int(numbers["drawn"]), float(numbers["seconds"])
+        self.lr_factor, self.rollbacks = float(numbers["lr_factor"]), int(numbers["rollbacks"])
+        self.notes = {}
+        self.game.__dict__.pop("noted", None)
+
+    def resume(self) -> bool:
+        """Go on from the newest whole checkpoint of the run; False when it has none."""
+        if self.run is None:
+            return False
+        found = self.run.read_checkpoint(lambda text: self.tell("message", message=text))
+        if found is None:
+            return False
+        if found[1]["shards"] != self.world.shards:
+            raise InputError(
+                f"the run was trained with {found[1]['shards']} shards, not {self.world.shards}: "
+                f"set train.shards={found[1]['shards']} (it may be any multiple of the number of processes)"
+            )
+        self.restore(*found)
+        if self.world.rank == 0:
+            self.run.forget_after(self.clock.round)
+        self.world.barrier()
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint and the model that generating uses."""
+        tensors, numbers = self.state()
+        if self.run is not None and self.world.rank == 0:
+            self.run.write_checkpoint(self.clock.samples, tensors, numbers, self.options.keep)
+            with self.sampling():
+                used = self.game.used_by_model
+                weights = {k: v for k, v in self.game.state_dict().items() if k.partition(".")[0] in used}
+                facts = {**self.model, **asdict(self.clock)}
+                self.run.write_model(weights, facts, self.domain.to_dict(), self.card)
+        self.world.barrier()
+
+    def draw(self, n: int, *tag: int | str) -> Batch:
+        """Inputs for ``n`` samples (latents and conditions), a function of the run's seed and ``tag``."""
+        seeded = generator(self.options.seed, "draw", *tag)
+        inputs = {**self.game.draw(n, seeded), **self.domain.conditions(n, seeded)}
+        return {k: v.to(self.device) for k, v in inputs.items()}
+
+    def sampling(self) -> contextlib.AbstractContextManager[None]:
+        """The game as its user will see it: averaged weights, matching BatchNorm moments, evaluation mode."""
+        averages = [(x.parameters, x.average) for x in self.updates.learners.values() if x.average is not None]
+        return averaged(self.game, averages, lambda i: self.draw(min(self.batch, 256), "moments", i))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the peak on a GPU, the resident set of this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss

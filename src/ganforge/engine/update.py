@@ -1,0 +1,227 @@
+"""One move, played by the shards of a batch and learned by its player: forward, backward, reduce, step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ganforge.core.game import Batch, Clock, Game, Move, PerShard, Player
+from ganforge.core.schedule import value_at
+from ganforge.engine.rng import reseed
+from ganforge.engine.world import World
+
+Precision = tuple[str, torch.dtype] | None
+
+
+def check_owners(game: Game) -> None:
+    """Every parameter of the game has exactly one owner; ValueError names the one that has none or two."""
+    owner: dict[int, str] = {}
+    for name, player in game.players.items():
+        for parameter in player.parameters():
+            if owner.setdefault(id(parameter), name) != name:
+                raise ValueError(f"players {owner[id(parameter)]} and {name} both own a parameter")
+    for name, parameter in game.named_parameters():
+        if id(parameter) not in owner:
+            raise ValueError(f"no player owns the parameter {name}")
+
+
+class Learner:
+    """A player at work: its optimizer, the moving average of its weights, and its counters on the device."""
+
+    def __init__(self, name: str, player: Player, game: Game) -> None:
+        self.name, self.player = name, player
+        self.parameters = player.parameters()
+        names = {id(p): n for n, p in game.named_parameters()}
+        self.parameter_names = [names[id(p)] for p in self.parameters]
+        betas = (value_at(player.betas[0], 0), value_at(player.betas[1], 0))
+        self.optimizer: torch.optim.Optimizer
+        if player.optimizer == "adam":
+            fused = self.parameters[0].device.type in ("cpu", "cuda")
+            self.optimizer = torch.optim.Adam(
+                self.parameters, lr=value_at(player.lr, 0), betas=betas, eps=player.eps, fused=fused
+            )
+            self.skips_on_device = fused
+        else:
+            self.optimizer = torch.optim.RMSprop(self.parameters, lr=value_at(player.lr, 0), alpha=0.99, eps=player.eps)
+            self.skips_on_device = False
+        self.average = [p.detach().clone() for p in self.parameters] if player.ema_samples is not None else None
+        self.skipped = torch.zeros((), device=self.parameters[0].device)
+
+    def set_rates(self, samples: float, lr_factor: float, share: float) -> None:
+        """Set lr and betas for now. ``share`` is the lazy correction: main steps / all steps of a round."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = value_at(self.player.lr, samples) * lr_factor * share
+            if "betas" in group:
+                group["betas"] = tuple(value_at(beta, samples) ** share for beta in self.player.betas)
+
+    def step(self) -> Tensor | None:
+        """One optimizer step, left out when a gradient is not finite. Returns the gradient norm (None: no gradient).
+
+        Fused Adam reads the flag on the device, so that no step waits for the host.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if not gradients:
+            return None
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        bad = (~norm.isfinite()).to(torch.float32)
+        self.skipped += bad
+        if self.skips_on_device:
+            self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not bad.item():
+            self.optimizer.step()
+        return norm
+
+    @torch.no_grad()
+    def follow(self, samples: int, batch: int) -> None:
+        """Move the average towards the weights: its half-life is counted in samples."""
+        if self.average is None or self.player.ema_samples is None:
+            return
+        half_life = value_at(self.player.ema_samples, samples)
+        if self.player.ema_rampup is not None:
+            half_life = min(half_life, max(samples, batch) * self.player.ema_rampup)
+        keep = 0.5 ** (batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1.0 - keep)
+
+
+class Updates:
+    """Plays moves on a game. Holds what one update needs; knows nothing of files, time or progress."""
+
+    def __init__(self, game: Game, world: World, seed: int, precision: Precision = None) -> None:
+        check_owners(game)
+        self.game, self.world, self.seed, self.precision = game, world, seed, precision
+        for module in game.modules():
+            if isinstance(module, PerShard):
+                module.allocate(world.shards)
+        game.requires_grad_(False)
+        self.learners = {name: Learner(name, player, game) for name, player in game.players.items()}
+        self.moving = ""
+        own = [n for player in game.players.values() for n in player.networks]
+        buffers = dict.fromkeys(b for net in own for b in net.buffers())
+        self.floats = [b for b in buffers if b.is_floating_point()]
+        self.shares: tuple[list[tuple[str, int, int]], dict[str, float]] = ([], {})
+
+    def lazy_shares(self, moves: Sequence[Move]) -> dict[str, float]:
+        """For each player, main steps / all steps of an average round: c = k / (k + 1) with one lazy move (StyleGAN2)."""
+        plan = [(m.player, m.every, m.times) for m in moves]
+        if plan != self.shares[0]:
+            main = {p: sum(t for q, e, t in plan if q == p and e == 1) for p, _, _ in plan}
+            every = {p: sum(t / e for q, e, t in plan if q == p) for p, _, _ in plan}
+            self.shares = (plan, {p: main[p] / every[p] if main[p] else 1.0 for p in main})
+        return self.shares[1]
+
+    def set_mover(self, name: str) -> None:
+        """Only the moving player's parameters require a gradient."""
+        if name != self.moving:
+            if self.moving:
+                for parameter in self.learners[self.moving].parameters:
+                    parameter.requires_grad_(False)
+            for parameter in self.learners[name].parameters:
+                parameter.requires_grad_(True)
+            self.moving = name
+
+    def autocast(self, move: Move) -> contextlib.AbstractContextManager[object]:
+        """Mixed precision, but not where a gradient is differentiated."""
+        if self.precision is None or move.order > 1:
+            return contextlib.nullcontext()
+        device, dtype = self.precision
+        return torch.autocast(device, dtype)
+
+    def update(self, move: Move, batches: Callable[[int], Batch], tag: tuple[int, ...]) -> None:
+        """Play ``move`` on every shard of this process, sum the gradients over all shards, and step.
+
+        ``batches`` gives the batch of a shard; ``tag`` (round, move, repetition) seeds the noise.
+        """
+        learner = self.learners[move.player]
+        self.set_mover(move.player)
+        learner.optimizer.zero_grad(set_to_none=True)
+        before = torch._foreach_mul(self.floats, 1.0) if self.floats else []
+        total: list[Tensor] = []
+        for shard in self.world.my_shards:
+            if total:
+                torch._foreach_copy_(self.floats, before)
+            reseed(self.seed, *tag, shard)
+            self.game.shard = shard
+            with self.autocast(move), eager(move.order > 1):
+                terms = move.play(batches(shard))
+                loss = torch.stack([t.float() for t in terms.values()]).sum() if len(terms) > 1 else next(iter(terms.values()))
+            with eager(move.order > 1):
+                (loss * (move.every / self.world.shards)).backward()
+            for name, term in terms.items():
+                self.game.note(f"{move.player}/{name}", term)
+            if self.world.shards > 1 and self.floats:
+                if total:
+                    torch._foreach_add_(total, self.floats)
+                else:
+                    total = torch._foreach_mul(self.floats, 1.0)
+        self.world.reduce([p.grad for p in learner.parameters if p.grad is not None] + total)
+        norm = learner.step()
+        if norm is not None:
+            self.game.note(f"{move.player}/grad_norm", norm)
+            self.fold_buffers(before, total, norm.isfinite())
+        if move.after is not None:
+            with torch.no_grad():
+                move.after()
+
+    @torch.no_grad()
+    def fold_buffers(self, before: list[Tensor], total: list[Tensor], good: Tensor) -> None:
+        """What forward passes changed (BatchNorm's moments): the mean over all shards, or as before a bad step."""
+        if total:
+            torch._foreach_mul_(total, 1.0 / self.world.shards)
+            torch._foreach_copy_(self.floats, total)
+        if self.floats:
+            kept = [torch.where(good, new, old) for new, old in zip(self.floats, before, strict=True)]
+            torch._foreach_copy_(self.floats, kept)
+
+    def round(
+        self,
+        clock: Clock,
+        moves: Sequence[Move],
+        batches: Callable[[int, int], Batch],
+        batch: int,
+        lr_factor: float = 1.0,
+    ) -> Clock:
+        """All moves of one round. ``batches(repetition, shard)`` gives data; ``batch`` is the size over all shards."""
+        shares = self.lazy_shares(moves)
+        for name, learner in self.learners.items():
+            learner.set_rates(clock.samples, lr_factor, shares.get(name, 1.0))
+        for index, move in enumerate(moves):
+            if clock.round % move.every == 0:
+                for repetition in range(move.times):
+                    self.update(move, lambda shard, r=repetition: batches(r, shard), (clock.round, index, repetition))
+        after = replace(clock, round=clock.round + 1, samples=clock.samples + batch)
+        for learner in self.learners.values():
+            learner.follow(after.samples, batch)
+        return after
+
+
+@contextlib.contextmanager
+def eager(wanted: bool) -> Iterator[None]:
+    """Run compiled networks eagerly: torch.compile refuses double backward."""
+    if wanted:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
+
+
+def summarize(noted: Mapping[str, list[Tensor]], world: World) -> dict[str, tuple[float, float]]:
+    """(count, sum) of everything noted, over all processes. One host sync."""
+    names = sorted(noted)
+    if not names:
+        return {}
+    sums = torch.stack([torch.stack([v.double().sum() for v in noted[n]]).sum() for n in names])
+    counts = torch.tensor([float(sum(v.numel() for v in noted[n])) for n in names], dtype=torch.float64, device=sums.device)
+    world.reduce([sums, counts])
+    return {n: (c, s) for n, c, s in zip(names, counts.tolist(), sums.tolist(), strict=True)}
+
+
+def use_channels_last(modules: Sequence[nn.Module]) -> None:
+    """Use channels_last for 4-D weights, which is quicker for convolutions on CPUs and GPUs alike."""
+    for module in modules:
+        if any(p.dim() == 4 for p in module.parameters()):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,78 @@
+"""One process or many: who plays which shard, and how gradients are summed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ganforge.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """``size`` processes play ``shards`` shards of every batch; the sum over shards is what one process would get."""
+
+    rank: int = 0
+    size: int = 1
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        if self.shards % self.size:
+            raise InputError(f"{self.shards} shards cannot be dealt out evenly to {self.size} processes: set shards to a multiple")
+
+    @property
+    def my_shards(self) -> range:
+        """The shards that this process plays."""
+        return range(self.rank, self.shards, self.size)
+
+    def reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Sum ``tensors`` over all processes, in place, by one flat all-reduce per dtype."""
+        if self.size == 1 or not tensors:
+            return
+        for dtype in dict.fromkeys(t.dtype for t in tensors):
+            some = [t for t in tensors if t.dtype == dtype]
+            flat = torch.cat([t.reshape(-1) for t in some])
+            dist.all_reduce(flat)
+            for tensor, part in zip(some, flat.split([t.numel() for t in some]), strict=True):
+                tensor.copy_(part.view(tensor.shape))
+
+    def agree(self, number: float) -> float:
+        """The largest ``number`` that any process has: how they agree on flags and times."""
+        if self.size == 1:
+            return number
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        shared = torch.tensor(number, dtype=torch.float64, device=device)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        return float(shared)
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def launched() -> bool:
+    """Whether torchrun (or another launcher that sets its variables) started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def join_world(device_type: str, shards: int | None) -> World:
+    """The world this process belongs to; ``shards`` defaults to one for each process."""
+    if not launched():
+        return World(shards=shards or 1)
+    size = int(os.environ["WORLD_SIZE"])
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=timedelta(minutes=10))
+    return World(rank=int(os.environ["RANK"]), size=size, shards=shards or size)
+
+
+def leave_world() -> None:
+    """Close the connection to the other processes, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,99 @@
+"""Penalties on the discriminator's gradient with respect to its input. They differentiate twice: ``Move(order=2)``.
+
+Where the discriminator couples the samples of a batch (batch normalization, minibatch layers), the gradient is that of
+the sum of all logits, as is usual. A discriminator with one logit per patch is penalized for the sum of its patches;
+one that packs samples, for the whole pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganforge.core.schedule import Scalar
+from ganforge.ops.gradients import squared_gradient_norm
+
+
+class Probe(NamedTuple):
+    """What a penalty may look at.
+
+    ``real`` and ``fake`` [batch, ...] are leaves (or not) that require a gradient, and ``real_logits`` and
+    ``fake_logits`` are what ``discriminator`` said to them. ``discriminator`` maps data to logits; a conditional one
+    has its labels bound, row by row.
+    """
+
+    discriminator: Callable[[Tensor], Tensor]
+    real: Tensor
+    fake: Tensor
+    real_logits: Tensor
+    fake_logits: Tensor
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """A penalty that is added to the discriminator's loss as ``weight * penalty(probe)``, each ``every`` rounds.
+
+    ``name`` is its key in the log. The engine multiplies a lazy term (``every`` > 1) by ``every``.
+    """
+
+    name: str
+    penalty: Callable[[Probe], Tensor]
+    weight: Scalar
+    every: int = 1
+
+
+def r1(weight: Scalar, every: int = 1) -> Regularizer:
+    """R1, Mescheder et al. 2018, eq. 9: (gamma / 2) E |grad D(x)|^2 at real samples; ``weight`` is gamma."""
+    return Regularizer("r1", lambda p: squared_gradient_norm(p.real_logits, p.real).mean() / 2, weight, every)
+
+
+def r2(weight: Scalar, every: int = 1) -> Regularizer:
+    """R2, Mescheder et al. 2018, eq. 10: (gamma / 2) E |grad D(x)|^2 at generated samples; ``weight`` is gamma."""
+    return Regularizer("r2", lambda p: squared_gradient_norm(p.fake_logits, p.fake).mean() / 2, weight, every)
+
+
+def gradient_penalty(
+    weight: Scalar = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
+) -> Regularizer:
+    """WGAN-GP, Gulrajani et al. 2017, eq. 3: E (|grad D(x)| - target)^2 at points *between* real and generated.
+
+    Each point is x = t real + (1 - t) fake with its own t, uniform on [0, 1]: not at G(z), nor at the data.
+    ``one_sided`` penalizes only norms above the target (their section 4; Petzka et al. 2018, eq. 8). The batches
+    must be equally large.
+    """
+
+    def penalty(p: Probe) -> Tensor:
+        t = torch.rand(len(p.real), *[1] * (p.real.dim() - 1), device=p.real.device, dtype=p.real.dtype)
+        return _norm_penalty(p.discriminator, torch.lerp(p.fake.detach(), p.real.detach(), t), target, one_sided)
+
+    return Regularizer("gp", penalty, weight, every)
+
+
+def dragan(weight: Scalar = 10.0, target: float = 1.0, spread: float = 0.5, every: int = 1) -> Regularizer:
+    """DRAGAN, Kodali et al. 2017, eq. 4: E (|grad D(x + noise)| - target)^2 around real samples.
+
+    The noise is normal; its standard deviation is ``spread`` times that of the batch, so that it does not depend on
+    the data's units (the paper has a constant c).
+    """
+
+    def penalty(p: Probe) -> Tensor:
+        real = p.real.detach()
+        near = real + spread * real.std() * torch.randn_like(real)
+        return _norm_penalty(p.discriminator, near, target, one_sided=False)
+
+    return Regularizer("dragan", penalty, weight, every)
+
+
+def _norm_penalty(
+    discriminator: Callable[[Tensor], Tensor], points: Tensor, target: float, one_sided: bool
+) -> Tensor:
+    points = points.requires_grad_()
+    # 1e-12 keeps the root differentiable where the gradient is zero
+    norms = (squared_gradient_norm(discriminator(points), points) + 1e-12).sqrt()
+    excess = F.relu(norms - target) if one_sided else norms - target
+    return excess.square().mean()

@@ -92,6 +92,9 @@ class Game(nn.Module):
     used_by_model: tuple[str, ...] = ("G",)
     """The submodules that a trained model needs: what is saved for generating."""
 
+    conditions: tuple[str, ...] = ()
+    """The conditions that sampling obeys (``label``); others in the inputs are ignored."""
+
     shard: int = 0
     """The shard of the batch that is being played; the engine sets it."""
 

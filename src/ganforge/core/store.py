@@ -30,7 +30,9 @@ class Corrupt(RunError):
 def check_format(document: Mapping[str, Any], where: Path) -> None:
     """Refuse a document that a newer ganforge wrote."""
     if int(document.get("format", 1)) > FORMAT:
-        raise InputError(f"{where}: written by a newer ganforge (format {document['format']}): update ganforge")
+        raise InputError(
+            f"{where}: written by a newer ganforge (format {document['format']}): update ganforge"
+        )
 
 
 @contextlib.contextmanager

@@ -36,6 +36,8 @@ class Domain(ABC):
     """
 
     kind: ClassVar[str]
+    shown: ClassVar[int] = 64
+    """How many samples make a good picture."""
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()

@@ -25,7 +25,7 @@ FORMATS = ["PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JP
 among them."""
 
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jfif .webp .bmp .gif .tif .tiff .pbm .pgm .ppm .pnm .jp2 .avif".split()
+    [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".avif"]
 )
 """File names with other suffixes are not looked at."""
 
@@ -72,7 +72,9 @@ def parse_size(resolution: int | str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(resolution).strip().lower())
     if match is None or int(match[1]) < 1 or int(match[2] or 1) < 1:
-        raise InputError(f"resolution '{resolution}': give one side such as 64, or height x width such as 48x64")
+        raise InputError(
+            f"resolution '{resolution}': give one side such as 64, or height x width such as 48x64"
+        )
     return int(match[1]), int(match[2] or match[1])
 
 
@@ -115,9 +117,7 @@ def decode(content: Content, fit: Fit, max_pixels: int) -> np.ndarray:
 def fit_planes(planes: np.ndarray, fit: Fit) -> np.ndarray:
     """Bring an array [channels, height, width] (uint8 or uint16) to what is wanted. ValueError where that has no sense."""
     channels = fit.channels or planes.shape[0]
-    if planes.dtype == np.uint16 and (fit.bits == 8 or channels not in (1, planes.shape[0])):
-        planes = _eight(planes)
-    if channels != planes.shape[0] and planes.dtype == np.uint16:
+    if planes.dtype == np.uint16 and (fit.bits == 8 or channels != planes.shape[0]):
         planes = _eight(planes)
     if channels != planes.shape[0]:
         if planes.shape[0] not in (1, 3, 4):
@@ -178,7 +178,9 @@ def in_order(
     pool = ThreadPoolExecutor(count, thread_name_prefix="ganforge-decode")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata; errors still are errors
+            warnings.filterwarnings(
+                "ignore", module=r"PIL\."
+            )  # remarks on odd metadata; errors still are errors
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
             while True:
                 while len(pending) < 2 * count and (some := list(islice(stream, chunk))):
@@ -241,7 +243,7 @@ def _kind(image: Image.Image) -> tuple[int, int]:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1-8: phones store photos sideways and say so here."""
-    if "exif" not in image.info and image.format != "TIFF":
+    if "exif" not in image.info or image.format == "TIFF":  # Pillow's TIFF reader turns the image itself
         return 1
     try:
         value = image.getexif().get(0x0112, 1)
@@ -262,13 +264,7 @@ _TURNS = {
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    if orientation == 1:
-        return image
-    # Pillow's TIFF reader turns the image itself while loading, and then forgets the tag.
-    image.load()
-    if image.format == "TIFF" and image.getexif().get(0x0112, 1) == 1:
-        return image
-    return image.transpose(_TURNS[orientation])
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
 
 
 def _sixteen(image: Image.Image) -> np.ndarray:

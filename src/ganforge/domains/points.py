@@ -72,7 +72,10 @@ def draw_moons(count: int, draw: np.random.Generator) -> Array:
 
 
 MIXTURES: dict[str, Callable[[], Mixture]] = {"ring": ring, "grid": grid}
-SHAPES: dict[str, Callable[[int, np.random.Generator], Array]] = {"swissroll": draw_swissroll, "moons": draw_moons}
+SHAPES: dict[str, Callable[[int, np.random.Generator], Array]] = {
+    "swissroll": draw_swissroll,
+    "moons": draw_moons,
+}
 
 
 def draw_points(name: str, count: int, seed: int) -> Array:
@@ -87,6 +90,7 @@ class PointDomain(Domain):
     """Points [n, features], moved to mean 0 and divided by one scale, so that shapes stay what they are."""
 
     kind: ClassVar[str] = "points"
+    shown: ClassVar[int] = 2500
     name: str = ""
     mean: tuple[float, ...] = (0.0, 0.0)
     scale: float = 1.0

@@ -32,6 +32,7 @@ class TableDomain(Domain):
     """Numeric columns with their mean, spread and range; integer columns come back as integers."""
 
     kind: ClassVar[str] = "table"
+    shown: ClassVar[int] = 1000
     columns: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
@@ -57,11 +58,16 @@ class TableDomain(Domain):
     def encode(self, raw: Batch) -> Batch:
         """Standardized columns: float32 [n, columns]."""
         data = raw["data"].to(torch.float64)
-        return {**raw, "data": ((data - data.new_tensor(self.mean)) / data.new_tensor(self.scale)).to(torch.float32)}
+        return {
+            **raw,
+            "data": ((data - data.new_tensor(self.mean)) / data.new_tensor(self.scale)).to(torch.float32),
+        }
 
     def decode(self, batch: Batch) -> Columns:
         """Columns in their own units, within the range seen in training."""
-        values = batch["data"].detach().cpu().to(torch.float64).numpy() * np.asarray(self.scale) + np.asarray(self.mean)
+        values = batch["data"].detach().cpu().to(torch.float64).numpy() * np.asarray(self.scale) + np.asarray(
+            self.mean
+        )
         values = np.clip(values, self.low, self.high)
         return {
             name: np.rint(column).astype(np.int64) if whole else column
@@ -132,8 +138,12 @@ def read_csv(path: Path) -> Columns:
             if not row:
                 continue
             if len(row) != len(header):
-                raise InputError(f"{path}, row {rows.line_num}: {len(row)} fields where the header has {len(header)}")
-            values.append([number(cell, path, rows.line_num, name) for cell, name in zip(row, header, strict=True)])
+                raise InputError(
+                    f"{path}, row {rows.line_num}: {len(row)} fields where the header has {len(header)}"
+                )
+            values.append(
+                [number(cell, path, rows.line_num, name) for cell, name in zip(row, header, strict=True)]
+            )
     if len(values) < 2:
         raise InputError(f"{path} has {len(values)} rows of data: a GAN needs many")
     return dict(zip(header, np.asarray(values).T, strict=True))
@@ -146,7 +156,9 @@ def number(cell: str, path: Path, row: int, column: str) -> float:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise InputError(f"{path}, row {row}, column '{column}': '{cell}' is not a number (this domain reads numbers only)")
+        raise InputError(
+            f"{path}, row {row}, column '{column}': '{cell}' is not a number (this domain reads numbers only)"
+        )
     return value
 
 

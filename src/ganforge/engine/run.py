@@ -38,7 +38,9 @@ class Run:
     def create(cls, path: Path, config: str, facts: Mapping[str, Any]) -> Run:
         """Start a new run folder; refuses one that is not empty."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"{path} exists already: choose another --run, or go on with it: ganforge resume {path}")
+            raise InputError(
+                f"{path} exists already: choose another --run, or go on with it: ganforge resume {path}"
+            )
         run = cls(path)
         write_bytes(path / "config.yaml", config.encode())
         write_json(path / "run.json", {"format": FORMAT, **facts})
@@ -48,7 +50,11 @@ class Run:
     def open(cls, path: Path) -> Run:
         """An existing run; InputError when the folder is not one."""
         if not (path / "run.json").is_file() or not (path / "config.yaml").is_file():
-            what = "is not a run folder (it has no run.json and config.yaml)" if path.exists() else "does not exist"
+            what = (
+                "is not a run folder (it has no run.json and config.yaml)"
+                if path.exists()
+                else "does not exist"
+            )
             raise InputError(f"{path} {what}; 'ganforge runs' lists runs")
         run = cls(path)
         check_format(run.facts, path)
@@ -65,7 +71,9 @@ class Run:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise RunError(f"{self.path} is in use by another trainer: wait for it, or stop it first") from None
+            raise RunError(
+                f"{self.path} is in use by another trainer: wait for it, or stop it first"
+            ) from None
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror or error}") from error
 
@@ -101,7 +109,9 @@ class Run:
 
     # ---- checkpoints
 
-    def write_checkpoint(self, samples: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any], keep: int) -> Path:
+    def write_checkpoint(
+        self, samples: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any], keep: int
+    ) -> Path:
         """Write a checkpoint, then point last.json at it, then remove the oldest beyond ``keep``."""
         name = f"{samples:010d}"
         folder = self.path / "checkpoints" / name
@@ -116,7 +126,9 @@ class Run:
         found = (self.path / "checkpoints").glob("[0-9]*")
         return sorted({p.with_suffix("") if p.suffix == ".old" else p for p in found}, reverse=True)
 
-    def read_checkpoint(self, tell: Callable[[str], None]) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
+    def read_checkpoint(
+        self, tell: Callable[[str], None]
+    ) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
         """The newest checkpoint that is whole: (tensors by file, state). Damaged ones are skipped, saying so.
 
         None when the run has no checkpoint at all; Corrupt when it has some and none is whole.
@@ -135,7 +147,9 @@ class Run:
 
     # ---- the model
 
-    def write_model(self, tensors: Tensors, model: Mapping[str, Any], domain: Mapping[str, Any], card: str) -> None:
+    def write_model(
+        self, tensors: Tensors, model: Mapping[str, Any], domain: Mapping[str, Any], card: str
+    ) -> None:
         """Write model/: what generating needs, and nothing else."""
         documents = {"model.json": {"format": FORMAT, **model}, "domain.json": domain, "card.md": card}
         write_folder(self.path / "model", {"generator": tensors}, documents)

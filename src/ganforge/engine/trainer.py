@@ -67,7 +67,12 @@ class Trainer:
         if batch % self.world.shards:
             raise InputError(f"batch {batch} cannot be cut into {self.world.shards} equal shards")
         self.device = pick_device(options.device, self.world.rank)
-        self.game, self.domain, self.options, self.batch = game.to(self.device).train(), domain, options, batch
+        self.game, self.domain, self.options, self.batch = (
+            game.to(self.device).train(),
+            domain,
+            options,
+            batch,
+        )
         self.run, self.watchers, self.model, self.card = run, list(watchers), dict(model or {}), card
         networks = [n for player in game.players.values() for n in player.networks]
         use_channels_last(networks)
@@ -114,7 +119,10 @@ class Trainer:
 
     def total_rounds(self) -> int | None:
         """The round at which the budgets in rounds and samples end (None: only time ends the run)."""
-        ends = [self.options.rounds, math.ceil(self.options.samples / self.batch) if self.options.samples else None]
+        ends = [
+            self.options.rounds,
+            math.ceil(self.options.samples / self.batch) if self.options.samples else None,
+        ]
         return min((e for e in ends if e), default=None)
 
     def progress(self) -> float:
@@ -222,7 +230,9 @@ class Trainer:
         can_go_back = self.run is not None and bool(self.run.checkpoints())
         if self.options.on_nonfinite == "stop" or not can_go_back or self.rollbacks >= ROLLBACKS:
             after = f" after {self.rollbacks} rollbacks" if self.rollbacks else ""
-            raise RunError(f"training stopped: {what}{after}; lower the learning rate, or add a gradient penalty")
+            raise RunError(
+                f"training stopped: {what}{after}; lower the learning rate, or add a gradient penalty"
+            )
         rollbacks, factor = self.rollbacks + 1, self.lr_factor / 2
         self.resume()
         self.rollbacks, self.lr_factor = rollbacks, factor
@@ -254,7 +264,9 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensors], dict[str, Any]]:
         """All that a bit-exact resume needs: (tensors by file, numbers)."""
-        sharded = [b for m in self.game.modules() if isinstance(m, PerShard) for b in m.buffers(recurse=False)]
+        sharded = [
+            b for m in self.game.modules() if isinstance(m, PerShard) for b in m.buffers(recurse=False)
+        ]
         with torch.no_grad():
             for buffer in sharded:
                 others = [s for s in range(self.world.shards) if s not in self.world.my_shards]
@@ -287,9 +299,17 @@ class Trainer:
                     average.copy_(tensors["ema"][name])
             learner.optimizer.state.clear()
             for name, parameter in zip(learner.parameter_names, learner.parameters, strict=True):
-                mine = {k.rpartition("/")[2]: v for k, v in tensors["optim"].items() if k.rpartition("/")[0] == name}
+                mine = {
+                    k.rpartition("/")[2]: v
+                    for k, v in tensors["optim"].items()
+                    if k.rpartition("/")[0] == name
+                }
                 for key, value in mine.items():
-                    like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                    like = (
+                        torch.empty_like(parameter)
+                        if value.shape == parameter.shape
+                        else torch.empty_like(value)
+                    )
                     place = parameter.device if key != "step" or self.device.type == "cuda" else "cpu"
                     learner.optimizer.state[parameter][key] = like.to(place).copy_(value)
         self.clock = Clock(int(numbers["round"]), int(numbers["samples"]))
@@ -336,7 +356,9 @@ class Trainer:
 
     def sampling(self) -> contextlib.AbstractContextManager[None]:
         """The game as its user will see it: averaged weights, matching BatchNorm moments, evaluation mode."""
-        averages = [(x.parameters, x.average) for x in self.updates.learners.values() if x.average is not None]
+        averages = [
+            (x.parameters, x.average) for x in self.updates.learners.values() if x.average is not None
+        ]
         return averaged(self.game, averages, lambda i: self.draw(min(self.batch, 256), "moments", i))
 
 

@@ -46,9 +46,13 @@ class Learner:
             )
             self.skips_on_device = fused
         else:
-            self.optimizer = torch.optim.RMSprop(self.parameters, lr=value_at(player.lr, 0), alpha=0.99, eps=player.eps)
+            self.optimizer = torch.optim.RMSprop(
+                self.parameters, lr=value_at(player.lr, 0), alpha=0.99, eps=player.eps
+            )
             self.skips_on_device = False
-        self.average = [p.detach().clone() for p in self.parameters] if player.ema_samples is not None else None
+        self.average = (
+            [p.detach().clone() for p in self.parameters] if player.ema_samples is not None else None
+        )
         self.skipped = torch.zeros((), device=self.parameters[0].device)
 
     def set_rates(self, samples: float, lr_factor: float, share: float) -> None:
@@ -148,7 +152,11 @@ class Updates:
             self.game.shard = shard
             with self.autocast(move), eager(move.order > 1):
                 terms = move.play(batches(shard))
-                loss = torch.stack([t.float() for t in terms.values()]).sum() if len(terms) > 1 else next(iter(terms.values()))
+                loss = (
+                    torch.stack([t.float() for t in terms.values()]).sum()
+                    if len(terms) > 1
+                    else next(iter(terms.values()))
+                )
             with eager(move.order > 1):
                 (loss * (move.every / self.world.shards)).backward()
             for name, term in terms.items():
@@ -192,7 +200,9 @@ class Updates:
         for index, move in enumerate(moves):
             if clock.round % move.every == 0:
                 for repetition in range(move.times):
-                    self.update(move, lambda shard, r=repetition: batches(r, shard), (clock.round, index, repetition))
+                    self.update(
+                        move, lambda shard, r=repetition: batches(r, shard), (clock.round, index, repetition)
+                    )
         after = replace(clock, round=clock.round + 1, samples=clock.samples + batch)
         for learner in self.learners.values():
             learner.follow(after.samples, batch)
@@ -215,7 +225,9 @@ def summarize(noted: Mapping[str, list[Tensor]], world: World) -> dict[str, tupl
     if not names:
         return {}
     sums = torch.stack([torch.stack([v.double().sum() for v in noted[n]]).sum() for n in names])
-    counts = torch.tensor([float(sum(v.numel() for v in noted[n])) for n in names], dtype=torch.float64, device=sums.device)
+    counts = torch.tensor(
+        [float(sum(v.numel() for v in noted[n])) for n in names], dtype=torch.float64, device=sums.device
+    )
     world.reduce([sums, counts])
     return {n: (c, s) for n, c, s in zip(names, counts.tolist(), sums.tolist(), strict=True)}
 

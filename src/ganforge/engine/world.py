@@ -24,7 +24,9 @@ class World:
 
     def __post_init__(self) -> None:
         if self.shards % self.size:
-            raise InputError(f"{self.shards} shards cannot be dealt out evenly to {self.size} processes: set shards to a multiple")
+            raise InputError(
+                f"{self.shards} shards cannot be dealt out evenly to {self.size} processes: set shards to a multiple"
+            )
 
     @property
     def my_shards(self) -> range:
@@ -50,6 +52,17 @@ class World:
         shared = torch.tensor(number, dtype=torch.float64, device=device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         return float(shared)
+
+    def share_text(self, text: str) -> str:
+        """The first process's ``text``, on all of them."""
+        if self.size == 1:
+            return text
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        content = torch.zeros(4096, dtype=torch.uint8, device=device)
+        raw = torch.tensor(list(text.encode()), dtype=torch.uint8, device=device)
+        content[: len(raw)] = raw
+        dist.broadcast(content, 0)
+        return bytes(content.tolist()).rstrip(b"\0").decode()
 
     def barrier(self) -> None:
         """Wait for all processes."""

@@ -1,8 +1,8 @@
-"""Adversarial losses: what the discriminator and the generator each minimize, as two pure functions of logits.
+"""Adversarial losses: what the discriminator and the generator minimize, as two pure functions of logits.
 
-Logits have shape ``[batch]`` or ``[batch, ...]`` (one per patch); every loss is a scalar mean, in a form that neither
-overflows nor loses its gradient for large logits. ``r`` are the logits of real samples, ``f`` those of generated ones,
-s = sigmoid. A new loss is one more value here, and one more line in ``ADVERSARIAL``.
+Logits have shape ``[batch]`` or ``[batch, ...]`` (one per patch); every loss is a scalar mean, in a form that
+neither overflows nor loses its gradient for large logits. ``r`` are the logits of real samples, ``f`` those
+of generated ones, s = sigmoid. A new loss is one more value here, and one more line in ``ADVERSARIAL``.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ wasserstein = AdversarialLoss(
 )
 """WGAN, Arjovsky et al. 2017, eqs. 2 and 3: the critic minimizes E f - E r, G -E f.
 
-Only a distance when the critic is Lipschitz: clip its weights, penalize its gradient or normalize its weights.
+Only a distance when the critic is Lipschitz: clip its weights, penalize its gradient or normalize it.
 """
 
 relativistic = AdversarialLoss(
@@ -88,16 +88,16 @@ relativistic = AdversarialLoss(
     generator=lambda r, f: F.softplus(r - f).mean(),
     paired=True,
 )
-"""RpGAN, Jolicoeur-Martineau 2019, eqs. 4 and 5; R3GAN, Huang et al. 2024, eq. 2: D minimizes -E log s(r - f) over
-pairs of a real and a generated sample, G -E log s(f - r). Needs equally many of both."""
+"""RpGAN, Jolicoeur-Martineau 2019, section 4.1; R3GAN, Huang et al. 2024, eq. 2: D minimizes -E log s(r - f)
+over pairs of a real and a generated sample, G -E log s(f - r). Needs equally many of both."""
 
 relativistic_average = AdversarialLoss(
     discriminator=lambda r, f: _lean(r, f),
     generator=lambda r, f: _lean(f, r),
     paired=True,
 )
-"""RaGAN, Jolicoeur-Martineau 2019, section 4.2: D minimizes -E log s(r - E f) - E log(1 - s(f - E r)), the expectations
-inside being batch means; G the same with real and generated swapped."""
+"""RaGAN, Jolicoeur-Martineau 2019, section 4.3: D minimizes -E log s(r - E f) - E log(1 - s(f - E r)), the
+expectations inside being batch means; G the same with real and generated swapped."""
 
 
 def _lean(up: Tensor, down: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ ADVERSARIAL: dict[str, AdversarialLoss] = {
 def smoothed(loss: AdversarialLoss, amount: float) -> AdversarialLoss:
     """One-sided label smoothing (Salimans et al. 2016, section 3.4): D's target for real samples is 1 - ``amount``.
 
-    D minimizes E[(1 - a) real(r) + a fake(r)] + E fake(f): cross-entropy with target 1 - a. For least squares this is
-    (r - (1 - a))^2 / 2 plus a constant. G's payoff is unchanged. ``amount`` lies in [0, 1).
+    D minimizes E[(1 - a) real(r) + a fake(r)] + E fake(f): cross-entropy with target 1 - a. For least squares
+    this is (r - (1 - a))^2 / 2 plus a constant. G's payoff is unchanged. ``amount`` lies in [0, 1).
 
     Raises ValueError for a loss without graded labels (hinge, Wasserstein, relativistic) or one already flipped.
     """
@@ -132,7 +132,7 @@ def smoothed(loss: AdversarialLoss, amount: float) -> AdversarialLoss:
     costs = loss.costs
     if costs is None or not costs.graded:
         raise ValueError(
-            "label smoothing needs a loss with graded labels (minimax, non-saturating, least-squares), not yet flipped"
+            "label smoothing needs a loss with graded labels, not yet flipped: minimax, non-saturating or least-squares"
         )
 
     def real(x: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ def smoothed(loss: AdversarialLoss, amount: float) -> AdversarialLoss:
 def flipped(loss: AdversarialLoss, probability: float) -> AdversarialLoss:
     """Noisy labels: in D's payoff each sample has the wrong label with ``probability``, in [0, 0.5).
 
-    Real and generated samples are flipped independently; all logits of one sample share its label. Draws from torch's
-    global generator on the logits' device. G's payoff is unchanged. To smooth as well, smooth first:
+    Real and generated samples are flipped independently; all logits of one sample share its label. Draws from
+    torch's global generator on the logits' device. G's payoff is unchanged. To smooth as well, smooth first:
     ``flipped(smoothed(loss, a), p)``.
 
     Raises ValueError for a loss that has no label per sample (Wasserstein, relativistic).
@@ -160,8 +160,8 @@ def flipped(loss: AdversarialLoss, probability: float) -> AdversarialLoss:
     costs = loss.costs
     if costs is None:
         raise ValueError(
-            "label flips need a loss with a label for each sample (minimax, non-saturating, least-squares, hinge), "
-            "not yet flipped"
+            "label flips need a loss with one label for each sample, not yet flipped: "
+            "minimax, non-saturating, least-squares or hinge"
         )
 
     def noisy(x: Tensor, right: Callable[[Tensor], Tensor], wrong: Callable[[Tensor], Tensor]) -> Tensor:

@@ -15,8 +15,8 @@ def auxiliary_classification(class_logits: Tensor, label: Tensor) -> Tensor:
 
 
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
-    """Salimans et al. 2016, section 3.1: |E h(x) - E h(G(z))|^2, for the generator, divided by the number of features
-    so that its weight does not depend on the layer's size.
+    """Salimans et al. 2016, section 3.1: |E h(x) - E h(G(z))|^2, for the generator, divided by the number of
+    features so that its weight does not depend on the layer's size.
 
     Both [batch, ...] (the batch sizes may differ); the expectations are batch means.
     """

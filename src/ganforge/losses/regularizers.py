@@ -1,8 +1,8 @@
-"""Penalties on the discriminator's gradient with respect to its input. They differentiate twice: ``Move(order=2)``.
+"""Penalties on the discriminator's gradient in its input. They differentiate twice: ``Move(order=2)``.
 
-Where the discriminator couples the samples of a batch (batch normalization, minibatch layers), the gradient is that of
-the sum of all logits, as is usual. A discriminator with one logit per patch is penalized for the sum of its patches;
-one that packs samples, for the whole pack.
+Where the discriminator couples the samples of a batch (batch normalization, minibatch layers), the gradient
+is that of the sum of all logits, as is usual. A discriminator with one logit per patch is penalized for the sum
+of its patches; one that packs samples, for the whole pack.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ganforge.ops.gradients import squared_gradient_norm
 class Probe(NamedTuple):
     """What a penalty may look at.
 
-    ``real`` and ``fake`` [batch, ...] are leaves (or not) that require a gradient, and ``real_logits`` and
-    ``fake_logits`` are what ``discriminator`` said to them. ``discriminator`` maps data to logits; a conditional one
-    has its labels bound, row by row.
+    ``real`` and ``fake`` [batch, ...] require a gradient if the penalty differentiates there, and ``real_logits`` and
+    ``fake_logits`` are what ``discriminator`` said to them. ``discriminator`` maps data to logits; a
+    conditional one has its labels bound, row by row.
     """
 
     discriminator: Callable[[Tensor], Tensor]
@@ -36,7 +36,7 @@ class Probe(NamedTuple):
 
 @dataclass(frozen=True)
 class Regularizer:
-    """A penalty that is added to the discriminator's loss as ``weight * penalty(probe)``, each ``every`` rounds.
+    """A penalty that is added to the discriminator's loss, ``weight * penalty(probe)``, each ``every`` rounds.
 
     ``name`` is its key in the log. The engine multiplies a lazy term (``every`` > 1) by ``every``.
     """
@@ -48,23 +48,23 @@ class Regularizer:
 
 
 def r1(weight: Scalar, every: int = 1) -> Regularizer:
-    """R1, Mescheder et al. 2018, eq. 9: (gamma / 2) E |grad D(x)|^2 at real samples; ``weight`` is gamma."""
+    """R1, Mescheder et al. 2018, eq. 9: (gamma / 2) E |grad D(x)|^2 at real samples; weight = gamma."""
     return Regularizer("r1", lambda p: squared_gradient_norm(p.real_logits, p.real).mean() / 2, weight, every)
 
 
 def r2(weight: Scalar, every: int = 1) -> Regularizer:
-    """R2, Mescheder et al. 2018, eq. 10: (gamma / 2) E |grad D(x)|^2 at generated samples; ``weight`` is gamma."""
+    """R2, Mescheder et al. 2018, eq. 10: (gamma / 2) E |grad D(x)|^2 at generated samples; weight = gamma."""
     return Regularizer("r2", lambda p: squared_gradient_norm(p.fake_logits, p.fake).mean() / 2, weight, every)
 
 
 def gradient_penalty(
     weight: Scalar = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
 ) -> Regularizer:
-    """WGAN-GP, Gulrajani et al. 2017, eq. 3: E (|grad D(x)| - target)^2 at points *between* real and generated.
+    """WGAN-GP, Gulrajani et al. 2017, eq. 3: E (|grad D(x)| - target)^2 *between* real and generated samples.
 
     Each point is x = t real + (1 - t) fake with its own t, uniform on [0, 1]: not at G(z), nor at the data.
-    ``one_sided`` penalizes only norms above the target (their section 4; Petzka et al. 2018, eq. 8). The batches
-    must be equally large.
+    ``one_sided`` penalizes only norms above the target (their section 4; Petzka et al. 2018). The
+    batches must be equally large.
     """
 
     def penalty(p: Probe) -> Tensor:
@@ -75,10 +75,10 @@ def gradient_penalty(
 
 
 def dragan(weight: Scalar = 10.0, target: float = 1.0, spread: float = 0.5, every: int = 1) -> Regularizer:
-    """DRAGAN, Kodali et al. 2017, eq. 4: E (|grad D(x + noise)| - target)^2 around real samples.
+    """DRAGAN, Kodali et al. 2017, algorithm 1: E (|grad D(x + noise)| - target)^2 around real samples.
 
-    The noise is normal; its standard deviation is ``spread`` times that of the batch, so that it does not depend on
-    the data's units (the paper has a constant c).
+    The noise is normal; its standard deviation is ``spread`` times that of the batch, so that it does not
+    depend on the data's units (the paper has a constant c).
     """
 
     def penalty(p: Probe) -> Tensor:
@@ -89,9 +89,7 @@ def dragan(weight: Scalar = 10.0, target: float = 1.0, spread: float = 0.5, ever
     return Regularizer("dragan", penalty, weight, every)
 
 
-def _norm_penalty(
-    discriminator: Callable[[Tensor], Tensor], points: Tensor, target: float, one_sided: bool
-) -> Tensor:
+def _norm_penalty(discriminator: Callable[[Tensor], Tensor], points: Tensor, target: float, one_sided: bool) -> Tensor:
     points = points.requires_grad_()
     # 1e-12 keeps the root differentiable where the gradient is zero
     norms = (squared_gradient_norm(discriminator(points), points) + 1e-12).sqrt()

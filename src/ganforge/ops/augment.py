@@ -1,7 +1,7 @@
 """DiffAugment: the same random, differentiable changes for real and generated images (Zhao et al. 2020).
 
-Images are ``[batch, channels, height, width]`` with any number of channels, scaled to [-1, 1]; what is moved in or cut
-out is 0, mid-grey. Every image has its own random numbers, from torch's global generator on the image's device.
+Images are ``[batch, channels, height, width]`` with any number of channels, scaled to [-1, 1]; what is moved in
+or cut out is 0, mid-grey. Every image has its own random numbers, from torch's global generator on its device.
 """
 
 from __future__ import annotations

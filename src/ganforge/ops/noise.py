@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 Prior = Literal["normal", "uniform", "sphere"]
-"""Standard normal; uniform on [-1, 1]; uniform on the sphere of radius sqrt(size), where a normal has its mass."""
+"""Standard normal; uniform on [-1, 1]; uniform on the sphere of radius sqrt(size), near all normal ones."""
 
 WIDEST_THRESHOLD = 2.0
-"""The threshold to which a normal prior is truncated as truncation nears 1: the widest in BigGAN's figure 2."""
+"""The threshold to which a normal prior is truncated as truncation nears 1: BigGAN's widest."""
 
 
 def add_instance_noise(x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -31,14 +31,18 @@ def latents_on(device: torch.device | str, n: int, size: int, prior: Prior = "no
 
 
 def draw_latents(
-    n: int, size: int, prior: Prior = "normal", generator: torch.Generator | None = None, truncation: float = 1.0
+    n: int,
+    size: int,
+    prior: Prior = "normal",
+    generator: torch.Generator | None = None,
+    truncation: float = 1.0,
 ) -> Tensor:
-    """Latents for sampling, ``[n, size]`` float32 on the CPU, from ``generator`` (CPU; None: torch's global one).
+    """Latents for sampling, ``[n, size]`` float32 on the CPU, from ``generator`` (None: torch's global one).
 
-    ``truncation`` in (0, 1]; 1 is the prior itself. Below 1 it trades variety for quality:
-    normal: truncated to |z| <= 2 * truncation (BigGAN, Brock et al. 2019, section 3.1, whose thresholds 2, 1, 0.5 and
-    0.04 are truncation 1, 0.5, 0.25 and 0.02), drawn exactly, by inverting the distribution function;
-    uniform: the range shrinks to [-truncation, truncation].
+    ``truncation`` in (0, 1] trades variety for quality; 1 is the prior itself. Below 1, a normal prior is
+    truncated to |z| <= 2 * truncation, exactly, by inverting the distribution function (BigGAN, Brock et al.
+    2019, section 3.1, whose thresholds 2, 1, 0.5 and 0.04 are then 1, 0.5, 0.25 and 0.02); a uniform one shrinks
+    to [-truncation, truncation].
 
     Raises ValueError for an unknown prior, a truncation out of range, or any truncation of the sphere.
     """
@@ -72,14 +76,15 @@ def _unknown(prior: str) -> ValueError:
 
 
 def lerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
-    """The straight way from ``a`` (t = 0) to ``b`` (t = 1), ``[..., size]``; ``t`` broadcasts against them."""
+    """The straight way from ``a`` (t = 0) to ``b`` (t = 1), [..., size]; ``t`` broadcasts."""
     return a + (b - a) * t
 
 
 def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
-    """The way along the great circle from ``a`` (t = 0) to ``b`` (t = 1), ``[..., size]`` (White 2016, section 2.1).
+    """The way along the great circle from ``a`` (t = 0) to ``b`` (t = 1), [..., size] (White 2016, 2.1).
 
-    ``t`` broadcasts against [..., 1]. Parallel, opposite or zero vectors have no one great circle: straight there.
+    ``t`` broadcasts against [..., 1]. Parallel, opposite or zero vectors lie on no one great circle: there the way is
+    straight.
     """
     t = torch.as_tensor(t, dtype=a.dtype, device=a.device)
     lengths = a.norm(dim=-1, keepdim=True) * b.norm(dim=-1, keepdim=True)

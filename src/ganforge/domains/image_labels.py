@@ -1,0 +1,239 @@
+"""Which of the found images are used, and what their labels are: from folders, metadata files or dataset.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from ganforge.core.errors import InputError, nearest
+from ganforge.domains.image_decode import SUFFIXES, Entry
+from ganforge.domains.image_files import Files
+
+Labels = Literal["auto", "none", "folder", "metadata"]
+
+SPLITS = frozenset(["train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"])
+TRAIN = ("train", "training")
+
+LABEL_COLUMNS = ("label", "class")
+NAME_COLUMN = "file_name"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of one data set, before decoding.
+
+    ``labels`` are class names, one for each entry, or None. ``array`` is set when all images are in memory already
+    ([n, channels, height, width]). ``messages`` tell the user what was decided for them. ``stamp`` marks the content
+    where only listing tells it.
+    """
+
+    where: str
+    count: int
+    entries: Callable[[], Iterator[Entry]]
+    labels: list[str] | None = None
+    messages: tuple[str, ...] = ()
+    array: np.ndarray | None = None
+    stamp: str = ""
+
+
+def list_images(files: Files, labels: Labels, label_column: str | None, split: str | None) -> Listing:
+    """Choose the images of a folder or archive, and find their labels.
+
+    Raises InputError for no image, an unknown split, and labels that were asked for but are not there or are wrong.
+    """
+    if not files.images:
+        raise InputError(
+            f"no images in {files.where}; the supported suffixes are {' '.join(sorted(SUFFIXES))}"
+        )
+    names, root, messages = _choose(files, split)
+    found: list[str] | None = None
+    if labels in ("auto", "metadata") or label_column is not None:
+        found = _from_metadata(files, names, root, label_column, demanded=labels == "metadata")
+    if found is None and labels in ("auto", "folder"):
+        found = _from_folders(names, root)
+        if found is None and labels == "folder":
+            raise InputError(
+                f"{files.where}: labels from folders need at least 2 class folders with every image inside one"
+            )
+    if labels == "none":
+        found = None
+    found = found or None
+
+    def entries() -> Iterator[Entry]:
+        for name in names:
+            yield Entry(name, partial(files.read, name))
+
+    return Listing(files.where, len(names), entries, found, tuple(messages))
+
+
+def _choose(files: Files, split: str | None) -> tuple[list[str], str, list[str]]:
+    """The names to use, the folder they share ('' or ending in '/'), and messages."""
+    names, root = files.images, ""
+    if split is not None:
+        root = split.strip("/") + "/"
+        chosen = [n for n in names if n.startswith(root)]
+        if not chosen:
+            shared = _descend(names, "")
+            chosen = [n for n in names if n.startswith(shared + root)]
+            root = shared + root
+        if not chosen:
+            tops = {t for t in _tops(names, _descend(names, "")) if t}
+            raise InputError(f"{files.where}: no images in a folder '{split}'; {nearest(split, tops)}")
+        return chosen, _descend(chosen, root), []
+    root = _descend(names, "")
+    tops = _tops(names, root)
+    parts = {t.lower(): t for t in tops if t}
+    train = next((parts[t] for t in TRAIN if t in parts), None)
+    if train is not None and None not in tops and len(tops) > 1 and set(parts) <= SPLITS:
+        chosen = [n for n in names if n.startswith(f"{root}{train}/")]
+        others = ", ".join(sorted(t for t in tops if t and t != train))
+        message = f"used '{train}' ({len(chosen):,} of {len(names):,} images), left out {others}: choose with split="
+        return chosen, _descend(chosen, f"{root}{train}/"), [message]
+    return names, root, []
+
+
+def _tops(names: list[str], root: str) -> set[str | None]:
+    """The folders directly under ``root`` that hold images; None stands for images in ``root`` itself."""
+    rests = (n[len(root) :].split("/", 1) for n in names)
+    return {rest[0] if len(rest) > 1 else None for rest in rests}
+
+
+def _descend(names: list[str], root: str) -> str:
+    """Go down while there is one folder only: an archive often wraps everything in one."""
+    while True:
+        tops = _tops(names, root)
+        only = next(iter(tops))
+        if len(tops) > 1 or only is None:
+            return root
+        root += only + "/"
+
+
+def _from_folders(names: list[str], root: str) -> list[str] | None:
+    tops = _tops(names, root)
+    if None in tops or len(tops) < 2 or {str(t).lower() for t in tops} <= SPLITS:
+        return None
+    return [n[len(root) :].split("/", 1)[0] for n in names]
+
+
+def _from_metadata(
+    files: Files, names: list[str], root: str, column: str | None, demanded: bool
+) -> list[str] | None:
+    """Labels from the metadata files in ``root`` or above it; [] when one says that there are none."""
+    homes = {root[: i + 1] for i, c in enumerate(root) if c == "/"} | {""}
+    candidates = [m for m in files.metadata if m[: m.rfind("/") + 1] in homes]
+    candidates.sort(key=lambda m: (-m.count("/"), m))  # the nearest first
+    unlabelled = False
+    for name in candidates:
+        home, where = name[: name.rfind("/") + 1], f"{files.where}: {name}"
+        try:
+            text = files.read(name).decode("utf-8-sig")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{where}: cannot be read as UTF-8 text: {error}") from error
+        if name.endswith(".json"):
+            rows = _dataset_json(text, where) if column is None else None
+            unlabelled |= rows is None  # StyleGAN's folders 00000, 00001, ... are no classes
+        else:
+            table = _csv_rows(text, where) if name.endswith(".csv") else _json_rows(text, where)
+            rows = _labelled(table, where, column)
+        if rows is not None:
+            return _match(rows, names, set(files.images), home, where)
+    if demanded or column is not None:
+        what = f"no column '{column}'" if column else f"no column {' or '.join(LABEL_COLUMNS)}"
+        looked = ", ".join(candidates) or "no metadata.csv and no dataset.json found"
+        raise InputError(f"{files.where}: no labels in metadata: {what} ({looked})")
+    return [] if unlabelled else None
+
+
+def _dataset_json(text: str, where: str) -> list[tuple[str, str, str]] | None:
+    """(place, file name, label) of StyleGAN's ``{"labels": [["00000/img.png", 3], ...]}``; None for null labels."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON: {error}") from error
+    labels = document.get("labels") if isinstance(document, dict) else None
+    if labels is None:
+        return None
+    rows = []
+    for i, pair in enumerate(labels if isinstance(labels, list) else [labels]):
+        place = f"entry {i}"
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise InputError(
+                f'{where}, {place}: expected ["file name", class number], got {json.dumps(pair)[:80]}'
+            )
+        if not isinstance(pair[1], int) or isinstance(pair[1], bool) or pair[1] < 0:
+            raise InputError(
+                f"{where}, {place}: label {json.dumps(pair[1])[:40]} is not a class number (0, 1, ...)"
+            )
+        rows.append((place, pair[0], str(pair[1])))
+    return rows
+
+
+def _csv_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            yield f"row {reader.line_num}", {str(k).strip(): v for k, v in row.items() if k is not None}
+    except csv.Error as error:
+        raise InputError(f"{where}, row {reader.line_num}: {error}") from error
+
+
+def _json_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for i, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{where}, row {i}: not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{where}, row {i}: expected an object")
+            yield f"row {i}", row
+
+
+def _labelled(
+    table: Iterator[tuple[str, dict[str, Any]]], where: str, column: str | None
+) -> list[tuple[str, str, str]] | None:
+    """(place, file name, label) of each row; None when the table has no label column."""
+    rows = []
+    wanted = (column,) if column else LABEL_COLUMNS
+    key: str | None = None
+    for place, row in table:
+        if key is None:
+            key = next((c for w in wanted for c in row if c.lower() == w.lower()), None)
+            if key is None and column is not None:
+                raise InputError(f"{where}: no column '{column}'; {nearest(column, row)}")
+            if key is None:
+                return None
+            if NAME_COLUMN not in row:
+                raise InputError(
+                    f"{where}: no column '{NAME_COLUMN}', which says to which image a row belongs"
+                )
+        name, label = row.get(NAME_COLUMN), row.get(key)
+        if name is None or not str(name).strip():
+            raise InputError(f"{where}, {place}: no {NAME_COLUMN}")
+        if label is None or isinstance(label, dict | list) or not str(label).strip():
+            raise InputError(f"{where}, {place}: no label in column '{key}' for '{name}'")
+        rows.append((place, str(name).strip(), str(label).strip()))
+    return rows or None
+
+
+def _match(
+    rows: list[tuple[str, str, str]], names: list[str], known: set[str], home: str, where: str
+) -> list[str]:
+    labels: dict[str, str] = {}
+    for place, name, label in rows:
+        full = home + name.replace("\\", "/").removeprefix("./")
+        if full not in known:
+            raise InputError(f"{where}, {place}: there is no image '{name}'")
+        if labels.setdefault(full, label) != label:
+            raise InputError(f"{where}, {place}: '{name}' has two labels, '{labels[full]}' and '{label}'")
+    without = [n for n in names if n not in labels]
+    if without:
+        raise InputError(f"{where}: {len(without):,} images have no row, the first is '{without[0]}'")
+    return [labels[n] for n in names]

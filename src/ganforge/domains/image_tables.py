@@ -1,0 +1,334 @@
+"""Images that come as arrays or tables: NumPy's .npz, Parquet files, Hugging Face data sets."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganforge.core.errors import InputError, nearest, need_extra
+from ganforge.domains.image_decode import FILE_LIMIT, Content, Entry
+from ganforge.domains.image_files import ZIP_RATIO, ZIP_TOTAL
+from ganforge.domains.image_labels import LABEL_COLUMNS, TRAIN, Labels, Listing
+
+IMAGE_KEYS = ("images", "image", "x", "arr_0", "data")
+LABEL_KEYS = ("labels", "label", "y", "targets")
+IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png")
+HUB = "hf:"
+
+
+def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The arrays of an .npz file and their shapes, without reading them; empty when it cannot be read."""
+    shapes = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    version = np.lib.format.read_magic(file)
+                    read = np.lib.format.read_array_header_1_0
+                    shapes[name.removesuffix(".npy")] = (
+                        read if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    )(file)[0]
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return {}
+    return shapes
+
+
+def list_npz(path: Path, labels: Labels, label_column: str | None) -> Listing:
+    """The images [n, h, w], [n, h, w, c] or [n, c, h, w] of an .npz file, and its labels [n].
+
+    Whole numbers are taken as they are (uint8, else uint16); floats in 0-1 are multiplied by 255; anything else is an
+    InputError, as are arrays that would have to be unpickled.
+    """
+    where = str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+        total, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
+        if total > ZIP_TOTAL and total > ZIP_RATIO * packed:
+            raise InputError(f"{where}: expands from {packed:,} to {total:,} bytes: refused as a zip bomb")
+        with np.load(path, allow_pickle=False) as file:
+            key = _image_key(file.files, npz_shapes(path), where)
+            raw = file[key]
+            label_key = next((k for w in LABEL_KEYS for k in file.files if k.lower() == w), None)
+            if label_column is not None and label_column not in file.files:
+                raise InputError(f"{where}: no array '{label_column}'; {nearest(label_column, file.files)}")
+            label_key = label_column or label_key
+            values = file[label_key] if label_key and labels in ("auto", "metadata") else None
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        raise InputError(f"{where}: cannot be read as .npz: {error}") from error
+    if values is None and labels in ("folder", "metadata"):
+        raise InputError(f"{where}: no labels (arrays named {', '.join(LABEL_KEYS)}) for labels={labels}")
+    planes = _planes(raw, f"{where}, array '{key}'")
+    levels, message = _levels(planes, f"{where}, array '{key}'")
+    names = None if values is None else _npz_labels(values, len(levels), f"{where}, array '{label_key}'")
+    return list_array(where, levels, names, (message,) if message else ())
+
+
+def list_array(
+    where: str, array: np.ndarray, labels: list[str] | None, messages: tuple[str, ...] = ()
+) -> Listing:
+    """A listing of images that are in memory, uint8 or uint16 [n, channels, height, width]."""
+
+    def entries() -> Iterator[Entry]:
+        for i in range(len(array)):
+            yield Entry(f"row {i}", partial(array.__getitem__, i))
+
+    return Listing(where, len(array), entries, labels, messages, array)
+
+
+def _image_key(keys: list[str], shapes: dict[str, tuple[int, ...]], where: str) -> str:
+    for wanted in IMAGE_KEYS:
+        for key in keys:
+            if key.lower() == wanted and len(shapes.get(key, (0, 0, 0))) in (3, 4):
+                return key
+    pictures = [k for k in keys if len(shapes.get(k, ())) in (3, 4)]
+    if len(pictures) == 1:
+        return pictures[0]
+    have = ", ".join(f"{k} {list(shapes.get(k, ()))}" for k in keys) or "none"
+    raise InputError(
+        f"{where}: no array 'images' of shape [n, height, width] or [n, height, width, channels]: {have}"
+    )
+
+
+def _planes(raw: np.ndarray, where: str) -> np.ndarray:
+    """To [n, channels, height, width]."""
+    if 0 in raw.shape:
+        raise InputError(f"{where}: empty, shape {list(raw.shape)}")
+    if raw.ndim == 3:
+        return raw[:, None]
+    first, last = raw.shape[1] in (1, 3, 4), raw.shape[3] in (1, 3, 4)
+    if first == last:  # other numbers of channels: the side that is clearly the smaller
+        first, last = raw.shape[1] * 4 <= raw.shape[3], raw.shape[3] * 4 <= raw.shape[1]
+    if first == last:
+        raise InputError(
+            f"{where}: shape {list(raw.shape)} could be [n, height, width, channels] or [n, channels, height, width]: "
+            "save as [n, height, width] or with 1, 3 or 4 channels"
+        )
+    return raw if first else raw.transpose(0, 3, 1, 2)
+
+
+def _levels(raw: np.ndarray, where: str) -> tuple[np.ndarray, str]:
+    """To contiguous uint8 or uint16, and what the user should know about it."""
+    if raw.dtype in (np.uint8, np.uint16):
+        return np.ascontiguousarray(raw), ""
+    if raw.dtype == np.bool_:
+        return np.ascontiguousarray(raw).astype(np.uint8) * 255, ""
+    if raw.dtype.kind not in "iuf":
+        raise InputError(f"{where}: values of type {raw.dtype} are no pixels: save uint8")
+    low, high = raw.min(), raw.max()
+    if raw.dtype.kind == "f":
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"{where}: floats from {low:g} to {high:g}: scale them to 0-1, or save uint8 0-255 or uint16"
+            )
+        return np.ascontiguousarray(
+            (raw * 255).round().astype(np.uint8)
+        ), "floats in 0-1 were multiplied by 255"
+    if low < 0 or high > 65535:
+        raise InputError(f"{where}: values from {low} to {high}: save uint8 0-255 or uint16 0-65535")
+    return np.ascontiguousarray(raw.astype(np.uint8 if high <= 255 else np.uint16)), ""
+
+
+def _npz_labels(values: np.ndarray, count: int, where: str) -> list[str]:
+    if values.shape == (count, 1):
+        values = values[:, 0]
+    if values.shape != (count,):
+        raise InputError(
+            f"{where}: shape {list(values.shape)}, expected one label for each of {count:,} images"
+        )
+    if values.dtype.kind == "f" and np.all(values == np.floor(values)):
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "iubU":
+        raise InputError(f"{where}: labels must be whole numbers or names, not {values.dtype}")
+    return [str(v) for v in values.tolist()]
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether ``path`` is a Parquet file, or a folder that holds some directly or in ``data``."""
+    return bool(_parquet_files(path))
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix.lower() == ".parquet" else []
+    return sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet"))
+
+
+def parquet_stamp(path: Path) -> Iterator[str]:
+    """Cheap marks that change when the content does."""
+    for file in _parquet_files(path):
+        about = file.stat()
+        yield f"{file.resolve()}\0{about.st_size}\0{about.st_mtime_ns}"
+
+
+def list_parquet(path: Path, labels: Labels, label_column: str | None, split: str | None) -> Listing:
+    """The rows of Parquet files with an image column (a struct of bytes and path, or bytes) and maybe a label column."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise need_extra("pyarrow", "parquet") from error
+    files, messages = _split_files(_parquet_files(path), split, str(path))
+    try:
+        opened = [pq.ParquetFile(f) for f in files]
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not Parquet that can be read: {error}") from error
+    schema = opened[0].schema_arrow
+    column = _image_column(schema, str(path))
+    features: dict[str, Any] = {}
+    if schema.metadata and b"huggingface" in schema.metadata:
+        features = json.loads(schema.metadata[b"huggingface"]).get("info", {}).get("features", {})
+    key = _label_column(schema.names, labels, label_column, str(path))
+    found: list[str] | None = None
+    if key is not None:
+        class_names = (features.get(key) or {}).get("names")
+        found = []
+        for file, table in zip(files, opened, strict=True):
+            try:
+                values = table.read(columns=[key]).column(key).to_pylist()
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{file}: cannot be read: {error}") from error
+            found += [_class_name(v, class_names, f"{file}, row {i}", key) for i, v in enumerate(values)]
+
+    def entries() -> Iterator[Entry]:
+        for file, table in zip(files, opened, strict=True):
+            row = 0
+            try:
+                for batch in table.iter_batches(batch_size=64, columns=[column]):
+                    for value in batch.column(0).to_pylist():
+                        yield Entry(f"{file.name}, row {row}", partial(_cell, value, file.parent, inside=True))
+                        row += 1
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{file}: damaged after row {row}: {error}") from error
+
+    count = sum(table.metadata.num_rows for table in opened)
+    return Listing(str(path), count, entries, found, tuple(messages))
+
+
+def _split_files(files: list[Path], split: str | None, where: str) -> tuple[list[Path], list[str]]:
+    """Hugging Face names the files of a split train-00000-of-00002.parquet."""
+    named: dict[str, list[Path]] = {}
+    for file in files:
+        match = re.fullmatch(r"(.+?)(?:-\d+-of-\d+.*)?", file.stem)
+        named.setdefault(match[1] if match else file.stem, []).append(file)
+    if split is not None:
+        if split not in named:
+            raise InputError(f"{where}: no split '{split}'; {nearest(split, named)}")
+        return named[split], []
+    train = next((t for t in TRAIN if t in named), None)
+    if train is None or len(named) == 1:
+        return files, []
+    others = ", ".join(sorted(set(named) - {train}))
+    return named[train], [f"used the split '{train}', left out {others}: choose with split="]
+
+
+def _image_column(schema: Any, where: str) -> str:
+    import pyarrow as pa
+
+    def holds(kind: Any) -> bool:
+        struct = pa.types.is_struct(kind) and {"bytes", "path"} & {
+            kind.field(i).name for i in range(kind.num_fields)
+        }
+        return bool(struct) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+    able = [field.name for field in schema if holds(field.type)]
+    for wanted in IMAGE_COLUMNS:
+        if wanted in able:
+            return wanted
+    if len(able) == 1:
+        return able[0]
+    raise InputError(
+        f"{where}: no image column: expected 'image' holding bytes; columns: {', '.join(schema.names)}"
+    )
+
+
+def _label_column(names: list[str], labels: Labels, wanted: str | None, where: str) -> str | None:
+    if labels == "none":
+        return None
+    if wanted is not None and wanted not in names:
+        raise InputError(f"{where}: no column '{wanted}'; {nearest(wanted, names)}")
+    found = wanted or next((c for c in (*LABEL_COLUMNS, "labels") if c in names), None)
+    if found is None and labels != "auto":
+        raise InputError(f"{where}: no label column for labels={labels}; columns: {', '.join(names)}")
+    return found
+
+
+def _class_name(value: Any, names: list[str] | None, place: str, column: str) -> str:
+    if value is None or isinstance(value, list | dict) or not str(value).strip():
+        raise InputError(f"{place}: no label in column '{column}'")
+    if names is not None and isinstance(value, int):
+        if not 0 <= value < len(names):
+            raise InputError(f"{place}: label {value} is not one of the {len(names)} classes")
+        return str(names[value])
+    return str(value)
+
+
+def _cell(value: Any, home: Path, inside: bool) -> Content:
+    """The bytes of an image cell; a path is read only when it stays inside ``home`` (or ``inside`` is not asked)."""
+    if isinstance(value, bytes):
+        return value
+    value = value or {}
+    if value.get("bytes") is not None:
+        return value["bytes"]
+    if not value.get("path"):
+        raise ValueError("the cell is empty")
+    path = home / value["path"]
+    if inside and home.resolve() not in path.resolve().parents:
+        raise ValueError(f"the path '{value['path']}' leads out of the folder")
+    if path.stat().st_size > FILE_LIMIT:
+        raise ValueError("the file is too big")
+    return path.read_bytes()
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder was written by Hugging Face's ``save_to_disk``."""
+    return (path / "dataset_dict.json").is_file() or (
+        (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+    )
+
+
+def list_hub(spec: str, labels: Labels, label_column: str | None, split: str | None) -> Listing:
+    """A Hugging Face data set: ``hf:owner/name``, or a folder that ``save_to_disk`` wrote."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise need_extra("datasets", "hf") from error
+    try:
+        if spec.startswith(HUB):
+            data = datasets.load_dataset(spec.removeprefix(HUB))
+        else:
+            data = datasets.load_from_disk(spec)
+    except Exception as error:  # the network, the hub, the cache and the files all fail in their own ways
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{spec}: Hugging Face datasets cannot load it: {first}") from error
+    messages: list[str] = []
+    if isinstance(data, dict):
+        name = split or next((t for t in TRAIN if t in data), next(iter(data)))
+        if name not in data:
+            raise InputError(f"{spec}: no split '{name}'; {nearest(name, data)}")
+        if len(data) > 1 and split is None:
+            messages.append(f"used the split '{name}' of {', '.join(data)}: choose with split=")
+        data = data[name]
+    features = data.features
+    column = next((c for c, f in features.items() if isinstance(f, datasets.Image)), None)
+    if column is None:
+        raise InputError(f"{spec}: no column of images; columns: {', '.join(features)}")
+    key = _label_column(list(features), labels, label_column, spec)
+    found = None
+    if key is not None:
+        names = getattr(features[key], "names", None)
+        found = [_class_name(v, names, f"{spec}, row {i}", key) for i, v in enumerate(data[key])]
+    raw = data.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+
+    def entries() -> Iterator[Entry]:
+        for i, row in enumerate(raw):
+            yield Entry(f"row {i}", partial(_cell, row[column], Path(), inside=False))
+
+    return Listing(spec, len(raw), entries, found, tuple(messages), stamp=str(data._fingerprint))

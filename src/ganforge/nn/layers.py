@@ -1,0 +1,98 @@
+"""Layers that networks of several kinds share."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Norm = Literal["batch", "none", "spectral", "instance", "layer"]
+"""How a network is normalized: ``spectral`` its weights, the others its activations."""
+
+NORMALIZES = ("batch", "instance", "layer")
+"""The kinds that normalize activations, and so make the bias before them useless."""
+
+
+def normalizer(norm: str, channels: int, spatial: bool = True, affine: bool = True) -> nn.Module:
+    """The layer that normalizes activations ``[batch, channels, height, width]``, or ``[batch, channels]``
+    if not ``spatial``; the identity for ``none`` and ``spectral``.
+
+    ``instance`` and ``layer`` look at one sample only, so they may stand in a critic with a gradient penalty.
+    Raises ValueError for an unknown kind, and for instance normalization of flat data.
+    """
+    if norm in ("none", "spectral"):
+        return nn.Identity()
+    if norm == "batch":
+        return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(channels, affine=affine)
+    if norm == "layer":
+        return nn.GroupNorm(1, channels, affine=affine)
+    if norm == "instance" and spatial:
+        return nn.GroupNorm(channels, channels, affine=affine)
+    if norm == "instance":
+        raise ValueError("instance normalization needs images: flat data have one value per channel")
+    raise ValueError(f"unknown normalization '{norm}': use batch, none, spectral, instance or layer")
+
+
+class ConditionalNorm(nn.Module):
+    """A normalizer whose scale and shift depend on the class.
+
+    With ``batch``, conditional batch normalization (Dumoulin et al. 2017; de Vries et al. 2017), as in Miyato &
+    Koyama 2018; with ``none`` and ``spectral``, scale and shift alone.
+    """
+
+    def __init__(self, norm: str, channels: int, classes: int, spatial: bool = True) -> None:
+        super().__init__()
+        self.norm = normalizer(norm, channels, spatial, affine=False)
+        # not Embeddings: scales start at 1, and are neither initialized nor spectrally normalized
+        self.scale = nn.Parameter(torch.ones(classes, channels))
+        self.shift = nn.Parameter(torch.zeros(classes, channels))
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """``x`` [batch, channels, ...], ``label`` int64 [batch]."""
+        shape = (*x.shape[:2], *[1] * (x.dim() - 2))
+        return self.norm(x) * self.scale[label].reshape(shape) + self.shift[label].reshape(shape)
+
+
+class MinibatchStddev(nn.Module):
+    """Append one channel: how much a group of samples varies (Karras et al. 2018, section 3).
+
+    The standard deviation over the group, averaged over channels and positions; the same for all in the
+    group. The batch is split into groups of ``group`` or, where that does not divide it, the next smaller
+    divisor; sample i belongs to group i modulo the number of groups.
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, ...] -> [batch, channels + 1, ...]."""
+        n = x.shape[0]
+        group = max(g for g in range(1, min(self.group, n) + 1) if n % g == 0)
+        y = x.reshape(group, n // group, -1).to(torch.promote_types(x.dtype, torch.float32))
+        y = (y - y.mean(0)).square().mean(0)
+        y = (y + 1e-8).sqrt().mean(1).to(x.dtype)  # [groups]
+        y = y.repeat(group).reshape(n, *[1] * (x.dim() - 1))
+        return torch.cat([x, y.expand(n, 1, *x.shape[2:])], 1)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Append ``kernels`` features that say how near the other samples are (Salimans et al. 2016, 3.2).
+
+    o(x_i)_b = sum over j of exp(-|M_ib - M_jb|_1) with M = features x T, T [features, kernels, size]. As in the
+    paper, j = i counts. T is neither initialized nor spectrally normalized like other weights. Memory grows with the
+    square of the batch.
+    """
+
+    def __init__(self, features: int, kernels: int = 32, size: int = 5) -> None:
+        super().__init__()
+        # small enough that at the start different samples are neither all alike nor all infinitely far
+        self.tensor = nn.Parameter(torch.randn(features, kernels, size) * (0.5 / math.sqrt(features)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, features] -> [batch, features + kernels]."""
+        m = torch.einsum("nf,fks->nks", x, self.tensor)
+        distance = (m[:, None] - m[None]).abs().sum(3)  # [batch, batch, kernels]
+        return torch.cat([x, torch.exp(-distance).sum(1)], 1)

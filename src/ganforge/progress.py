@@ -1,0 +1,76 @@
+"""What the terminal shows while training: a bar with speed, losses and ETA, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ganforge.core.watch import Event, Verdict
+
+if TYPE_CHECKING:
+    from ganforge.engine.trainer import Trainer
+
+LINE_SECONDS = 10.0
+
+
+def span(seconds: float) -> str:
+    """A duration in words: 45 s, 3 min 20 s, 2 h 05 min."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class ProgressDisplay:
+    """A watcher that prints. Rounds, images/s, the players' losses, and the time left."""
+
+    def __init__(self, trainer: Trainer, console: Console) -> None:
+        self.trainer, self.console = trainer, console
+        self.bar: Progress | None = None
+        self.printed, self.first = time.monotonic(), trainer.progress()
+        self.began = time.monotonic()
+
+    def see(self, event: Event) -> Verdict | None:
+        """Show an event."""
+        if event.kind == "start":
+            self.began, self.first = time.monotonic(), self.trainer.progress()
+            if self.console.is_terminal:
+                columns = (TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[text]}"))
+                self.bar = Progress(*columns, console=self.console)
+                self.bar.start()
+                self.bar.add_task("training", total=1.0, completed=self.first, text="")
+        elif event.kind == "tick":
+            self.show(event)
+        elif event.kind == "message":
+            self.console.print(f"[yellow]{escape(event.message)}[/yellow]", soft_wrap=True)
+        elif event.kind == "end":
+            self.close()
+        return None
+
+    def show(self, event: Event) -> None:
+        """One tick."""
+        done = self.trainer.progress()
+        elapsed = time.monotonic() - self.began
+        left = elapsed * (1 - done) / (done - self.first) if done > self.first else 0.0
+        losses = " ".join(
+            f"{name.removesuffix('/loss')} {value:.3f}" for name, value in event.values.items() if name.endswith("/loss")
+        )
+        rate = event.values["samples_per_second"]
+        text = f"round {event.clock.round:,} | {rate:,.0f} samples/s | loss {losses} | {span(left)} left"
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=done, text=text)
+        elif time.monotonic() - self.printed > LINE_SECONDS or done >= 1.0:
+            self.printed = time.monotonic()
+            self.console.print(f"{done:4.0%} | {text}", highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

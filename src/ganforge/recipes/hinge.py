@@ -1,0 +1,26 @@
+"""SNGAN: the hinge loss with a spectrally normalized discriminator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ganforge.losses.adversarial import AdversarialLoss, hinge
+from ganforge.nn.layers import Norm
+from ganforge.recipes.two_player import TwoPlayerRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hinge(TwoPlayerRecipe):
+    """D minimizes E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))), G minimizes -E D(G(z)): eqs. 16, 17.
+
+    For: stable training without a gradient penalty: D is 1-Lipschitz layer by layer.
+    """
+
+    title: ClassVar[str] = "Hinge GAN with spectral normalization (SNGAN)"
+    paper: ClassVar[str] = (
+        "Miyato et al. 2018, https://arxiv.org/abs/1802.05957; Lim & Ye 2017, https://arxiv.org/abs/1705.02894"
+    )
+    loss: ClassVar[AdversarialLoss] = hinge
+    norm_discriminator: Norm = "spectral"
+    ema_samples: float | None = 20_000.0

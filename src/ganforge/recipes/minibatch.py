@@ -1,0 +1,24 @@
+"""Minibatch discrimination: the discriminator compares the samples of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ganforge.losses.adversarial import AdversarialLoss, non_saturating
+from ganforge.recipes.two_player import TwoPlayerRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minibatch(TwoPlayerRecipe):
+    """D sees, beside each sample, how close it is to the others of its batch (section 3.2), and so punishes collapse.
+
+    For: a cure for mode collapse that needs no penalty; label_smoothing=0.1 is the same paper's section 3.4.
+    """
+
+    title: ClassVar[str] = "Minibatch discrimination"
+    paper: ClassVar[str] = "Salimans et al. 2016, https://arxiv.org/abs/1606.03498"
+    loss: ClassVar[AdversarialLoss] = non_saturating
+    minibatch_discrimination: bool = True
+    label_smoothing: float = 0.1
+    ema_samples: float | None = 20_000.0

@@ -1,0 +1,31 @@
+"""R3GAN's objective: relativistic pairing with zero-centered penalties on real and fake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ganforge.core.schedule import Scalar
+from ganforge.losses.adversarial import AdversarialLoss, relativistic
+from ganforge.nn.layers import Norm
+from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class R3gan(TwoPlayerRecipe):
+    """D minimizes E softplus(D(G(z)) - D(x)) + gamma / 2 (E |grad D(x)|^2 + E |grad D(G(z))|^2), G the reverse: eqs. 2, 3.
+
+    For: the recommended default. Local convergence is proved, and modes are kept. lazy=4 pays the penalties every 4th round.
+    """
+
+    title: ClassVar[str] = "R3GAN objective on our networks"
+    paper: ClassVar[str] = (
+        "Huang et al. 2024, https://arxiv.org/abs/2501.05441; Jolicoeur-Martineau 2019, https://arxiv.org/abs/1807.00734"
+    )
+    loss: ClassVar[AdversarialLoss] = relativistic
+    norm_generator: Norm = "none"
+    norm_discriminator: Norm = "none"
+    betas: tuple[Scalar, Scalar] = (0.0, 0.99)
+    r1: NonNegative = 1.0
+    r2: NonNegative = 1.0
+    ema_samples: float | None = 20_000.0

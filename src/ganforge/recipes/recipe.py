@@ -1,0 +1,96 @@
+"""A recipe: hyper-parameters (its fields are the config), and how to build the game that they describe."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+import ganforge.recipes
+from ganforge.core.errors import InputError, nearest
+from ganforge.core.game import Game
+from ganforge.domains.domain import Domain
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ABC):
+    """What every GAN, and every rival of GANs, has in common.
+
+    size: the one dial: width of the networks. batch: real samples a round, over all shards.
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    size: Positive = 64
+    batch: Annotated[int, Field(ge=2)] = 64
+
+    @classmethod
+    def defaults_for(cls, domain: Domain) -> dict[str, Any]:
+        """Defaults that depend on the kind of data; the user's own settings come after them."""
+        return {}
+
+    @classmethod
+    def budget(cls, domain: Domain) -> int:
+        """Real samples that a run takes when the user sets no budget."""
+        return 1_000_000
+
+    @abstractmethod
+    def build(self, domain: Domain) -> Game:
+        """The game, with fresh weights from torch's global generator. InputError if the data do not suit it."""
+
+
+def recipe_names() -> list[str]:
+    """The names of all recipes: their files' names."""
+    found = []
+    for module in pkgutil.iter_modules(ganforge.recipes.__path__):
+        if module.name not in ("recipe", "two_player"):
+            found.append(module.name.replace("_", "-"))
+    return sorted(found)
+
+
+def find_recipe(name: str, trusted: bool = True) -> type[Recipe]:
+    """The recipe class called ``name``: a file of this package, or ``my.module:MyRecipe`` of the user's own.
+
+    With ``trusted`` False (the name comes from a file) a module of the user's own must have been imported already: a
+    config file never makes code run.
+    """
+    if ":" in name:
+        return find_own_recipe(name, trusted)
+    if name not in recipe_names():
+        raise InputError(f"unknown recipe '{name}': {nearest(name, recipe_names())}")
+    module = importlib.import_module(f"{ganforge.recipes.__name__}.{name.replace('-', '_')}")
+    own = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+    return next(c for c in own if issubclass(c, Recipe))
+
+
+def find_own_recipe(name: str, trusted: bool) -> type[Recipe]:
+    """The user's own recipe class ``module:Class``."""
+    module_name, _, class_name = name.partition(":")
+    if not trusted and module_name not in sys.modules:
+        raise InputError(
+            f"the run uses the recipe '{name}': import {module_name} first, or pass --allow {module_name}"
+        )
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"recipe '{name}' cannot be imported: {error}") from error
+    if not (inspect.isclass(found) and issubclass(found, Recipe)):
+        raise InputError(f"recipe '{name}' is no subclass of ganforge.Recipe")
+    return found
+
+
+def recipe_name(recipe: type[Recipe]) -> str:
+    """The name by which ``find_recipe`` finds a class."""
+    package, _, module = recipe.__module__.rpartition(".")
+    if package == ganforge.recipes.__name__:
+        return module.replace("_", "-")
+    return f"{recipe.__module__}:{recipe.__name__}"

@@ -1,0 +1,298 @@
+"""The two-player family: a generator and a discriminator, an adversarial loss, penalties, and the tricks of the trade.
+
+A GAN of this family is a set of values: see ``dcgan.py``. Every trick is a field that any of its recipes takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ganforge.core.errors import InputError
+from ganforge.core.game import Batch, Clock, Game, Move, PerShard, Player, Terms
+from ganforge.core.schedule import Scalar, Schedule, value_at
+from ganforge.domains.domain import Domain
+from ganforge.losses.adversarial import AdversarialLoss, flipped, smoothed
+from ganforge.losses.auxiliary import auxiliary_classification
+from ganforge.losses.regularizers import Probe, Regularizer, gradient_penalty, r1, r2
+from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
+from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, Upsample
+from ganforge.nn.layers import MinibatchDiscrimination, MinibatchStddev, Norm
+from ganforge.nn.mlp import MlpDiscriminator, MlpGenerator
+from ganforge.ops.augment import diff_augment, steps
+from ganforge.ops.noise import Prior, add_instance_noise, draw_latents, latents_on
+from ganforge.recipes.recipe import Positive, Recipe, Share
+
+NonNegative = Annotated[float, Field(ge=0)] | Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoPlayerRecipe(Recipe):
+    """Hyper-parameters of a generator and a discriminator at play. A subclass is other defaults, and its loss.
+
+    network: conv for images, mlp for anything; auto picks. depth: hidden layers of an mlp.
+    latent, prior: size and distribution of z. upsample: transposed or resize convolution. norm_*: normalizers.
+    lr, lr_discriminator (None: the same), betas, optimizer: how both learn; two rates are TTUR (Heusel et al. 2017).
+    discriminator_steps: moves of D for one of G. ema_samples: half-life of G's average (None: none).
+    r1, r2, gp: weights of the gradient penalties; lazy: r1 and r2 only every so many rounds. clip: of D's weights.
+    label_smoothing: real labels are 1 - this. label_flips: share of wrong labels. instance_noise: its deviation.
+    augment: DiffAugment's policy, such as color,translation,cutout. replay: share of D's fakes that are past ones.
+    minibatch_stddev, minibatch_discrimination, pack: D sees more than one sample.
+    conditioning: how labels are used. class_weight: weight of the auxiliary classifier.
+    """
+
+    loss: ClassVar[AdversarialLoss]
+    network: Literal["auto", "conv", "mlp"] = "auto"
+    depth: Positive = 3
+    latent: Positive = 100
+    prior: Prior = "normal"
+    upsample: Upsample = "transposed"
+    norm_generator: Norm = "batch"
+    norm_discriminator: Norm = "batch"
+    lr: NonNegative = 2e-4
+    lr_discriminator: NonNegative | None = None
+    betas: tuple[Scalar, Scalar] = (0.5, 0.999)
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    discriminator_steps: Positive = 1
+    ema_samples: Annotated[float, Field(gt=0)] | Schedule | None = None
+    r1: NonNegative = 0.0
+    r2: NonNegative = 0.0
+    gp: NonNegative = 0.0
+    lazy: Positive = 1
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Share = 0.0
+    label_flips: Share = 0.0
+    instance_noise: NonNegative = 0.0
+    augment: str = ""
+    replay: Share = 0.0
+    replay_batches: Positive = 16
+    minibatch_stddev: bool = False
+    minibatch_discrimination: bool = False
+    pack: Positive = 1
+    conditioning: Conditioning = "none"
+    class_weight: Annotated[float, Field(ge=0)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.batch % self.pack:
+            raise ValueError(f"pack {self.pack} must divide batch {self.batch}")
+        steps(self.augment)
+
+    def build(self, domain: Domain) -> Game:
+        """The game on networks that suit the data."""
+        return TwoPlayer(self, *self.networks(domain), domain)
+
+    def networks(self, domain: Domain) -> tuple[Generator, Discriminator]:
+        """G and D for the data's shape."""
+        image = len(domain.shape) == 3
+        if self.network == "conv" and not image:
+            raise InputError(f"network conv needs images, but the data are {domain.kind}: set network=mlp")
+        if self.augment and not image:
+            raise InputError(f"augment changes images, but the data are {domain.kind}: leave it empty")
+        if self.conditioning != "none" and not domain.classes:
+            raise InputError(
+                f"conditioning '{self.conditioning}' needs labels, and the data have none: use class folders or a "
+                "metadata.csv with a label column, or set conditioning=none"
+            )
+        both: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
+        alike: dict[str, Any] = {
+            "norm": self.norm_discriminator,
+            "pack": self.pack,
+            "minibatch_stddev": self.minibatch_stddev,
+            "minibatch_discrimination": self.minibatch_discrimination,
+        }
+        output = "tanh" if image else "linear"
+        g: dict[str, Any] = {"width": self.size, "norm": self.norm_generator, "output": output, **both}
+        d: dict[str, Any] = {"width": self.size, **alike, **both}
+        if self.network == "conv" or (self.network == "auto" and image):
+            return (
+                ConvGenerator(domain.shape, self.latent, upsample=self.upsample, **g),
+                ConvDiscriminator(domain.shape, **d),
+            )
+        return (
+            MlpGenerator(domain.shape, self.latent, depth=self.depth, **g),
+            MlpDiscriminator(domain.shape, depth=self.depth, **d),
+        )
+
+    def regularizers(self) -> list[Regularizer]:
+        """The penalties whose weight is not 0."""
+        some = [r1(self.r1, self.lazy), r2(self.r2, self.lazy), gradient_penalty(self.gp)]
+        return [r for r in some if r.weight != 0]
+
+    def payoffs(self) -> AdversarialLoss:
+        """The loss, with smoothed and flipped labels where asked for."""
+        return flipped(smoothed(self.loss, self.label_smoothing), self.label_flips)
+
+
+class Replay(PerShard):
+    """Past fakes, one slot for each of the last ``batches`` rounds (Shrivastava et al. 2017, sec. 2.3)."""
+
+    def __init__(self, batches: int, size: int, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.batches = batches
+        self.register_buffer("data", torch.zeros(1, batches, size, *shape))
+        self.register_buffer("label", torch.zeros(1, batches, size, dtype=torch.int64))
+
+    def swap(
+        self, round_: int, shard: int, fake: Tensor, label: Tensor | None, share: float
+    ) -> tuple[Tensor, Any]:
+        """Keep ``fake``, and return it with its first ``share`` replaced by fakes of earlier rounds."""
+        size = fake.shape[0]
+        data, labels = self.data[shard], self.label[shard]  # type: ignore[index]
+        replaced = int(size * share) if round_ else 0
+        past = torch.randint(min(round_, self.batches) * size, (max(replaced, 1),), device=fake.device)
+        mixed = torch.cat([data.flatten(0, 1)[past[:replaced]], fake[replaced:]])
+        mixed_label = label
+        if label is not None:
+            mixed_label = torch.cat([labels.flatten()[past[:replaced]], label[replaced:]])
+            labels[round_ % self.batches] = label
+        data[round_ % self.batches] = fake
+        return mixed, mixed_label
+
+
+class TwoPlayer(Game):
+    """A generator G and a discriminator D. G moves first, and D's first move of the round judges the same fakes."""
+
+    def __init__(self, recipe: TwoPlayerRecipe, G: nn.Module, D: nn.Module, domain: Domain) -> None:
+        super().__init__()
+        self.recipe, self.G, self.D = recipe, G, D
+        self.loss = recipe.payoffs()
+        self.penalties = recipe.regularizers()
+        self.conditions = ("label",) if recipe.conditioning != "none" else ()
+        rates: dict[str, Any] = {"betas": recipe.betas, "optimizer": recipe.optimizer}
+        lr_discriminator = recipe.lr if recipe.lr_discriminator is None else recipe.lr_discriminator
+        self.players = {
+            "G": Player([G], lr=recipe.lr, ema_samples=recipe.ema_samples, **rates),
+            "D": Player([D], lr=lr_discriminator, **rates),
+        }
+        self.replay: Replay | None = None
+        self.shape = domain.shape
+        if recipe.replay:
+            self.replay = Replay(recipe.replay_batches, recipe.batch, domain.shape)
+        coupled = (MinibatchStddev, MinibatchDiscrimination, nn.modules.batchnorm._BatchNorm)
+        self.judges_apart = recipe.pack > 1 or any(isinstance(m, coupled) for m in D.modules())
+        self.clock = Clock()
+        self.made: dict[int, Tensor] = {}
+
+    def moves(self, clock: Clock) -> list[Move]:
+        """G, then D as often as its steps say, then the lazy penalties."""
+        self.clock = clock
+        always = [p for p in self.penalties if p.every == 1]
+        lazy = [p for p in self.penalties if p.every > 1]
+        judge = Move(
+            "D",
+            partial(self.judge, always),
+            times=self.recipe.discriminator_steps,
+            order=2 if always else 1,
+            after=self.clip if self.recipe.clip else None,
+        )
+        return [
+            Move("G", self.generate),
+            judge,
+            *(Move("D", partial(self.regularize, p), every=p.every, order=2) for p in lazy),
+        ]
+
+    # ---- what both moves need
+
+    def label(self, batch: Batch) -> Tensor | None:
+        """The labels, if the game is conditional."""
+        return batch["label"] if self.conditions else None
+
+    def fake(self, batch: Batch) -> Tensor:
+        """As many fakes as the batch has samples, of the same classes."""
+        z = latents_on(self.device, len(batch["data"]), self.recipe.latent, self.recipe.prior)
+        return self.G(z, self.label(batch))
+
+    def features(self, x: Tensor, label: Tensor | None) -> Tensor:
+        """D's features of what D is shown: augmented, with instance noise."""
+        if self.recipe.augment:
+            x = diff_augment(x, self.recipe.augment)
+        x = add_instance_noise(x, value_at(self.recipe.instance_noise, self.clock.samples))
+        return self.D.features(x, label)
+
+    def logits(self, x: Tensor, label: Tensor | None) -> Tensor:
+        """D's logits, [batch / pack]."""
+        return self.D.logit(self.features(x, label), label)
+
+    # ---- moves
+
+    def generate(self, batch: Batch) -> Terms:
+        """G's payoff; its fakes are kept for D."""
+        label, fake = self.label(batch), self.fake(batch)
+        self.made[self.shard] = fake.detach()
+        h = self.features(fake, label)
+        real = self.logits(batch["data"], label) if self.loss.paired else None
+        terms = {"loss": self.loss.generator(real, self.D.logit(h, label))}
+        if self.recipe.conditioning == "auxiliary":
+            terms["class"] = self.recipe.class_weight * auxiliary_classification(
+                self.D.class_logits(h), label
+            )
+        return terms
+
+    def judge(self, penalties: Sequence[Regularizer], batch: Batch) -> Terms:
+        """D's payoff, and the penalties that it always pays."""
+        real, label = batch["data"], self.label(batch)
+        fake = self.made.pop(self.shard, None)
+        fake = self.fake(batch) if fake is None else fake
+        fake_label = label
+        if self.replay is not None:
+            fake, fake_label = self.replay.swap(self.clock.round, self.shard, fake, label, self.recipe.replay)
+        if penalties:
+            real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
+        real_h, fake_h = self.both_features(real, fake, label, fake_label)
+        real_logits, fake_logits = self.D.logit(real_h, label), self.D.logit(fake_h, fake_label)
+        self.note("D/real", real_logits)
+        self.note("D/fake", fake_logits)
+        self.note("D/real_right", (real_logits.detach() > 0).float())
+        self.note("D/fake_right", (fake_logits.detach() < 0).float())
+        terms = {"loss": self.loss.discriminator(real_logits, fake_logits)}
+        if self.recipe.conditioning == "auxiliary":
+            right = auxiliary_classification(self.D.class_logits(real_h), label)
+            terms["class"] = self.recipe.class_weight * right
+        probe = Probe(lambda x: self.logits(x, label), real, fake, real_logits, fake_logits)
+        return {**terms, **{p.name: self.weight(p) * p.penalty(probe) for p in penalties}}
+
+    def both_features(self, real: Tensor, fake: Tensor, label: Any, fake_label: Any) -> tuple[Tensor, Tensor]:
+        """Features of real and fake: in one pass, unless D looks at a batch as a whole."""
+        if self.judges_apart:
+            return self.features(real, label), self.features(fake, fake_label)
+        labels = None if label is None else torch.cat([label, fake_label])
+        real_h, fake_h = self.features(torch.cat([real, fake]), labels).split(len(real))
+        return real_h, fake_h
+
+    def regularize(self, penalty: Regularizer, batch: Batch) -> Terms:
+        """One lazy penalty, on its own."""
+        label = self.label(batch)
+        real = batch["data"].detach().requires_grad_()
+        fake = self.fake(batch).detach().requires_grad_()
+        probe = Probe(
+            lambda x: self.logits(x, label), real, fake, self.logits(real, label), self.logits(fake, label)
+        )
+        return {penalty.name: self.weight(penalty) * penalty.penalty(probe)}
+
+    def weight(self, penalty: Regularizer) -> float:
+        """The penalty's weight now."""
+        return value_at(penalty.weight, self.clock.samples)
+
+    def clip(self) -> None:
+        """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""
+        torch._foreach_clamp_min_(list(self.D.parameters()), -self.recipe.clip)
+        torch._foreach_clamp_max_(list(self.D.parameters()), self.recipe.clip)
+
+    # ---- sampling
+
+    def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
+        """``z`` [n, latent]. InputError where the prior cannot be truncated so."""
+        try:
+            return {"z": draw_latents(n, self.recipe.latent, self.recipe.prior, generator, truncation)}
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    def sample(self, inputs: Batch) -> Batch:
+        """``data`` [n, *shape] from ``z`` and, for a conditional game, ``label``."""
+        return {**inputs, "data": self.G(inputs["z"], self.label(inputs))}

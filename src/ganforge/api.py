@@ -38,6 +38,15 @@ from ganforge.report import write_report
 WARM_UP_SECONDS = 2.0
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended: "budget", "interrupted", or the reason a watcher gave."""
+
+    model: Model
+    path: Path
+    why: str
+
+
 @dataclass
 class Plan:
     """All that a run is made from."""
@@ -155,12 +164,12 @@ def train(
     >>> images = model.generate(64, seed=0)
     """
     settings = Settings(recipe, str(data), dict(params or {}), dict(data_options or {}), dict(options))
-    return start(settings, run, root, watchers, console_for(quiet))
+    return start(settings, run, root, watchers, console_for(quiet)).model
 
 
 def resume(run: str | Path, *, quiet: bool = False, watchers: Sequence[Watcher] = (), **options: Any) -> Model:
     """Go on with a run from its newest whole checkpoint; ``options`` may change its length and cadence."""
-    return go_on(Path(run), [], dict(options), watchers, console_for(quiet))
+    return go_on(Path(run), [], dict(options), watchers, console_for(quiet)).model
 
 
 def console_for(quiet: bool) -> Console:
@@ -176,7 +185,7 @@ def start(
     console: Console,
     dry: bool = False,
     fork: Path | None = None,
-) -> Model:
+) -> Outcome:
     """Plan, estimate, create the run folder and train. ``dry`` ends after the estimate (SystemExit 0)."""
     tell = say(console)
     plan = make_plan(settings, tell)
@@ -204,7 +213,7 @@ def start(
 def go_on(
     path: Path, overrides: Sequence[str], changes: Mapping[str, Any], watchers: Sequence[Watcher], console: Console,
     trusted: bool = False,
-) -> Model:
+) -> Outcome:
     """Resume the run at ``path``; settings may change only in length and cadence."""
     run = Run.open(path)
     old, new = read_settings(path / "config.yaml"), read_settings(path / "config.yaml")
@@ -233,7 +242,7 @@ def go_on(
 
 def work(
     plan: Plan, game: Game, run: Run, expected: int | None, watchers: Sequence[Watcher], console: Console
-) -> Model:
+) -> Outcome:
     """Train a run that exists, from its newest checkpoint if it has one, and write its report."""
     first = plan.world.rank == 0
     if first:
@@ -262,7 +271,7 @@ def work(
     if first:
         write_report(run)
         announce(run, why, trainer, say(console))
-    return load(run.path, plan.options.device, trusted=plan.settings.trusted)
+    return Outcome(load(run.path, plan.options.device, trusted=plan.settings.trusted), run.path, why)
 
 
 def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None]) -> None:

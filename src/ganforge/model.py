@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ganforge.config import checked
+from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game
 from ganforge.core.store import Corrupt, Folder, check_format
 from ganforge.domains import domain_from_dict
 from ganforge.domains.domain import Domain
 from ganforge.engine.rng import generator
-from ganforge.engine.trainer import pick_device
 from ganforge.ops.noise import lerp, slerp
 from ganforge.recipes.recipe import find_recipe
 

@@ -25,7 +25,23 @@ FORMATS = ["PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JP
 among them."""
 
 SUFFIXES = frozenset(
-    [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".avif"]
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    ]
 )
 """File names with other suffixes are not looked at."""
 
@@ -72,9 +88,7 @@ def parse_size(resolution: int | str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(resolution).strip().lower())
     if match is None or int(match[1]) < 1 or int(match[2] or 1) < 1:
-        raise InputError(
-            f"resolution '{resolution}': give one side such as 64, or height x width such as 48x64"
-        )
+        raise InputError(f"resolution '{resolution}': give one side such as 64, or height x width such as 48x64")
     return int(match[1]), int(match[2] or match[1])
 
 
@@ -115,7 +129,7 @@ def decode(content: Content, fit: Fit, max_pixels: int) -> np.ndarray:
 
 
 def fit_planes(planes: np.ndarray, fit: Fit) -> np.ndarray:
-    """Bring an array [channels, height, width] (uint8 or uint16) to what is wanted. ValueError where that has no sense."""
+    """Bring an array [channels, height, width] (uint8 or uint16) to what is wanted; ValueError where it cannot be."""
     channels = fit.channels or planes.shape[0]
     if planes.dtype == np.uint16 and (fit.bits == 8 or channels != planes.shape[0]):
         planes = _eight(planes)
@@ -178,9 +192,7 @@ def in_order(
     pool = ThreadPoolExecutor(count, thread_name_prefix="ganforge-decode")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", module=r"PIL\."
-            )  # remarks on odd metadata; errors still are errors
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata; errors still are errors
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
             while True:
                 while len(pending) < 2 * count and (some := list(islice(stream, chunk))):
@@ -218,16 +230,12 @@ def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise ValueError("the file is empty")
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > max_pixels:
-            raise ValueError(
-                f"{image.width}x{image.height} pixels are more than max_pixels={max_pixels} allows"
-            )
+            raise ValueError(f"{image.width}x{image.height} pixels are more than max_pixels={max_pixels} allows")
         yield image
 
 
 def _transparent(image: Image.Image) -> bool:
-    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (
-        image.mode == "P" and "transparency" in image.info
-    )
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (image.mode == "P" and "transparency" in image.info)
 
 
 def _kind(image: Image.Image) -> tuple[int, int]:

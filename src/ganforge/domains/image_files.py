@@ -16,7 +16,9 @@ from ganforge.domains.image_decode import FILE_LIMIT, SUFFIXES
 METADATA = ("dataset.json", "metadata.csv", "metadata.jsonl")
 """Files that may hold the labels: StyleGAN's convention, and Hugging Face's imagefolder."""
 
-UNREADABLE = frozenset([".heic", ".heif", ".tga", ".psd", ".svg", ".raw", ".cr2", ".nef", ".dng", ".exr", ".hdr", ".ico", ".eps", ".pdf"])
+UNREADABLE = frozenset(
+    [".heic", ".heif", ".tga", ".psd", ".svg", ".raw", ".cr2", ".nef", ".dng", ".exr", ".hdr", ".ico", ".eps", ".pdf"]
+)
 """Image files that are recognized in order to say that they must be converted."""
 
 ZIP_RATIO, ZIP_TOTAL = 200, 2**30
@@ -162,9 +164,7 @@ class ZipFiles:
         return [name for name in self._members if PurePosixPath(name).name in METADATA]
 
     def read(self, name: str) -> bytes:
-        with self._archive.open(
-            self._members[name]
-        ) as member:  # reads no more than the declared size, checks the CRC
+        with self._archive.open(self._members[name]) as member:  # reads no more than the declared size, checks the CRC
             return member.read()
 
     def stamp(self) -> Iterator[str]:

@@ -49,9 +49,7 @@ def list_images(files: Files, labels: Labels, label_column: str | None, split: s
     Raises InputError for no image, an unknown split, and labels that were asked for but are not there or are wrong.
     """
     if not files.images:
-        raise InputError(
-            f"no images in {files.where}; the supported suffixes are {' '.join(sorted(SUFFIXES))}"
-        )
+        raise InputError(f"no images in {files.where}; the supported suffixes are {' '.join(sorted(SUFFIXES))}")
     names, root, messages = _choose(files, split)
     found: list[str] | None = None
     if labels in ("auto", "metadata") or label_column is not None:
@@ -122,9 +120,7 @@ def _from_folders(names: list[str], root: str) -> list[str] | None:
     return [n[len(root) :].split("/", 1)[0] for n in names]
 
 
-def _from_metadata(
-    files: Files, names: list[str], root: str, column: str | None, demanded: bool
-) -> list[str] | None:
+def _from_metadata(files: Files, names: list[str], root: str, column: str | None, demanded: bool) -> list[str] | None:
     """Labels from the metadata files in ``root`` or above it; [] when one says that there are none."""
     homes = {root[: i + 1] for i, c in enumerate(root) if c == "/"} | {""}
     candidates = [m for m in files.metadata if m[: m.rfind("/") + 1] in homes]
@@ -164,13 +160,9 @@ def _dataset_json(text: str, where: str) -> list[tuple[str, str, str]] | None:
     for i, pair in enumerate(labels if isinstance(labels, list) else [labels]):
         place = f"entry {i}"
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
-            raise InputError(
-                f'{where}, {place}: expected ["file name", class number], got {json.dumps(pair)[:80]}'
-            )
+            raise InputError(f'{where}, {place}: expected ["file name", class number], got {json.dumps(pair)[:80]}')
         if not isinstance(pair[1], int) or isinstance(pair[1], bool) or pair[1] < 0:
-            raise InputError(
-                f"{where}, {place}: label {json.dumps(pair[1])[:40]} is not a class number (0, 1, ...)"
-            )
+            raise InputError(f"{where}, {place}: label {json.dumps(pair[1])[:40]} is not a class number (0, 1, ...)")
         rows.append((place, pair[0], str(pair[1])))
     return rows
 
@@ -211,9 +203,7 @@ def _labelled(
             if key is None:
                 return None
             if NAME_COLUMN not in row:
-                raise InputError(
-                    f"{where}: no column '{NAME_COLUMN}', which says to which image a row belongs"
-                )
+                raise InputError(f"{where}: no column '{NAME_COLUMN}', which says to which image a row belongs")
         name, label = row.get(NAME_COLUMN), row.get(key)
         if name is None or not str(name).strip():
             raise InputError(f"{where}, {place}: no {NAME_COLUMN}")
@@ -223,9 +213,7 @@ def _labelled(
     return rows or None
 
 
-def _match(
-    rows: list[tuple[str, str, str]], names: list[str], known: set[str], home: str, where: str
-) -> list[str]:
+def _match(rows: list[tuple[str, str, str]], names: list[str], known: set[str], home: str, where: str) -> list[str]:
     labels: dict[str, str] = {}
     for place, name, label in rows:
         full = home + name.replace("\\", "/").removeprefix("./")

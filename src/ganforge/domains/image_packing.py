@@ -6,6 +6,7 @@ import logging
 import statistics
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -135,7 +136,7 @@ def _checked(source: PackedSource | None, options: ImageOptions) -> PackedSource
     assert source is not None
     if options.strict and source.skipped:
         name, reason = source.skipped[0]
-        raise InputError(f"{name}: {reason}")
+        raise InputError(f"{source.where}: {name}: {reason}")
     return source
 
 
@@ -170,31 +171,26 @@ def _decode_into(
 
     writer, kept, skipped = Writer(folder), [], []
     try:
-        for i, (entry, planes) in enumerate(in_order(work, listing.entries(), options.workers)):
-            if isinstance(planes, str):
-                _skip(skipped, listing, entry, planes, options)
-            else:
-                if not kept:
-                    room_for(planes.nbytes * listing.count, folder)
-                elif (planes.shape, planes.dtype) != (writer.shape, writer.dtype):
-                    raise Mixed
-                writer.add(planes)
-                kept.append(i)
-            if progress is not None and (i % 256 == 255 or i + 1 == listing.count):
-                progress(i + 1, listing.count)
+        with closing(in_order(work, listing.entries(), options.workers)) as decoded:
+            for i, (entry, planes) in enumerate(decoded):
+                if isinstance(planes, str):
+                    if options.strict:
+                        raise InputError(f"{listing.where}: {entry.name}: {planes}")
+                    skipped.append((entry.name, planes))
+                else:
+                    if not kept:
+                        room_for(planes.nbytes * listing.count, folder)
+                    elif (planes.shape, planes.dtype) != (writer.shape, writer.dtype):
+                        raise Mixed
+                    writer.add(planes)
+                    kept.append(i)
+                if progress is not None and (i % 256 == 255 or i + 1 == listing.count):
+                    progress(i + 1, listing.count)
         if skipped:
             messages = [*messages, f"skipped {len(skipped):,} of {listing.count:,} files that could not be read"]
         return _finish(writer, listing, options, kept, tuple(skipped), messages)
     finally:
         writer.close()
-
-
-def _skip(
-    skipped: list[tuple[str, str]], listing: Listing, entry: Entry, reason: str, options: ImageOptions
-) -> None:
-    if options.strict:
-        raise InputError(f"{listing.where}: {entry.name}: {reason}")
-    skipped.append((entry.name, reason))
 
 
 def _finish(
@@ -236,19 +232,20 @@ def _agree(listing: Listing, options: ImageOptions, fit: Fit) -> tuple[Fit, list
     examples: dict[int, str] = {}
     channels: Counter[int] = Counter()
     bits: set[int] = set()
-    for entry, found in in_order(work, listing.entries(), options.workers):
-        if isinstance(found, str):
-            continue
-        sizes.append(found[0])
-        channels[found[1]] += 1
-        examples.setdefault(found[1], entry.name)
-        bits.add(found[2])
+    with closing(in_order(work, listing.entries(), options.workers)) as headers:
+        for entry, found in headers:
+            if not isinstance(found, str):
+                sizes.append(found[0])
+                channels[found[1]] += 1
+                examples.setdefault(found[1], entry.name)
+                bits.add(found[2])
     messages = []
     if fit.channels is None and len(channels) > 1:
         named = {1: "grey", 3: "RGB", 4: "RGBA"}
         parts = (f"{n:,} {named.get(c, f'{c}-channel')} (e.g. {examples[c]})" for c, n in channels.most_common())
         raise InputError(
-            f"{listing.where}: mixed channels: {' and '.join(parts)}: choose with --channels 3 (or --set data.channels=3)"
+            f"{listing.where}: mixed channels: {' and '.join(parts)}: choose with --channels 3 "
+            "(or --set data.channels=3)"
         )
     target = fit.channels or next(iter(channels))
     depth = 16 if bits == {16} or (16 in bits and target == 1) else 8

@@ -71,9 +71,7 @@ def list_npz(path: Path, labels: Labels, label_column: str | None) -> Listing:
     return list_array(where, levels, names, (message,) if message else ())
 
 
-def list_array(
-    where: str, array: np.ndarray, labels: list[str] | None, messages: tuple[str, ...] = ()
-) -> Listing:
+def list_array(where: str, array: np.ndarray, labels: list[str] | None, messages: tuple[str, ...] = ()) -> Listing:
     """A listing of images that are in memory, uint8 or uint16 [n, channels, height, width]."""
 
     def entries() -> Iterator[Entry]:
@@ -92,9 +90,7 @@ def _image_key(keys: list[str], shapes: dict[str, tuple[int, ...]], where: str) 
     if len(pictures) == 1:
         return pictures[0]
     have = ", ".join(f"{k} {list(shapes.get(k, ()))}" for k in keys) or "none"
-    raise InputError(
-        f"{where}: no array 'images' of shape [n, height, width] or [n, height, width, channels]: {have}"
-    )
+    raise InputError(f"{where}: no array 'images' of shape [n, height, width] or [n, height, width, channels]: {have}")
 
 
 def _planes(raw: np.ndarray, where: str) -> np.ndarray:
@@ -128,9 +124,7 @@ def _levels(raw: np.ndarray, where: str) -> tuple[np.ndarray, str]:
             raise InputError(
                 f"{where}: floats from {low:g} to {high:g}: scale them to 0-1, or save uint8 0-255 or uint16"
             )
-        return np.ascontiguousarray(
-            (raw * 255).round().astype(np.uint8)
-        ), "floats in 0-1 were multiplied by 255"
+        return np.ascontiguousarray((raw * 255).round().astype(np.uint8)), "floats in 0-1 were multiplied by 255"
     if low < 0 or high > 65535:
         raise InputError(f"{where}: values from {low} to {high}: save uint8 0-255 or uint16 0-65535")
     return np.ascontiguousarray(raw.astype(np.uint8 if high <= 255 else np.uint16)), ""
@@ -140,9 +134,7 @@ def _npz_labels(values: np.ndarray, count: int, where: str) -> list[str]:
     if values.shape == (count, 1):
         values = values[:, 0]
     if values.shape != (count,):
-        raise InputError(
-            f"{where}: shape {list(values.shape)}, expected one label for each of {count:,} images"
-        )
+        raise InputError(f"{where}: shape {list(values.shape)}, expected one label for each of {count:,} images")
     if values.dtype.kind == "f" and np.all(values == np.floor(values)):
         values = values.astype(np.int64)
     if values.dtype.kind not in "iubU":
@@ -169,7 +161,7 @@ def parquet_stamp(path: Path) -> Iterator[str]:
 
 
 def list_parquet(path: Path, labels: Labels, label_column: str | None, split: str | None) -> Listing:
-    """The rows of Parquet files with an image column (a struct of bytes and path, or bytes) and maybe a label column."""
+    """The rows of Parquet files: an image column (a struct of bytes and path, or bytes), maybe a label column."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -233,9 +225,7 @@ def _image_column(schema: Any, where: str) -> str:
     import pyarrow as pa
 
     def holds(kind: Any) -> bool:
-        struct = pa.types.is_struct(kind) and {"bytes", "path"} & {
-            kind.field(i).name for i in range(kind.num_fields)
-        }
+        struct = pa.types.is_struct(kind) and {"bytes", "path"} & {kind.field(i).name for i in range(kind.num_fields)}
         return bool(struct) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
     able = [field.name for field in schema if holds(field.type)]
@@ -244,9 +234,7 @@ def _image_column(schema: Any, where: str) -> str:
             return wanted
     if len(able) == 1:
         return able[0]
-    raise InputError(
-        f"{where}: no image column: expected 'image' holding bytes; columns: {', '.join(schema.names)}"
-    )
+    raise InputError(f"{where}: no image column: expected 'image' holding bytes; columns: {', '.join(schema.names)}")
 
 
 def _label_column(names: list[str], labels: Labels, wanted: str | None, where: str) -> str | None:

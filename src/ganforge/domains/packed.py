@@ -24,7 +24,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 
 FORMAT = 1
-"""Version of the cache's layout and of decoding itself: raising it makes every cache be built anew."""
+"""Version of the cache's layout and of decoding: raising it makes every cache be built anew."""
 
 IN_MEMORY = 512 * 2**20
 """Bytes: arrays below are read wholly (and checked wholly), above they are memory-mapped (and checked in samples)."""
@@ -56,6 +56,7 @@ class PackedSource:
 
     def __init__(self, data: np.ndarray, labels: np.ndarray | None, about: About, cached: bool = False) -> None:
         self.fingerprint = about.fingerprint
+        self.where = about.where
         self.classes = about.classes
         self.skipped = about.skipped
         self.messages = about.messages
@@ -200,7 +201,7 @@ class Cache:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while building, so that the processes of one machine decode once. NoCache when the folder is unusable."""
+        """Held while building, so that the processes of one machine decode once. NoCache: the folder is unusable."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(str(self.folder) + ".lock")

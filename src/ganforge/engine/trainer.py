@@ -15,6 +15,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError, RunError
 from ganforge.core.game import Batch, Clock, Game, PerShard
 from ganforge.core.watch import Event, Watcher
@@ -29,19 +30,6 @@ from ganforge.engine.world import World
 
 ROLLBACKS = 3
 """How often training goes back to a checkpoint, with half the learning rate each time, before it gives up."""
-
-
-def pick_device(name: str, rank: int = 0) -> torch.device:
-    """The device that ``name`` means here; InputError when there is none."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{rank % max(torch.cuda.device_count(), 1)}"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("device cuda was asked for, but PyTorch sees no CUDA GPU here: use --device cpu")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu")
-    return torch.device(name)
 
 
 class Trainer:

@@ -107,6 +107,7 @@ class Updates:
         own = [n for player in game.players.values() for n in player.networks]
         buffers = dict.fromkeys(b for net in own for b in net.buffers())
         self.floats = [b for b in buffers if b.is_floating_point()]
+        self.counters = [b for b in buffers if not b.is_floating_point()]
         self.shares: tuple[list[tuple[str, int, int]], dict[str, float]] = ([], {})
 
     def lazy_shares(self, moves: Sequence[Move]) -> dict[str, float]:
@@ -143,11 +144,14 @@ class Updates:
         learner = self.learners[move.player]
         self.set_mover(move.player)
         learner.optimizer.zero_grad(set_to_none=True)
-        before = torch._foreach_mul(self.floats, 1.0) if self.floats else []
+        before = list(torch._foreach_mul(self.floats, 1.0)) if self.floats else []
+        counted = [c.clone() for c in self.counters] if self.world.shards > 1 else []
         total: list[Tensor] = []
         for shard in self.world.my_shards:
-            if total:
+            if total:  # every shard starts from the same state
                 torch._foreach_copy_(self.floats, before)
+                for counter, value in zip(self.counters, counted, strict=True):
+                    counter.copy_(value)
             reseed(self.seed, *tag, shard)
             self.game.shard = shard
             with self.autocast(move), eager(move.order > 1):
@@ -165,7 +169,7 @@ class Updates:
                 if total:
                     torch._foreach_add_(total, self.floats)
                 else:
-                    total = torch._foreach_mul(self.floats, 1.0)
+                    total = list(torch._foreach_mul(self.floats, 1.0))
         self.world.reduce([p.grad for p in learner.parameters if p.grad is not None] + total)
         norm = learner.step()
         if norm is not None:

@@ -16,7 +16,8 @@ class Gan(TwoPlayerRecipe):
     """min_G max_D E log D(x) + E log(1 - D(G(z))), eq. 1; by default G maximizes E log D(G(z)) instead (section 3).
 
     For: learning how GANs work, and seeing how they fail. On the ring and the grid it drops modes, as it is known to.
-    payoff: non-saturating, or minimax as in equation 1 (whose gradient for G vanishes once D is good).
+
+    payoff: non-saturating, or minimax as in equation 1 (whose gradient for G vanishes once D is good)
     """
 
     title: ClassVar[str] = "GAN (vanilla, MLP)"

@@ -25,11 +25,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Recipe(ABC):
     """What every GAN, and every rival of GANs, has in common.
 
-    size: the one dial: width of the networks. batch: real samples a round, over all shards.
+    size: the one dial, the width of the networks
+    batch: real samples a round, over all shards
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]
+    example: ClassVar[str] = "digits"
+    """Built-in data on which the recipe can be tried."""
     size: Positive = 64
     batch: Annotated[int, Field(ge=2)] = 64
 

@@ -36,15 +36,33 @@ NonNegative = Annotated[float, Field(ge=0)] | Schedule
 class TwoPlayerRecipe(Recipe):
     """Hyper-parameters of a generator and a discriminator at play. A subclass is other defaults, and its loss.
 
-    network: conv for images, mlp for anything; auto picks. depth: hidden layers of an mlp.
-    latent, prior: size and distribution of z. upsample: transposed or resize convolution. norm_*: normalizers.
-    lr, lr_discriminator (None: the same), betas, optimizer: how both learn; two rates are TTUR (Heusel et al. 2017).
-    discriminator_steps: moves of D for one of G. ema_samples: half-life of G's average (None: none).
-    r1, r2, gp: weights of the gradient penalties; lazy: r1 and r2 only every so many rounds. clip: of D's weights.
-    label_smoothing: real labels are 1 - this. label_flips: share of wrong labels. instance_noise: its deviation.
-    augment: DiffAugment's policy, such as color,translation,cutout. replay: share of D's fakes that are past ones.
-    minibatch_stddev, minibatch_discrimination, pack: D sees more than one sample.
-    conditioning: how labels are used. class_weight: weight of the auxiliary classifier.
+    network: conv for images, mlp for anything, auto picks by the data
+    depth: hidden layers of an mlp
+    latent: size of z
+    prior: distribution of z: normal, uniform on [-1, 1], or on the sphere
+    upsample: transposed convolution, or nearest-neighbor resize and convolution
+    norm_generator, norm_discriminator: normalizers: batch, none, spectral, instance or layer
+    lr: learning rate of G, and of D unless lr_discriminator is given
+    lr_discriminator: learning rate of D; two rates are TTUR (Heusel et al. 2017)
+    betas: Adam's
+    optimizer: adam or rmsprop
+    discriminator_steps: moves of D for one of G
+    ema_samples: half-life, in real samples, of G's average, which is what generates (null: no average)
+    r1, r2: gradient penalties on real and on fake samples (gamma)
+    gp: WGAN-GP's penalty between real and fake samples
+    lazy: r1 and r2 are played only every so many rounds, with as many times the weight
+    clip: D's weights are kept within -clip and clip (0: not)
+    label_smoothing: real labels are 1 minus this
+    label_flips: share of wrong labels that D is told
+    instance_noise: standard deviation of noise on all that D sees; may be a schedule
+    augment: DiffAugment's policy, such as color,translation,cutout
+    replay: share of D's fakes that are past ones
+    replay_batches: how many rounds of fakes are kept
+    minibatch_stddev: D sees how much a group of samples varies
+    minibatch_discrimination: D sees how close each sample is to the others
+    pack: samples that D judges at once
+    conditioning: how labels are used: none, concat, projection or auxiliary
+    class_weight: weight of the auxiliary classifier's loss
     """
 
     loss: ClassVar[AdversarialLoss]
@@ -82,6 +100,7 @@ class TwoPlayerRecipe(Recipe):
         if self.batch % self.pack:
             raise ValueError(f"pack {self.pack} must divide batch {self.batch}")
         steps(self.augment)
+        self.payoffs()
 
     def build(self, domain: Domain) -> Game:
         """The game on networks that suit the data."""
@@ -126,33 +145,43 @@ class TwoPlayerRecipe(Recipe):
 
     def payoffs(self) -> AdversarialLoss:
         """The loss, with smoothed and flipped labels where asked for."""
-        return flipped(smoothed(self.loss, self.label_smoothing), self.label_flips)
+        loss = smoothed(self.loss, self.label_smoothing) if self.label_smoothing else self.loss
+        return flipped(loss, self.label_flips) if self.label_flips else loss
 
 
 class Replay(PerShard):
     """Past fakes, one slot for each of the last ``batches`` rounds (Shrivastava et al. 2017, sec. 2.3)."""
 
+    data: Tensor
+    label: Tensor
+
     def __init__(self, batches: int, size: int, shape: Sequence[int]) -> None:
         super().__init__()
-        self.batches = batches
         self.register_buffer("data", torch.zeros(1, batches, size, *shape))
         self.register_buffer("label", torch.zeros(1, batches, size, dtype=torch.int64))
 
+    def allocate(self, shards: int) -> None:
+        """Each shard keeps its own share of every batch."""
+        size = self.data.shape[2] // shards
+        self.data, self.label = self.data[:, :, :size], self.label[:, :, :size]
+        super().allocate(shards)
+
     def swap(
         self, round_: int, shard: int, fake: Tensor, label: Tensor | None, share: float
-    ) -> tuple[Tensor, Any]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Keep ``fake``, and return it with its first ``share`` replaced by fakes of earlier rounds."""
-        size = fake.shape[0]
-        data, labels = self.data[shard], self.label[shard]  # type: ignore[index]
-        replaced = int(size * share) if round_ else 0
-        past = torch.randint(min(round_, self.batches) * size, (max(replaced, 1),), device=fake.device)
-        mixed = torch.cat([data.flatten(0, 1)[past[:replaced]], fake[replaced:]])
-        mixed_label = label
-        if label is not None:
-            mixed_label = torch.cat([labels.flatten()[past[:replaced]], label[replaced:]])
-            labels[round_ % self.batches] = label
-        data[round_ % self.batches] = fake
-        return mixed, mixed_label
+        data, labels = self.data[shard], self.label[shard]
+        slot = round_ % len(data)
+        kept, kept_label = fake, label
+        if round_:
+            past = torch.randint(min(round_, len(data)) * len(fake), (int(len(fake) * share),), device=fake.device)
+            fake = torch.cat([data.flatten(0, 1)[past], fake[len(past) :]])
+            if label is not None:
+                label = torch.cat([labels.flatten()[past], label[len(past) :]])
+        data[slot] = kept
+        if kept_label is not None:
+            labels[slot] = kept_label
+        return fake, label
 
 
 class TwoPlayer(Game):

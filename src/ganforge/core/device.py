@@ -1,0 +1,20 @@
+"""Where tensors live."""
+
+from __future__ import annotations
+
+import torch
+
+from ganforge.core.errors import InputError
+
+
+def pick_device(name: str, rank: int = 0) -> torch.device:
+    """The device that ``name`` means here; InputError when there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{rank % max(torch.cuda.device_count(), 1)}"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device cuda was asked for, but PyTorch sees no CUDA GPU here: use --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu")
+    return torch.device(name)

@@ -44,10 +44,10 @@ def pair(kind, norm="none", conditioning="none", shape=(3, 16, 12), **more):
         ((64, 64), (4, 4, 4)),
         ((32, 32), (3, 4, 4)),
         ((28, 28), (2, 7, 7)),
-        ((8, 8), (1, 4, 4)),
+        ((8, 8), (2, 2, 2)),
         ((96, 128), (4, 6, 8)),
         ((100, 60), (3, 13, 8)),
-        ((1, 1), (1, 1, 1)),
+        ((1, 1), (2, 1, 1)),
     ],
 )
 def test_grid(size, expected):
@@ -116,8 +116,8 @@ def test_dcgan_at_64_pixels():
 
 
 def test_odd_sizes_are_cropped_and_padded_evenly():
-    D = ConvDiscriminator((1, 29, 31), width=2)
-    assert D.padding == (0, 1, 1, 2)  # up to 32 x 32
+    D = ConvDiscriminator((1, 29, 30), width=2)
+    assert D.padding == (1, 1, 1, 2)  # up to 32 x 32
     assert ConvDiscriminator((1, 28, 64), width=2).padding == (0, 0, 0, 0)
 
 
@@ -205,6 +205,15 @@ def test_packs_are_consecutive_samples(kind, conditioning):
         _, single = pair(kind, shape=(9, 16, 12) if kind == "conv" else (3 * 3 * 16 * 12,))
         single.load_state_dict(D.state_dict())
         torch.testing.assert_close(single(x.reshape(2, *single.shape)), logits)
+
+
+def test_projection_of_a_pack_adds_its_labels_vectors():
+    _, D = pair("mlp", conditioning="projection", pack=2)
+    x, label = torch.randn(4, 3, 16, 12), torch.tensor([3, 0, 1, 1])
+    h = D.features(x)
+    vectors = D.class_vectors.weight
+    expected = D.to_logit(h)[:, 0] + torch.stack([(vectors[3] + vectors[0]) @ h[0], 2 * vectors[1] @ h[1]])
+    torch.testing.assert_close(D(x, label), expected)
 
 
 def test_a_pack_must_divide_the_batch():
@@ -347,9 +356,10 @@ def test_second_derivatives_are_right(norm):
     start = {k: v.clone() for k, v in D.state_dict().items()}
 
     def logits(x):
-        with torch.no_grad():  # the running estimates as they were: a function of x alone
+        with torch.no_grad():  # the singular vectors as they were: a function of x alone
             for name, buffer in D.named_buffers():
-                buffer.copy_(start[name])
+                if "parametrizations" in name:
+                    buffer.copy_(start[name])
         return D(x)
 
     x = torch.randn(4, 1, 8, 8, dtype=torch.float64, requires_grad=True)

@@ -31,7 +31,8 @@ class Audit:
 
     ``sizes`` are 'HEIGHTxWIDTH' -> images. ``mean`` and ``std`` are per channel in 0-1, of the images with the most
     usual number of channels. ``duplicates`` are groups of names with the same pixels, ``near_duplicates`` groups that
-    look the same (difference hash of 64 bits at most 3 apart, and within 3 % of the contrast at 16 x 16). ``warnings`` say what to do.
+    look the same (difference hash of 64 bits at most 3 apart, and within 3 % of the contrast at 16 x 16).
+    ``warnings`` say what to do.
     """
 
     where: str

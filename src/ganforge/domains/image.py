@@ -126,12 +126,7 @@ def accepts(spec: str) -> bool:
         return True
     suffix = path.suffix.lower()
     if path.is_dir():
-        return (
-            has_images(path)
-            or is_parquet(path)
-            or is_saved_dataset(path)
-            or not any(p for p in path.iterdir() if not p.name.startswith("."))
-        )
+        return has_images(path) or is_parquet(path) or is_saved_dataset(path) or _empty(path)
     if not path.is_file():
         return False
     if suffix == ".npz":  # points are [n, d]
@@ -140,6 +135,13 @@ def accepts(spec: str) -> bool:
     if suffix == ".zip":
         return has_images(path)
     return suffix == ".parquet" or suffix in SUFFIXES | UNREADABLE
+
+
+def _empty(folder: Path) -> bool:
+    try:
+        return all(p.name.startswith(".") for p in folder.iterdir())
+    except OSError:
+        return True  # opening it says why it cannot be read
 
 
 def open(spec: str, options: ImageOptions, progress: Progress | None = None) -> tuple[ImageDomain, PackedSource]:

@@ -7,10 +7,11 @@ import os
 import re
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ganforge.core.errors import InputError
 
-FORMATS = ["PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"]
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 """The formats that Pillow may try, told by the content, not the suffix. EPS and its kind, which run programs, are not
 among them."""
 
@@ -180,11 +181,11 @@ def picture_of(levels: np.ndarray) -> Image.Image:
 
 def in_order(
     work: Callable[[T], R], items: Iterable[T], workers: int | None, chunk: int = 32
-) -> Iterator[tuple[T, R | str]]:
+) -> Generator[tuple[T, R | str], None, None]:
     """``work`` over ``items`` in threads, results in the items' order, with bounded memory.
 
     An exception becomes its message in place of the result: one bad file must not stop the others. Pillow lets other
-    threads run while it decodes, so threads are enough.
+    threads run while it decodes, so threads are enough. Wrap it in ``contextlib.closing``: it stops its threads then.
     """
     count = workers or os.cpu_count() or 1
     stream = iter(items)
@@ -224,11 +225,17 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(f for f in FORMATS if f in Image.OPEN)  # not every build of Pillow has every one
+
+
 @contextmanager
 def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not content:
         raise ValueError("the file is empty")
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=_formats()) as image:
         if image.width * image.height > max_pixels:
             raise ValueError(f"{image.width}x{image.height} pixels are more than max_pixels={max_pixels} allows")
         yield image

@@ -193,6 +193,11 @@ def has_images(path: Path) -> bool:
         return True  # named .zip, but damaged: opening it says so
 
 
+def printable(name: str) -> str:
+    """A file name that can be printed and stored: bytes that are not UTF-8 are replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ganforge.core.errors import InputError, nearest
 from ganforge.domains.image_decode import SUFFIXES, Entry
-from ganforge.domains.image_files import Files
+from ganforge.domains.image_files import Files, printable
 
 Labels = Literal["auto", "none", "folder", "metadata"]
 
@@ -60,13 +60,15 @@ def list_images(files: Files, labels: Labels, label_column: str | None, split: s
             raise InputError(
                 f"{files.where}: labels from folders need at least 2 class folders with every image inside one"
             )
+        if found is not None and labels == "auto" and len(found) < 10 * len(set(found)):
+            messages.append(f"{len(set(found)):,} folders are taken as classes: if they are none, set labels=none")
     if labels == "none":
         found = None
     found = found or None
 
     def entries() -> Iterator[Entry]:
         for name in names:
-            yield Entry(name, partial(files.read, name))
+            yield Entry(printable(name), partial(files.read, name))
 
     return Listing(files.where, len(names), entries, found, tuple(messages))
 
@@ -117,7 +119,7 @@ def _from_folders(names: list[str], root: str) -> list[str] | None:
     tops = _tops(names, root)
     if None in tops or len(tops) < 2 or {str(t).lower() for t in tops} <= SPLITS:
         return None
-    return [n[len(root) :].split("/", 1)[0] for n in names]
+    return [printable(n[len(root) :].split("/", 1)[0]) for n in names]
 
 
 def _from_metadata(files: Files, names: list[str], root: str, column: str | None, demanded: bool) -> list[str] | None:

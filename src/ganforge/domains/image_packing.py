@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -36,8 +35,6 @@ BUILTIN = ("digits",)
 
 LARGEST_CHOSEN = 256
 """Pixels: the longer side when images of mixed sizes leave the choice to us."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,6 @@ def pack(spec: str, options: ImageOptions, progress: Progress | None = None) -> 
                 source = cache.read()
     except NoCache as error:
         note = f"the cache cannot be used, images are kept in memory ({error}): set GANFORGE_CACHE"
-        log.warning("%s", note)
         listing = listing or lister()
         listing = replace(listing, messages=(*listing.messages, note))
         source = _pack(listing, options, None, progress)

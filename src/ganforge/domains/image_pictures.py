@@ -81,8 +81,8 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.
     h, w = max(1, int(height * factor * shrink)), max(1, int(width * factor * shrink))
     picture = Image.new("RGB", (columns * (w + gap) + gap, rows * (h + gap) + gap), "white")
     way = Image.Resampling.NEAREST if shrink == 1.0 else Image.Resampling.BOX
-    for i, levels in enumerate(viewable(images)):
-        cell = Image.fromarray(np.ascontiguousarray(levels))
+    for i in range(len(images)):
+        cell = Image.fromarray(np.ascontiguousarray(viewable(images[i : i + 1])[0]))
         if cell.size != (w, h):
             cell = cell.resize((w, h), way)
         picture.paste(cell, (gap + i % columns * (w + gap), gap + i // columns * (h + gap)))

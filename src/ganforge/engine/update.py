@@ -147,8 +147,8 @@ class Updates:
         before = list(torch._foreach_mul(self.floats, 1.0)) if self.floats else []
         counted = [c.clone() for c in self.counters] if self.world.shards > 1 else []
         total: list[Tensor] = []
-        for shard in self.world.my_shards:
-            if total:  # every shard starts from the same state
+        for position, shard in enumerate(self.world.my_shards):
+            if position:  # every shard starts from the same state
                 torch._foreach_copy_(self.floats, before)
                 for counter, value in zip(self.counters, counted, strict=True):
                     counter.copy_(value)

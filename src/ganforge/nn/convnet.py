@@ -1,8 +1,8 @@
 """DCGAN's generator and discriminator (Radford et al. 2016), for images of any size.
 
-Both halve (or double) an image until its shorter side is below 8 pixels: 64 x 64 is 4 doublings of 4 x 4 with
-512, 256, 128 and 64 channels at ``width`` 64, as in the paper; 28 x 28 is 2 doublings of 7 x 7. A size that is
-no such multiple is generated a little larger and cropped evenly, and padded back with 0 (mid-grey) for the
+Both halve (or double) an image until its shorter side is below 8 pixels, and at least twice: 64 x 64 is 4 doublings
+of 4 x 4 with 512, 256, 128 and 64 channels at ``width`` 64, as in the paper; 28 x 28 is 2 doublings of 7 x 7. A size
+that is no such multiple is generated a little larger and cropped evenly, and padded back with 0 (mid-grey) for the
 discriminator.
 """
 
@@ -24,8 +24,11 @@ Upsample = Literal["transposed", "resize"]
 
 
 def grid(height: int, width: int) -> tuple[int, int, int]:
-    """How often an image is halved, and the height and width that are left (rounded up)."""
-    doublings = max(1, (min(height, width) // 4).bit_length() - 1)
+    """How often an image is halved, and the height and width that are left (rounded up).
+
+    At least twice: on 8 x 8 digits a discriminator with one convolution gave clearly worse samples.
+    """
+    doublings = max(2, (min(height, width) // 4).bit_length() - 1)
     scale = 2**doublings
     return doublings, -(-height // scale), -(-width // scale)
 
@@ -134,8 +137,9 @@ class ConvDiscriminator(Discriminator):
         layers.append(nn.Flatten())
         features = sizes[-1] * base_height * base_width
         if minibatch_discrimination:
-            layers.append(MinibatchDiscrimination(features))
-            features += layers[-1].tensor.shape[1]
+            discrimination = MinibatchDiscrimination(features)
+            layers.append(discrimination)
+            features = discrimination.outputs
         self.layers = nn.Sequential(*layers)
         self._add_heads(features)
         initialize(self, init, norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import nn
 
@@ -13,15 +14,16 @@ WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
 
 
-def _weighted(net: nn.Module) -> Iterator[nn.Module]:
+def _weighted(net: nn.Module) -> Iterator[Any]:
     for module in net.modules():
         if isinstance(module, WEIGHTED):
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)
+            bias = getattr(module, "bias", None)
+            if bias is not None:
+                nn.init.zeros_(bias)
             yield module
 
 
-def _fan_in(module: nn.Module) -> float:
+def _fan_in(module: Any) -> float:
     """How many products are summed into one output, away from the borders."""
     if isinstance(module, nn.Embedding):
         return module.embedding_dim  # its rows meet features in an inner product

@@ -99,8 +99,9 @@ class MlpDiscriminator(Discriminator):
             layers += [MinibatchStddev(), nn.Linear(features + 1, width), _activation(activation)]
             features = width
         if minibatch_discrimination:
-            layers.append(MinibatchDiscrimination(features))
-            features += layers[-1].tensor.shape[1]
+            discrimination = MinibatchDiscrimination(features)
+            layers.append(discrimination)
+            features = discrimination.outputs
         self.layers = nn.Sequential(*layers)
         self._add_heads(features)
         initialize(self, init, norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,8 @@ def module_for(spec: str) -> ModuleType:
     accepting = [m for m in modules() if m.accepts(spec)]
     if accepting:
         return max(accepting, key=lambda m: getattr(m, "PRIORITY", 0))
+    if Path(spec).exists():
+        raise InputError(f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet) or as a table (.csv)")
     builtin = sorted(name for m in modules() for name in getattr(m, "BUILTIN", ()))
     raise InputError(
         f"no data at '{spec}': not a file or folder, and not one of the built-in sets: {', '.join(builtin)}"

@@ -62,6 +62,10 @@ class Domain(ABC):
     def show(self, samples: Any, path: Path, real: Any | None = None) -> None:
         """Draw decoded samples as one picture (PNG); ``real`` may be shown for comparison."""
 
+    def animate(self, samples: Any, path: Path, steps: int) -> None:
+        """Draw decoded samples that follow each other: .gif, or .png as rows of ``steps``."""
+        raise InputError(f"samples of kind '{self.kind}' cannot be animated")
+
     def conditions(self, n: int, generator: torch.Generator, label: int | str | None = None) -> Batch:
         """Conditions for ``n`` samples: the class asked for, or classes drawn with the training data's shares.
 

@@ -105,6 +105,21 @@ class ImageDomain(Domain):
         save_picture(picture, Path(path))
 
 
+    def animate(self, samples: Any, path: Path, steps: int) -> None:
+        """Images as frames of a .gif, 10 a second, or as a .png with ``steps`` in a row; InputError for other suffixes."""
+        images, path = _images(samples), Path(path)
+        if path.suffix.lower() == ".png":
+            save_picture(grid(images, columns=steps), path)
+        elif path.suffix.lower() == ".gif":
+            frames = [grid(images[i : i + 1], gap=0) for i in range(len(images))]
+            buffer = io.BytesIO()
+            frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=100, loop=0)
+            make_folder(path.parent)
+            write(path, buffer.getvalue())
+        else:
+            raise InputError(f"cannot animate as '{path.name}': give a .gif or a .png")
+
+
 def _images(samples: Any) -> np.ndarray:
     images = np.asarray(samples)
     if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def figure_png(figure: Figure, dpi: int = 100) -> bytes:
-    """A matplotlib figure as PNG. Figures are made with matplotlib.figure.Figure, so no display is needed."""
+def figure_png(figure: Figure, form: str = "png") -> bytes:
+    """A matplotlib figure as PNG (or GIF). Figures are made with matplotlib.figure.Figure, so no display is needed."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format=form, dpi=100)
     return buffer.getvalue()

@@ -148,6 +148,23 @@ class PointDomain(Domain):
         write_bytes(path, figure_png(figure))
 
 
+    def animate(self, samples: Array, path: Path, steps: int) -> None:
+        """The way that points take, as one picture."""
+        from matplotlib.figure import Figure
+
+        if path.suffix.lower() not in (".png", ".gif"):
+            raise InputError(f"cannot animate as '{path.name}': give a .gif or a .png")
+        real = draw_points(self.name, 2500, 1) if self.name else samples
+        figure = Figure(figsize=(5, 5), layout="constrained")
+        axes = figure.add_subplot()
+        axes.scatter(real[:, 0], real[:, 1], s=2, c="0.75")
+        axes.plot(samples[:, 0], samples[:, 1], lw=1, marker=".", markersize=4)
+        axes.plot(samples[::steps, 0], samples[::steps, 1], "o", label="waypoints")
+        axes.set(aspect="equal", title="interpolation")
+        axes.legend()
+        write_bytes(path, figure_png(figure, "gif" if path.suffix.lower() == ".gif" else "png"))
+
+
 def npy_bytes(array: Array) -> bytes:
     """The content of a .npy file."""
     import io

@@ -197,9 +197,13 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "resolution": args.resolution, "width": args.width, "batch": args.batch, "threads": torch.get_num_threads(),
+                "resolution": args.resolution,
+                "width": args.width,
+                "batch": args.batch,
+                "threads": torch.get_num_threads(),
                 "images_per_second": {name: round(args.batch / value, 1) for name, value in median.items()},
-                "ganforge_over_minimal": round(over, 3), "tutorial_over_ganforge": round(gain, 3),
+                "ganforge_over_minimal": round(over, 3),
+                "tutorial_over_ganforge": round(gain, 3),
                 "gflop_per_round": round(flops / 1e9, 2),
                 "convolution_gflops": round(peak / 1e9, 1),
                 "share_of_convolution_rate": round(flops / median["ganforge"] / peak, 3),

@@ -27,8 +27,16 @@ def variants() -> dict[str, tuple[str, dict]]:
     played: dict[str, tuple[str, dict]] = {name: (name, {}) for name in recipe_names()}
     played["tricks"] = (
         "dcgan",
-        {"replay": 0.5, "replay_batches": 3, "instance_noise": {"start": 0.5, "end": 0.0, "over": 100}, "label_flips": 0.2,
-         "augment": "color,translation,cutout", "minibatch_stddev": True, "lr_discriminator": 4e-4, "prior": "sphere"},
+        {
+            "replay": 0.5,
+            "replay_batches": 3,
+            "instance_noise": {"start": 0.5, "end": 0.0, "over": 100},
+            "label_flips": 0.2,
+            "augment": "color,translation,cutout",
+            "minibatch_stddev": True,
+            "lr_discriminator": 4e-4,
+            "prior": "sphere",
+        },
     )
     played["lazy"] = ("r3gan", {"lazy": 2, "norm_discriminator": "spectral", "upsample": "resize"})
     for conditioning in ("concat", "auxiliary"):

@@ -46,7 +46,9 @@ def test_recipe_says_what_it_is(name: str) -> None:
     recipe = find_recipe(name)
     assert recipe_name(recipe) == name
     assert "http" in recipe.paper and recipe.title
-    assert "For:" in (recipe.__doc__ or "") and "Measured:" in (recipe.__doc__ or ""), "say what it is for, and a figure"
+    assert "For:" in (recipe.__doc__ or "") and "Measured:" in (recipe.__doc__ or ""), (
+        "say what it is for, and a figure"
+    )
 
 
 def run_play(out: Path, rounds: int, shards: int, processes: int = 1) -> None:
@@ -55,7 +57,10 @@ def run_play(out: Path, rounds: int, shards: int, processes: int = 1) -> None:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     script = str(Path(__file__).with_name("play.py"))
     done = subprocess.run(
-        [*command, script, str(out), str(rounds), str(shards), *VARIANTS], env=ONE_THREAD, capture_output=True, text=True
+        [*command, script, str(out), str(rounds), str(shards), *VARIANTS],
+        env=ONE_THREAD,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 

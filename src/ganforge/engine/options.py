@@ -41,6 +41,17 @@ class TrainOptions:
 
 
 FREE = frozenset(
-    ["samples", "minutes", "rounds", "device", "tick_samples", "snapshot_samples", "checkpoint_samples", "checkpoint_minutes", "keep", "on_nonfinite"]
+    [
+        "samples",
+        "minutes",
+        "rounds",
+        "device",
+        "tick_samples",
+        "snapshot_samples",
+        "checkpoint_samples",
+        "checkpoint_minutes",
+        "keep",
+        "on_nonfinite",
+    ]
 )
 """Options that may change when a run is resumed: they alter its length and cadence, not its course."""

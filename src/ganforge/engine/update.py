@@ -46,13 +46,9 @@ class Learner:
             )
             self.skips_on_device = fused
         else:
-            self.optimizer = torch.optim.RMSprop(
-                self.parameters, lr=value_at(player.lr, 0), alpha=0.99, eps=player.eps
-            )
+            self.optimizer = torch.optim.RMSprop(self.parameters, lr=value_at(player.lr, 0), alpha=0.99, eps=player.eps)
             self.skips_on_device = False
-        self.average = (
-            [p.detach().clone() for p in self.parameters] if player.ema_samples is not None else None
-        )
+        self.average = [p.detach().clone() for p in self.parameters] if player.ema_samples is not None else None
         self.skipped = torch.zeros((), device=self.parameters[0].device)
 
     def set_rates(self, samples: float, lr_factor: float, share: float) -> None:
@@ -204,9 +200,7 @@ class Updates:
         for index, move in enumerate(moves):
             if clock.round % move.every == 0:
                 for repetition in range(move.times):
-                    self.update(
-                        move, lambda shard, r=repetition: batches(r, shard), (clock.round, index, repetition)
-                    )
+                    self.update(move, lambda shard, r=repetition: batches(r, shard), (clock.round, index, repetition))
         after = replace(clock, round=clock.round + 1, samples=clock.samples + batch)
         for learner in self.learners.values():
             learner.follow(after.samples, batch)

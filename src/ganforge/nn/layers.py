@@ -99,3 +99,21 @@ class MinibatchDiscrimination(nn.Module):
         # one coordinate at a time: half the time of a [batch, batch, kernels, size] tensor, and a fifth of its memory
         distance = sum((m[:, None, :, k] - m[None, :, :, k]).abs() for k in range(self.size))
         return torch.cat([x, torch.exp(-distance).sum(1)], 1)
+
+
+class FourierFeatures(nn.Module):
+    """Each input x with sin(2^k x) and cos(2^k x), k = 0 .. octaves - 1 (Tancik et al. 2020): [n, d] -> [n, d (1 + 2
+    octaves)].
+
+    A network on bare coordinates is slow to learn fine detail; on these it resolves 2^-octaves.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, octaves: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 2.0 ** torch.arange(octaves), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = (x.unsqueeze(-1) * self.frequencies).flatten(1)
+        return torch.cat([x, angles.sin(), angles.cos()], 1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.initialize import initialize
-from ganforge.nn.layers import NORMALIZES, MinibatchDiscrimination, MinibatchStddev, Norm, normalizer
+from ganforge.nn.layers import NORMALIZES, FourierFeatures, MinibatchDiscrimination, MinibatchStddev, Norm, normalizer
 from ganforge.nn.spectral import normalize_spectrally
 
 Activation = Literal["relu", "leaky_relu", "silu", "tanh"]
@@ -67,7 +67,8 @@ class MlpDiscriminator(Discriminator):
     """Data [batch, *shape] to logits [batch / pack] through ``depth`` hidden layers of ``width`` units.
 
     Normalized but for the first layer. ``minibatch_stddev`` adds its feature and one more hidden layer,
-    ``minibatch_discrimination`` its features to the last hidden layer.
+    ``minibatch_discrimination`` its features to the last hidden layer. ``fourier`` > 0 gives the first layer that many
+    octaves of sines and cosines of each input as well.
     """
 
     def __init__(
@@ -82,13 +83,14 @@ class MlpDiscriminator(Discriminator):
         pack: int = 1,
         minibatch_stddev: bool = False,
         minibatch_discrimination: bool = False,
+        fourier: int = 0,
         init: str = "auto",
     ) -> None:
         # flat within: a label or a further sample of a pack is then simply more inputs
         super().__init__((math.prod(shape),), conditioning, classes, pack)
         self.shape = tuple(shape)
-        layers: list[nn.Module] = []
-        features = self.inputs
+        layers: list[nn.Module] = [FourierFeatures(fourier)] if fourier else []
+        features = self.inputs * (1 + 2 * fourier)
         for i in range(depth):
             layers.append(nn.Linear(features, width, bias=i == 0 or norm not in NORMALIZES))
             if i > 0:

@@ -75,6 +75,17 @@ def _unknown(prior: str) -> ValueError:
     return ValueError(f"unknown prior '{prior}': use normal, uniform or sphere")
 
 
+def random_signs(
+    n: int, size: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Latents of -1 and 1 with equal odds, ``[n, size]`` float32.
+
+    A continuous generator on a connected latent space must put samples between modes that lie apart; on a latent
+    space that is itself in pieces it need not (Khayatkhoei et al. 2018).
+    """
+    return torch.randint(0, 2, (n, size), generator=generator, device=device).float() * 2 - 1
+
+
 def lerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
     """The straight way from ``a`` (t = 0) to ``b`` (t = 1), [..., size]; ``t`` broadcasts."""
     return a + (b - a) * t

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from ganforge.losses.adversarial import AdversarialLoss, minimax, non_saturating
 from ganforge.nn.layers import Norm
+from ganforge.nn.mlp import Activation
 from ganforge.recipes.recipe import Positive
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
@@ -26,6 +27,7 @@ class Gan(TwoPlayerRecipe):
     network: Literal["auto", "conv", "mlp"] = "mlp"
     size: Positive = 128
     depth: Positive = 2
+    activation: Activation = "relu"
     norm_generator: Norm = "none"
     norm_discriminator: Norm = "none"
 

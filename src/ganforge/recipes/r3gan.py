@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from ganforge.core.schedule import Scalar
+from ganforge.core.schedule import Scalar, Schedule
+from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.nn.layers import Norm
 from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
@@ -29,3 +30,28 @@ class R3gan(TwoPlayerRecipe):
     r1: NonNegative = 1.0
     r2: NonNegative = 1.0
     ema_samples: float | None = 20_000.0
+
+    @classmethod
+    def defaults_for(cls, domain: Domain) -> dict[str, Any]:
+        """For points: small networks, large batches, and lr and gamma that fall over the whole budget."""
+        if domain.kind != "points":
+            return {}
+        over = cls.budget(domain)
+        gamma = Schedule(1.0, 1e-5, over, shape="exponential")
+        return {
+            "size": 96,
+            "latent": 2,
+            "latent_signs": 10,
+            "fourier": 7,
+            "batch": 256,
+            "lr": Schedule(1.5e-3, 1.5e-5, over, shape="cosine"),
+            "betas": (0.0, 0.95),
+            "r1": gamma,
+            "r2": gamma,
+            "ema_samples": 100_000.0,
+        }
+
+    @classmethod
+    def budget(cls, domain: Domain) -> int:
+        """6,000 rounds of 256 points; a million images."""
+        return 6000 * 256 if domain.kind == "points" else 1_000_000

@@ -79,9 +79,7 @@ def find_own_recipe(name: str, trusted: bool) -> type[Recipe]:
     """The user's own recipe class ``module:Class``."""
     module_name, _, class_name = name.partition(":")
     if not trusted and module_name not in sys.modules:
-        raise InputError(
-            f"the run uses the recipe '{name}': import {module_name} first, or pass --allow {module_name}"
-        )
+        raise InputError(f"the run uses the recipe '{name}': import {module_name} first, or pass --allow {module_name}")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:

@@ -24,9 +24,9 @@ from ganforge.losses.regularizers import Probe, Regularizer, gradient_penalty, r
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, Upsample
 from ganforge.nn.layers import MinibatchDiscrimination, MinibatchStddev, Norm
-from ganforge.nn.mlp import MlpDiscriminator, MlpGenerator
+from ganforge.nn.mlp import Activation, MlpDiscriminator, MlpGenerator
 from ganforge.ops.augment import diff_augment, steps
-from ganforge.ops.noise import Prior, add_instance_noise, draw_latents, latents_on
+from ganforge.ops.noise import Prior, add_instance_noise, draw_latents, latents_on, random_signs
 from ganforge.recipes.recipe import Positive, Recipe, Share
 
 NonNegative = Annotated[float, Field(ge=0)] | Schedule
@@ -38,7 +38,10 @@ class TwoPlayerRecipe(Recipe):
 
     network: conv for images, mlp for anything, auto picks by the data
     depth: hidden layers of an mlp
+    activation: of an mlp's hidden layers
+    fourier: octaves of sines and cosines that an mlp discriminator sees of its inputs
     latent: size of z
+    latent_signs: so many further entries of z are -1 or 1, so that modes can lie apart
     prior: distribution of z: normal, uniform on [-1, 1], or on the sphere
     upsample: transposed convolution, or nearest-neighbor resize and convolution
     norm_generator, norm_discriminator: normalizers: batch, none, spectral, instance or layer
@@ -68,7 +71,10 @@ class TwoPlayerRecipe(Recipe):
     loss: ClassVar[AdversarialLoss]
     network: Literal["auto", "conv", "mlp"] = "auto"
     depth: Positive = 3
+    activation: Activation = "leaky_relu"
+    fourier: Annotated[int, Field(ge=0)] = 0
     latent: Positive = 100
+    latent_signs: Annotated[int, Field(ge=0)] = 0
     prior: Prior = "normal"
     upsample: Upsample = "transposed"
     norm_generator: Norm = "batch"
@@ -128,15 +134,13 @@ class TwoPlayerRecipe(Recipe):
         output = "tanh" if image else "linear"
         g: dict[str, Any] = {"width": self.size, "norm": self.norm_generator, "output": output, **both}
         d: dict[str, Any] = {"width": self.size, **alike, **both}
+        latent = self.latent + self.latent_signs
         if self.network == "conv" or (self.network == "auto" and image):
-            return (
-                ConvGenerator(domain.shape, self.latent, upsample=self.upsample, **g),
-                ConvDiscriminator(domain.shape, **d),
-            )
-        return (
-            MlpGenerator(domain.shape, self.latent, depth=self.depth, **g),
-            MlpDiscriminator(domain.shape, depth=self.depth, **d),
-        )
+            G = ConvGenerator(domain.shape, latent, upsample=self.upsample, **g)
+            return G, ConvDiscriminator(domain.shape, **d)
+        hidden: dict[str, Any] = {"depth": self.depth, "activation": self.activation}
+        G = MlpGenerator(domain.shape, latent, **hidden, **g)
+        return G, MlpDiscriminator(domain.shape, fourier=self.fourier, **hidden, **d)
 
     def regularizers(self) -> list[Regularizer]:
         """The penalties whose weight is not 0."""
@@ -234,7 +238,10 @@ class TwoPlayer(Game):
 
     def fake(self, batch: Batch) -> Tensor:
         """As many fakes as the batch has samples, of the same classes."""
-        z = latents_on(self.device, len(batch["data"]), self.recipe.latent, self.recipe.prior)
+        n, recipe = len(batch["data"]), self.recipe
+        z = latents_on(self.device, n, recipe.latent, recipe.prior)
+        if recipe.latent_signs:
+            z = torch.cat([z, random_signs(n, recipe.latent_signs, device=self.device)], 1)
         return self.G(z, self.label(batch))
 
     def features(self, x: Tensor, label: Tensor | None) -> Tensor:
@@ -258,9 +265,7 @@ class TwoPlayer(Game):
         real = self.logits(batch["data"], label) if self.loss.paired else None
         terms = {"loss": self.loss.generator(real, self.D.logit(h, label))}
         if self.recipe.conditioning == "auxiliary":
-            terms["class"] = self.recipe.class_weight * auxiliary_classification(
-                self.D.class_logits(h), label
-            )
+            terms["class"] = self.recipe.class_weight * auxiliary_classification(self.D.class_logits(h), label)
         return terms
 
     def judge(self, penalties: Sequence[Regularizer], batch: Batch) -> Terms:
@@ -299,9 +304,7 @@ class TwoPlayer(Game):
         label = self.label(batch)
         real = batch["data"].detach().requires_grad_()
         fake = self.fake(batch).detach().requires_grad_()
-        probe = Probe(
-            lambda x: self.logits(x, label), real, fake, self.logits(real, label), self.logits(fake, label)
-        )
+        probe = Probe(lambda x: self.logits(x, label), real, fake, self.logits(real, label), self.logits(fake, label))
         return {penalty.name: self.weight(penalty) * penalty.penalty(probe)}
 
     def weight(self, penalty: Regularizer) -> float:
@@ -316,11 +319,12 @@ class TwoPlayer(Game):
     # ---- sampling
 
     def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
-        """``z`` [n, latent]. InputError where the prior cannot be truncated so."""
+        """``z`` [n, latent + latent_signs]. InputError where the prior cannot be truncated so."""
         try:
-            return {"z": draw_latents(n, self.recipe.latent, self.recipe.prior, generator, truncation)}
+            z = draw_latents(n, self.recipe.latent, self.recipe.prior, generator, truncation)
         except ValueError as error:
             raise InputError(str(error)) from None
+        return {"z": torch.cat([z, random_signs(n, self.recipe.latent_signs, generator)], 1)}
 
     def sample(self, inputs: Batch) -> Batch:
         """``data`` [n, *shape] from ``z`` and, for a conditional game, ``label``."""

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from ganforge import __version__
 from ganforge.config import Settings, apply_overrides, plain, read_settings, refuse_changes, write_settings
+from ganforge.core.device import fast_bf16, pick_device
 from ganforge.core.errors import GanforgeError, InputError
 from ganforge.core.game import Game
 from ganforge.core.store import write_bytes
@@ -111,6 +112,9 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
     recipe = settings.build_recipe(domain)
     if options.samples is options.minutes is options.rounds is None:
         options = replace(options, samples=recipe.budget(domain))
+    if options.precision == "auto":
+        quicker = len(domain.shape) == 3 and fast_bf16(pick_device(device))
+        options = replace(options, precision="bf16" if quicker else "fp32")
     world = join_world("cuda" if device in ("auto", "cuda") else device, options.shards)
     return Plan(settings, recipe, domain, source, data_options, replace(options, shards=world.shards), world)
 

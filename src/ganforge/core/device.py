@@ -18,3 +18,11 @@ def pick_device(name: str, rank: int = 0) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise InputError("device mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu")
     return torch.device(name)
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether matrix work in bfloat16 is quicker than in float32 there: on CUDA GPUs, and on CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and amx is not None and bool(amx())

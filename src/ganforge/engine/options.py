@@ -18,7 +18,9 @@ class TrainOptions:
     minutes: stop after this much training time. rounds: stop after this many rounds.
     seed: of the initial weights, the data order and the noise.
     shards: parts that a batch is played in, one after the other or by as many processes (None: one a process).
-    device: auto takes CUDA, then CPU. precision: auto is bf16 on CUDA, fp32 elsewhere; regularizers stay fp32.
+    device: auto takes CUDA, then CPU. precision: auto is bf16 where convolutions are quicker in it (CUDA, CPUs with
+    AMX), else fp32 (and always for points and tables);
+    gradient penalties, losses and averages are fp32 anyway. train() and resume() settle auto when a run starts.
     tick_samples, snapshot_samples, checkpoint_samples: how often numbers are read, pictures drawn, state saved
     (None: 100, 10 and 5 times a run). checkpoint_minutes: save at least this often.
     keep: checkpoints kept. on_nonfinite: what to do when steps keep failing.

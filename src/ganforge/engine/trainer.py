@@ -64,8 +64,7 @@ class Trainer:
         self.run, self.watchers, self.model, self.card = run, list(watchers), dict(model or {}), card
         networks = [n for player in game.players.values() for n in player.networks]
         use_channels_last(networks)
-        bf16 = options.precision == "bf16" or (options.precision == "auto" and self.device.type == "cuda")
-        precision = (self.device.type, torch.bfloat16) if bf16 else None
+        precision = (self.device.type, torch.bfloat16) if options.precision == "bf16" else None
         self.updates = Updates(game, self.world, options.seed, precision)
         if options.compile:
             for network in networks:

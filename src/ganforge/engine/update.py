@@ -145,7 +145,8 @@ class Updates:
         total: list[Tensor] = []
         for position, shard in enumerate(self.world.my_shards):
             if position:  # every shard starts from the same state
-                torch._foreach_copy_(self.floats, before)
+                if self.floats:
+                    torch._foreach_copy_(self.floats, before)
                 for counter, value in zip(self.counters, counted, strict=True):
                     counter.copy_(value)
             reseed(self.seed, *tag, shard)

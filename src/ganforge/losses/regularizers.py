@@ -9,52 +9,70 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ganforge.core.schedule import Scalar
-from ganforge.ops.gradients import squared_gradient_norm
+from ganforge.ops.gradients import squared_gradient_norm, squared_gradient_norms
 
 
-class Probe(NamedTuple):
+class Probe:
     """What a penalty may look at.
 
-    ``real`` and ``fake`` [batch, ...] require a gradient if the penalty differentiates there, and ``real_logits`` and
-    ``fake_logits`` are what ``discriminator`` said to them. ``discriminator`` maps data to logits; a
-    conditional one has its labels bound, row by row.
+    ``real`` and ``fake`` [batch, ...] require a gradient, and ``real_logits`` and ``fake_logits`` are what
+    ``discriminator`` said to them (None where no penalty asks). ``discriminator`` maps data to logits; a conditional
+    one has its labels bound, row by row.
     """
 
-    discriminator: Callable[[Tensor], Tensor]
-    real: Tensor
-    fake: Tensor
-    real_logits: Tensor
-    fake_logits: Tensor
+    def __init__(
+        self,
+        discriminator: Callable[[Tensor], Tensor],
+        real: Tensor,
+        fake: Tensor,
+        real_logits: Tensor | None,
+        fake_logits: Tensor | None,
+    ) -> None:
+        self.discriminator, self.real, self.fake = discriminator, real, fake
+        self.real_logits, self.fake_logits = real_logits, fake_logits
+
+    @cached_property
+    def slopes(self) -> dict[str, Tensor]:
+        """|grad D|^2 of each sample (or pack) at ``real`` and at ``fake``: [batch / pack] each, by one backward pass.
+
+        No sample's logit depends on the other side's samples, so the gradient of the sum of all is both at once.
+        """
+        sides = {"real": (self.real, self.real_logits), "fake": (self.fake, self.fake_logits)}
+        given = {name: (x, logits) for name, (x, logits) in sides.items() if logits is not None}
+        norms = squared_gradient_norms([logits for _, logits in given.values()], [x for x, _ in given.values()])
+        return dict(zip(given, norms, strict=True))
 
 
 @dataclass(frozen=True)
 class Regularizer:
-    """A penalty that is added to the discriminator's loss, ``weight * penalty(probe)``, each ``every`` rounds.
+    """A penalty that is added to the discriminator's loss as ``weight * penalty(probe)``, each ``every`` rounds.
 
-    ``name`` is its key in the log. The engine multiplies a lazy term (``every`` > 1) by ``every``.
+    ``name`` is its key in the log, ``at`` where it looks. The engine multiplies a lazy term (``every`` > 1) by ``every``.
     """
 
     name: str
     penalty: Callable[[Probe], Tensor]
     weight: Scalar
     every: int = 1
+    at: Literal["real", "fake", "between"] = "between"
 
 
 def r1(weight: Scalar, every: int = 1) -> Regularizer:
-    """R1, Mescheder et al. 2018, eq. 9: (gamma / 2) E |grad D(x)|^2 at real samples; weight = gamma."""
-    return Regularizer("r1", lambda p: squared_gradient_norm(p.real_logits, p.real).mean() / 2, weight, every)
+    """R1, Mescheder et al. 2018, eq. 9: (gamma / 2) E |grad D(x)|^2 at real samples; ``weight`` is gamma."""
+    return Regularizer("r1", lambda p: p.slopes["real"].mean() / 2, weight, every, "real")
 
 
 def r2(weight: Scalar, every: int = 1) -> Regularizer:
-    """R2, Mescheder et al. 2018, eq. 10: (gamma / 2) E |grad D(x)|^2 at generated samples; weight = gamma."""
-    return Regularizer("r2", lambda p: squared_gradient_norm(p.fake_logits, p.fake).mean() / 2, weight, every)
+    """R2, Mescheder et al. 2018, eq. 10: (gamma / 2) E |grad D(x)|^2 at generated samples; ``weight`` is gamma."""
+    return Regularizer("r2", lambda p: p.slopes["fake"].mean() / 2, weight, every, "fake")
 
 
 def gradient_penalty(

@@ -227,7 +227,7 @@ class TwoPlayer(Game):
         return [
             Move("G", self.generate),
             judge,
-            *(Move("D", partial(self.regularize, p), every=p.every, order=2) for p in lazy),
+            *([Move("D", partial(self.regularize, lazy), every=self.recipe.lazy, order=2)] if lazy else []),
         ]
 
     # ---- what both moves need
@@ -251,21 +251,25 @@ class TwoPlayer(Game):
         x = add_instance_noise(x, value_at(self.recipe.instance_noise, self.clock.samples))
         return self.D.features(x, label)
 
+    def logit(self, h: Tensor, label: Tensor | None) -> Tensor:
+        """D's logits from its features, [batch / pack]: fp32, for the losses' sake."""
+        return self.D.logit(h, label).float()
+
     def logits(self, x: Tensor, label: Tensor | None) -> Tensor:
         """D's logits, [batch / pack]."""
-        return self.D.logit(self.features(x, label), label)
+        return self.logit(self.features(x, label), label)
 
     # ---- moves
 
     def generate(self, batch: Batch) -> Terms:
         """G's payoff; its fakes are kept for D."""
         label, fake = self.label(batch), self.fake(batch)
-        self.made[self.shard] = fake.detach()
+        self.made[self.shard] = fake.detach().float()
         h = self.features(fake, label)
         real = self.logits(batch["data"], label) if self.loss.paired else None
-        terms = {"loss": self.loss.generator(real, self.D.logit(h, label))}
+        terms = {"loss": self.loss.generator(real, self.logit(h, label))}
         if self.recipe.conditioning == "auxiliary":
-            terms["class"] = self.recipe.class_weight * auxiliary_classification(self.D.class_logits(h), label)
+            terms["class"] = self.recipe.class_weight * auxiliary_classification(self.D.class_logits(h).float(), label)
         return terms
 
     def judge(self, penalties: Sequence[Regularizer], batch: Batch) -> Terms:
@@ -279,17 +283,16 @@ class TwoPlayer(Game):
         if penalties:
             real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
         real_h, fake_h = self.both_features(real, fake, label, fake_label)
-        real_logits, fake_logits = self.D.logit(real_h, label), self.D.logit(fake_h, fake_label)
+        real_logits, fake_logits = self.logit(real_h, label), self.logit(fake_h, fake_label)
         self.note("D/real", real_logits)
         self.note("D/fake", fake_logits)
         self.note("D/real_right", (real_logits.detach() > 0).float())
         self.note("D/fake_right", (fake_logits.detach() < 0).float())
         terms = {"loss": self.loss.discriminator(real_logits, fake_logits)}
         if self.recipe.conditioning == "auxiliary":
-            right = auxiliary_classification(self.D.class_logits(real_h), label)
+            right = auxiliary_classification(self.D.class_logits(real_h).float(), label)
             terms["class"] = self.recipe.class_weight * right
-        probe = Probe(lambda x: self.logits(x, label), real, fake, real_logits, fake_logits)
-        return {**terms, **{p.name: self.weight(p) * p.penalty(probe) for p in penalties}}
+        return {**terms, **self.penalize(penalties, label, real, fake, real_logits, fake_logits)}
 
     def both_features(self, real: Tensor, fake: Tensor, label: Any, fake_label: Any) -> tuple[Tensor, Tensor]:
         """Features of real and fake: in one pass, unless D looks at a batch as a whole."""
@@ -299,17 +302,28 @@ class TwoPlayer(Game):
         real_h, fake_h = self.features(torch.cat([real, fake]), labels).split(len(real))
         return real_h, fake_h
 
-    def regularize(self, penalty: Regularizer, batch: Batch) -> Terms:
-        """One lazy penalty, on its own."""
-        label = self.label(batch)
-        real = batch["data"].detach().requires_grad_()
-        fake = self.fake(batch).detach().requires_grad_()
-        probe = Probe(lambda x: self.logits(x, label), real, fake, self.logits(real, label), self.logits(fake, label))
-        return {penalty.name: self.weight(penalty) * penalty.penalty(probe)}
+    def regularize(self, penalties: Sequence[Regularizer], batch: Batch) -> Terms:
+        """Lazy penalties, on their own: D judges only what they look at."""
+        label, places = self.label(batch), {p.at for p in penalties}
+        real, fake = batch["data"].detach().requires_grad_(), self.fake(batch).detach().requires_grad_()
+        real_logits = self.logits(real, label) if "real" in places else None
+        fake_logits = self.logits(fake, label) if "fake" in places else None
+        return self.penalize(penalties, label, real, fake, real_logits, fake_logits)
 
-    def weight(self, penalty: Regularizer) -> float:
-        """The penalty's weight now."""
-        return value_at(penalty.weight, self.clock.samples)
+    def penalize(
+        self,
+        penalties: Sequence[Regularizer],
+        label: Tensor | None,
+        real: Tensor,
+        fake: Tensor,
+        real_logits: Tensor | None,
+        fake_logits: Tensor | None,
+    ) -> Terms:
+        """The weighted penalties, by name."""
+        places = {p.at for p in penalties}
+        looked = [x if at in places else None for at, x in (("real", real_logits), ("fake", fake_logits))]
+        probe = Probe(lambda x: self.logits(x, label), real, fake, *looked)
+        return {p.name: value_at(p.weight, self.clock.samples) * p.penalty(probe) for p in penalties}
 
     def clip(self) -> None:
         """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""

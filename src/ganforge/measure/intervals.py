@@ -1,0 +1,99 @@
+"""How sure a number is: a score with its interval, and the few ways to get one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ganforge.core.errors import InputError
+
+LEVEL = 0.95
+Z = 1.959963984540054
+"""The standard normal's 97.5 % quantile."""
+
+GROUPS = 10
+T9 = 2.2621571627409915
+"""Student's 97.5 % quantile with GROUPS - 1 degrees of freedom."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its 95 % interval, and how the interval was found.
+
+    ``value`` is None where the samples only give a bound (a support of *at least* ``low``). ``better`` says which
+    way is better: "lower", "higher", or "" where neither is. Nothing here is ever NaN or infinite.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    how: str
+    better: str = ""
+
+    def __post_init__(self) -> None:
+        for number in (self.value, self.low, self.high):
+            if number is not None and not math.isfinite(number):
+                raise InputError(
+                    "a score came out as not a number: the features hold values too large for it; check the samples"
+                )
+
+
+def need(metric: str, side: str, have: int, least: int) -> None:
+    """InputError when a metric has too few samples: it says how many it needs."""
+    if have < least:
+        raise InputError(f"{metric} needs at least {least} {side} samples, there are {have}")
+
+
+def around(value: float, spread: float, how: str, better: str = "", floor: float | None = None) -> Score:
+    """``value`` +- ``spread``, cut off at ``floor``."""
+    low = value - spread if floor is None else max(value - spread, floor)
+    return Score(value, low, value + spread, how, better)
+
+
+def wilson(successes: float, trials: int, better: str = "", how: str = "Wilson") -> Score:
+    """A share and its interval (Wilson 1927)."""
+    share = successes / trials
+    center = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
+    half = Z * math.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2)) / (1 + Z**2 / trials)
+    return Score(share, max(center - half, 0.0), min(center + half, 1.0), how, better)
+
+
+def mean_score(values: Tensor, better: str = "", how: str = "normal") -> Score:
+    """The mean of independent ``values`` [n] with its normal interval."""
+    values = values.to(torch.float64)
+    spread = Z * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return around(float(values.mean()), spread, how, better)
+
+
+def poisson(count: float) -> tuple[float, float]:
+    """The 95 % interval of a Poisson mean of which ``count`` was seen (Byar's approximation, good to 1 % of the exact)."""
+    low = count * max(1 - 1 / (9 * count) - Z / (3 * math.sqrt(count)), 0.0) ** 3 if count > 0 else 0.0
+    more = count + 1
+    return low, more * (1 - 1 / (9 * more) + Z / (3 * math.sqrt(more))) ** 3
+
+
+def groups(count: int, seed: int = 0) -> list[Tensor]:
+    """``GROUPS`` disjoint sets of rows, of sizes that differ by at most one: int64, together 0 .. count - 1."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return [part.sort().values for part in order.tensor_split(GROUPS)]
+
+
+def jackknife_error(values: Sequence[float]) -> float:
+    """The standard error from values with one group left out each (delete-a-group jackknife, Kott 2001)."""
+    replicas = torch.tensor(values, dtype=torch.float64)
+    g = len(replicas)
+    return math.sqrt((g - 1) / g * float(((replicas - replicas.mean()) ** 2).sum()))
+
+
+def jackknife(value: float, sides: Sequence[Callable[[int], float]], better: str = "", floor: float = 0.0) -> Score:
+    """``value`` with an interval for the randomness of several independent samples.
+
+    Each of ``sides`` gives the statistic with group g of one sample left out. The interval is that of the statistic
+    at this number of samples: it does not cover a bias that more samples would remove.
+    """
+    variance = sum(jackknife_error([side(g) for g in range(GROUPS)]) ** 2 for side in sides)
+    return around(value, T9 * math.sqrt(variance), f"jackknife, {GROUPS} groups a side", better, floor)

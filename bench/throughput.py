@@ -1,6 +1,6 @@
 """Images a second: the engine against a hand-optimized minimal loop and against a plain tutorial loop.
 
-    python bench/throughput.py [--resolution 64] [--width 64] [--batch 64] [--rounds 4] [--repeats 7]
+    python bench/throughput.py [--precision fp32|bf16] [--resolution 64] [--width 64] [--batch 64] [--repeats 7]
 
 All three train the same DCGAN (the networks of ganforge.nn, the same initial weights) on the same JPEG or PNG files,
 with the same batch size. They take turns, round by round of turns, so that a noisy machine hurts all alike; medians
@@ -9,7 +9,7 @@ of the paired ratios are reported.
 - tutorial: the pattern of PyTorch's DCGAN tutorial. Files are decoded in the loop, D's gradients are computed in G's
   step as well, Adam is the plain one, losses are read with .item() at each step.
 - minimal: what an expert writes by hand. Decoded once, channels_last, fused Adam, D frozen in G's step, the fakes of
-  G's step used again in D's, EMA by foreach, nothing read.
+  G's step used again in D's, EMA by foreach, nothing read; autocast where --precision says bf16.
 - ganforge: the engine, with its notes, gradient norms, skipping of non-finite steps, and seeded noise.
 """
 
@@ -94,7 +94,7 @@ def tutorial(G: nn.Module, D: nn.Module, batches: Iterator[Tensor], latent: int)
     return step
 
 
-def minimal(G: nn.Module, D: nn.Module, images: Tensor, batch: int, latent: int) -> Callable[[], None]:
+def minimal(G: nn.Module, D: nn.Module, images: Tensor, batch: int, latent: int, bf16: bool) -> Callable[[], None]:
     """The same game, by hand and as quick as we know how; the same order of moves as the engine's."""
     use_channels_last([G, D])
     optimizer_d = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True)
@@ -113,13 +113,17 @@ def minimal(G: nn.Module, D: nn.Module, images: Tensor, batch: int, latent: int)
         real = take()
         D.requires_grad_(False)
         G.requires_grad_(True)
-        fake = G(torch.randn(batch, latent))
         optimizer_g.zero_grad(set_to_none=True)
-        F.softplus(-D(fake)).mean().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            fake = G(torch.randn(batch, latent))
+            loss = F.softplus(-D(fake).float()).mean()
+        loss.backward()
         optimizer_g.step()
         D.requires_grad_(True)
         optimizer_d.zero_grad(set_to_none=True)
-        (F.softplus(-D(real)).mean() + F.softplus(D(fake.detach())).mean()).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            real_logits, fake_logits = D(real).float(), D(fake.detach().float()).float()
+        (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
         optimizer_d.step()
         with torch.no_grad():
             torch._foreach_lerp_(average, list(G.parameters()), 0.002)
@@ -158,7 +162,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=4, help="steps in a turn")
     parser.add_argument("--repeats", type=int, default=7, help="turns")
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of minimal and ganforge")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -176,7 +180,7 @@ def main() -> None:
         trainer = Trainer(recipe.build(domain), source, domain, options, args.batch)
         steps: dict[str, Callable[[], None]] = {
             "tutorial": tutorial(*networks(), tutorial_batches(folder, args.resolution, args.batch), recipe.latent),
-            "minimal": minimal(*networks(), images, args.batch, recipe.latent),
+            "minimal": minimal(*networks(), images, args.batch, recipe.latent, args.precision == "bf16"),
             "ganforge": trainer.round,
         }
         for step in steps.values():

@@ -67,6 +67,12 @@ def test_few_rows_stay_a_factor_of_the_scatter() -> None:
     assert moments.centered is None
 
 
+@pytest.mark.parametrize("n", [12, 100])
+def test_rows_can_be_taken_away(n: int) -> None:
+    x = rows(n, 8)
+    same(Moments.of(x).without(x[:6], x[6:]), x[6:])
+
+
 @pytest.mark.parametrize("n", [5, 40])
 def test_state_restores_moments(n: int) -> None:
     x = rows(n, 16)

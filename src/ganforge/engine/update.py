@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ganforge.core import foreach
 from ganforge.core.game import Batch, Clock, Game, Move, PerShard, Player
 from ganforge.core.schedule import value_at
 from ganforge.engine.rng import reseed
@@ -66,7 +67,7 @@ class Learner:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if not gradients:
             return None
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm = foreach.norm(gradients)
         bad = (~norm.isfinite()).to(torch.float32)
         self.skipped += bad
         if self.skips_on_device:
@@ -85,7 +86,7 @@ class Learner:
         if self.player.ema_rampup is not None:
             half_life = min(half_life, max(samples, batch) * self.player.ema_rampup)
         keep = 0.5 ** (batch / max(half_life, 1e-8))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1.0 - keep)
+        foreach.move_towards(self.average, [p.detach() for p in self.parameters], 1.0 - keep)
 
 
 class Updates:
@@ -140,33 +141,28 @@ class Updates:
         learner = self.learners[move.player]
         self.set_mover(move.player)
         learner.optimizer.zero_grad(set_to_none=True)
-        before = list(torch._foreach_mul(self.floats, 1.0)) if self.floats else []
+        before = foreach.copies(self.floats)
         counted = [c.clone() for c in self.counters] if self.world.shards > 1 else []
         total: list[Tensor] = []
         for position, shard in enumerate(self.world.my_shards):
             if position:  # every shard starts from the same state
-                if self.floats:
-                    torch._foreach_copy_(self.floats, before)
+                foreach.copy_to(self.floats, before)
                 for counter, value in zip(self.counters, counted, strict=True):
                     counter.copy_(value)
             reseed(self.seed, *tag, shard)
             self.game.shard = shard
             with self.autocast(move), eager(move.order > 1):
                 terms = move.play(batches(shard))
-                loss = (
-                    torch.stack([t.float() for t in terms.values()]).sum()
-                    if len(terms) > 1
-                    else next(iter(terms.values()))
-                )
+                loss = torch.stack([t.float() for t in terms.values()]).sum()
             with eager(move.order > 1):
                 (loss * (move.every / self.world.shards)).backward()
             for name, term in terms.items():
                 self.game.note(f"{move.player}/{name}", term)
-            if self.world.shards > 1 and self.floats:
+            if self.world.shards > 1:
                 if total:
-                    torch._foreach_add_(total, self.floats)
+                    foreach.add_to(total, self.floats)
                 else:
-                    total = list(torch._foreach_mul(self.floats, 1.0))
+                    total = foreach.copies(self.floats)
         self.world.reduce([p.grad for p in learner.parameters if p.grad is not None] + total)
         norm = learner.step()
         if norm is not None:
@@ -180,11 +176,9 @@ class Updates:
     def fold_buffers(self, before: list[Tensor], total: list[Tensor], good: Tensor) -> None:
         """What forward passes changed (BatchNorm's moments): the mean over all shards, or as before a bad step."""
         if total:
-            torch._foreach_mul_(total, 1.0 / self.world.shards)
-            torch._foreach_copy_(self.floats, total)
-        if self.floats:
-            kept = [torch.where(good, new, old) for new, old in zip(self.floats, before, strict=True)]
-            torch._foreach_copy_(self.floats, kept)
+            foreach.scale(total, 1.0 / self.world.shards)
+            foreach.copy_to(self.floats, total)
+        foreach.copy_to(self.floats, [torch.where(good, n, o) for n, o in zip(self.floats, before, strict=True)])
 
     def round(
         self,

@@ -33,7 +33,7 @@ class Schedule:
             return self.start * (self.end / self.start) ** t
         if self.shape == "cosine":
             t = (1.0 - math.cos(math.pi * t)) / 2.0
-        return self.start + (self.end - self.start) * t
+        return self.start * (1.0 - t) + self.end * t
 
 
 Scalar = float | Schedule

@@ -30,8 +30,8 @@ LARGEST = 64
 class ConvClassifier(nn.Module):
     """Images [batch, channels, height, width] to features [batch, 128] and logits [batch, classes].
 
-    3 x 3 convolutions with stride 2, batch normalization and ReLU until the shorter side is at most 8 pixels (at least one),
-    then a hidden layer with dropout.
+    3 x 3 convolutions with stride 2, batch normalization and ReLU until the shorter side is at most 8 pixels
+    (at least one), then a hidden layer with dropout.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
@@ -98,7 +98,7 @@ class Classifier:
 def train_classifier(
     domain: Domain, source: Source, held: Source | None = None, seed: int = 0, cached: bool = True
 ) -> Classifier:
-    """A classifier for labelled images, trained on ``source`` and tested on ``held``, or on a fifth that it is not shown.
+    """A classifier for labelled images, trained on ``source`` and tested on ``held`` (or a fifth kept back).
 
     A function of the data, the seed and the machine. Trained once: it is then read from ganforge's cache folder
     (``GANFORGE_CACHE``). InputError for data without labels, with one class only, or that are no images.
@@ -149,8 +149,8 @@ def _train(domain: Domain, source: Source, held: Source | None, key: str) -> Cla
         test, rows, held = rows[:cut], rows[cut:], source
     else:
         test = torch.arange(len(held))
-    # small sets are seen 40 times, large ones until about 200,000 samples, at least twice
-    epochs = max(2, min(40, round(200_000 / len(rows))))
+    # small sets are seen 25 times, large ones until about 130,000 samples, at least twice
+    epochs = max(2, min(25, round(130_000 / len(rows))))
     batch = min(BATCH, len(rows))
     steps = epochs * (len(rows) // batch)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)

@@ -16,8 +16,9 @@ Z = 1.959963984540054
 """The standard normal's 97.5 % quantile."""
 
 GROUPS = 10
-T9 = 2.2621571627409915
-"""Student's 97.5 % quantile with GROUPS - 1 degrees of freedom."""
+
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 15: 2.145}
+"""Student's 97.5 % quantile, by how many independent values there are (degrees of freedom + 1)."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,26 @@ def around(value: float, spread: float, how: str, better: str = "", floor: float
     return Score(value, low, value + spread, how, better)
 
 
+def student(count: int) -> float:
+    """Student's 97.5 % quantile for the mean of ``count`` values, rounded up between tabulated ones."""
+    return STUDENT[max(k for k in STUDENT if k <= count)]
+
+
 def wilson(successes: float, trials: int, better: str = "", how: str = "Wilson") -> Score:
     """A share and its interval (Wilson 1927)."""
     share = successes / trials
     center = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
     half = Z * math.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2)) / (1 + Z**2 / trials)
     return Score(share, max(center - half, 0.0), min(center + half, 1.0), how, better)
+
+
+def bootstrap(sides: Sequence[Tensor], statistic: Callable[..., float], seed: int = 0, replicas: int = 500) -> list[float]:
+    """The 2.5 % and 97.5 % quantiles of a statistic of several independent samples (Efron 1979)."""
+    draw = torch.Generator().manual_seed(seed)
+    values = [
+        statistic(*(s[torch.randint(len(s), (len(s),), generator=draw)] for s in sides)) for _ in range(replicas)
+    ]
+    return torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
 
 
 def mean_score(values: Tensor, better: str = "", how: str = "normal") -> Score:
@@ -96,4 +111,4 @@ def jackknife(value: float, sides: Sequence[Callable[[int], float]], better: str
     at this number of samples: it does not cover a bias that more samples would remove.
     """
     variance = sum(jackknife_error([side(g) for g in range(GROUPS)]) ** 2 for side in sides)
-    return around(value, T9 * math.sqrt(variance), f"jackknife, {GROUPS} groups a side", better, floor)
+    return around(value, student(GROUPS) * math.sqrt(variance), f"jackknife, {GROUPS} groups a side", better, floor)

@@ -35,16 +35,14 @@ def mode_coverage(
     The protocol of VEEGAN (Srivastava et al. 2017, section 5) and PacGAN (Lin et al. 2018, section 4.1): a sample is of
     high quality if it lies within ``within`` standard deviations ``sd`` of the nearest center; a mode is found if at
     least one such sample is nearest to it. The reverse KL, sum q log(q / p), is between q, the shares of all samples by
-    their nearest center, and the true p = 1 / modes. It is finite when modes are missing: one of 25 costs 0.04. Perfect samples score
-    about (modes - 1) / 2n, and a high quality of 1 - exp(-within^2 / 2) in the plane: 98.9 %. Samples that are
-    not finite are of low quality and nearest to no mode.
+    their nearest center, and the true p = 1 / modes. It is finite when modes are missing: one of 25 costs 0.04. Perfect
+    samples score about (modes - 1) / 2n, and a high quality of 1 - exp(-within^2 / 2) in the plane: 98.9 %. Samples
+    that are not finite are of low quality and nearest to no mode.
     """
     at = torch.as_tensor(centers, dtype=torch.float64)
     x = points.detach().to("cpu", torch.float64)
     if x.dim() != 2 or at.dim() != 2 or x.shape[1] != at.shape[1] or not len(x):
-        raise InputError(
-            f"mode coverage wants points [n, {at.shape[-1]}], at least one, not {list(points.shape)}"
-        )
+        raise InputError(f"mode coverage wants points [n, {at.shape[-1]}], at least one, not {list(points.shape)}")
     total = len(x)
     x = x[x.isfinite().all(1)]
     distance, mode = (x[:, None] - at[None]).square().sum(2).min(1)  # [n], n x modes x d is small
@@ -67,8 +65,8 @@ def mode_coverage(
 class ClassCoverage:
     """``shares`` of the classes among the samples, ``expected`` ones, and how far they are apart.
 
-    ``deviation`` is the largest |share / expected - 1| over classes, ``worst`` the class that has it, ``kl`` KL(shares ||
-    expected) in nats, and ``found`` how many of the expected classes occur at all.
+    ``deviation`` is the largest |share / expected - 1| over classes, ``worst`` the class that has it, ``kl`` the
+    KL(shares || expected) in nats, and ``found`` how many of the expected classes occur at all.
     """
 
     shares: tuple[float, ...]
@@ -84,7 +82,8 @@ def class_coverage(labels: Tensor, classes: int, counts: Sequence[float] | None 
 
     They are compared with the shares of the training ``counts`` [classes], or with uniform ones if None. With
     1,000 classes and uniform shares this is Stacked-MNIST's protocol (``found`` modes and ``kl``; Metz et al. 2017,
-    Lin et al. 2018, section 4.2). A class that is not expected (count 0) makes ``kl`` and ``deviation`` infinite if it occurs.
+    Lin et al. 2018, section 4.2). A class of count 0 makes ``kl`` and ``deviation`` infinite
+    if it occurs.
     """
     if labels.dim() != 1 or not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise InputError(f"class coverage wants labels [n] from 0 to {classes - 1}, at least one")

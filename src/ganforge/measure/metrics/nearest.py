@@ -10,20 +10,22 @@ import torch
 from torch import Tensor
 
 from ganforge.core.errors import InputError
+from ganforge.measure.intervals import Score, wilson
 
 CANDIDATES = 8
 """Neighbors whose distance is computed anew: the expansion by which they are found is not exact in float32."""
 
 
 def nearest(queries: Tensor, references: Tensor, chunk: int = 1024) -> tuple[Tensor, Tensor]:
-    """The nearest of ``references`` [m, ...] to each of ``queries`` [n, ...]: Euclidean distances float64 [n], int64 [n].
+    """The nearest of ``references`` [m, ...] to each of ``queries`` [n, ...]: distances float64 [n], rows int64 [n].
 
-    Exact search by matrix multiplication, |q - r|^2 = |q|^2 - 2 qr + |r|^2, in ``chunk`` x 8 ``chunk`` pieces; the
-    distances of the best candidates are then computed directly.
+    Euclidean distance; exact search by matrix multiplication, |q - r|^2 = |q|^2 - 2 qr + |r|^2, in pieces of
+    ``chunk`` x 8 ``chunk``; the distances of the best candidates are then computed directly.
     """
     if not len(queries) or not len(references) or queries.shape[1:] != references.shape[1:]:
         raise InputError(
-            f"nearest neighbors need samples of one shape, not {list(queries.shape)} and {list(references.shape)}"
+            "nearest neighbors want samples of one shape, at least one on each side, "
+            f"not {list(queries.shape)} and {list(references.shape)}"
         )
     q, r = queries.detach().flatten(1).to(torch.float32), references.detach().flatten(1).to(torch.float32)
     center = r.mean(0)  # small numbers lose less in the expansion
@@ -60,15 +62,14 @@ class NearCopies:
     """Whether generated samples are suspiciously near to training samples.
 
     ``threshold`` is a distance that the share ``held_share`` of held-out real samples does not exceed, ``share`` the
-    generated samples' share. ``p_value``: how likely a share this large is if generated samples are as far from the
-    training data as held-out ones are. ``pairs`` int64 [n, 2] has all generated samples with their nearest training
-    sample, nearest first, and ``distances`` float64 [n] how far they are.
+    generated samples' share with its 95 % interval. ``p_value``: how likely a share this large is if generated samples
+    are as far from the training data as held-out ones are. ``pairs`` int64 [n, 2]: all generated samples with their
+    nearest training sample, nearest first; ``distances`` float64 [n]: how far these are.
     """
 
     threshold: float
     held_share: float
-    share: float
-    interval: tuple[float, float]
+    share: Score
     p_value: float
     copies: int
     pairs: Tensor
@@ -84,8 +85,8 @@ def near_copies(generated: Tensor, held: Tensor, train: Tensor, quantile: float 
 
     A generated sample is a near-copy if it is as near to a training sample as the nearest ``quantile`` of held-out
     ones (Meehan et al. 2020 compare the same distances by rank). The test is exact and needs no assumption on
-    their distribution: for a threshold that j of m held-out samples do not exceed, the number of n samples from the same
-    distribution that do not exceed it is at most beta-binomial(n, j + 1, m - j), also where distances are tied.
+    their distribution: for a threshold that j of m held-out samples do not exceed, the number of n samples from the
+    same distribution that do not exceed it is at most beta-binomial(n, j + 1, m - j), also where distances are tied.
     """
     if not 0 < quantile < 1:
         raise InputError(f"the quantile of a near-copy must lie between 0 and 1, not {quantile}")
@@ -97,21 +98,12 @@ def near_copies(generated: Tensor, held: Tensor, train: Tensor, quantile: float 
     return NearCopies(
         threshold=float(threshold),
         held_share=within / len(real),
-        share=copies / len(distance),
-        interval=wilson(copies, len(distance)),
+        share=wilson(copies, len(distance), "lower"),
         p_value=beta_binomial_tail(copies, len(distance), within + 1, len(real) - within),
         copies=copies,
         pairs=torch.stack([order, place[order]], 1),
         distances=distance[order],
     )
-
-
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson interval of a share, 95 % by default (Wilson 1927)."""
-    share, width = successes / n, z * z / n
-    middle = (share + width / 2) / (1 + width)
-    reach = math.sqrt(share * (1 - share) * width + width * width / 4) / (1 + width)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def beta_binomial_tail(least: int, n: int, a: float, b: float) -> float:

@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 
 from ganforge.core.errors import InputError
+from ganforge.domains import open_data
 from ganforge.measure.distances import Points
 from ganforge.measure.intervals import poisson, wilson
 from ganforge.measure.metrics.birthday import birthday, calibrate
@@ -39,6 +40,17 @@ def test_birthday_gives_back_real_data_of_known_size(size: int) -> None:
     assert len(bounded) == 20 or size == 10000
     if size < 10000:
         assert np.median([s.value for s in bounded]) == pytest.approx(size, rel=0.2)
+
+
+@pytest.mark.parametrize("size", [200, 600])
+def test_birthday_gives_back_images_of_known_size(size: int) -> None:
+    _, source = open_data("digits")
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+    pixels = source.take(order)["data"].flatten(1).to(torch.float64) / 255
+    threshold = calibrate(pixels[900:])
+    scores = [birthday(drawn(pixels[:size], 500, seed, 0.01), threshold).score for seed in range(20)]
+    assert np.mean([s.low <= size <= s.high for s in scores]) >= 0.85  # type: ignore[operator]
+    assert np.median([s.value for s in scores]) == pytest.approx(size, rel=0.1)  # type: ignore[type-var]
 
 
 def test_birthday_of_unequal_probabilities_is_the_effective_number() -> None:

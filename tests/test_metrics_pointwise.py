@@ -43,8 +43,13 @@ def test_kid_equals_torchmetrics_on_all_samples() -> None:
     mine = kid(x, y, subsets=1, size=200)["kid"].value
     kernel = [(a @ b.T / 16 + 1) ** 3 for a, b in ((x, x), (x, y), (y, y))]
     assert mine == pytest.approx(float(poly_mmd(x, y)), rel=1e-9)
-    assert mine == pytest.approx(float(kernel[0].fill_diagonal_(0).sum() / (200 * 199)
-                                       + kernel[2].fill_diagonal_(0).sum() / (200 * 199) - 2 * kernel[1].mean()))
+    assert mine == pytest.approx(
+        float(
+            kernel[0].fill_diagonal_(0).sum() / (200 * 199)
+            + kernel[2].fill_diagonal_(0).sum() / (200 * 199)
+            - 2 * kernel[1].mean()
+        )
+    )
 
 
 def test_kid_is_unbiased_and_its_interval_covers() -> None:
@@ -171,7 +176,7 @@ def test_too_few_samples_say_how_many_are_needed() -> None:
     x = normal(100, 4, 0)
     with pytest.raises(InputError, match="KID needs at least 50 generated samples, there are 9"):
         kid(x, x[:9])
-    with pytest.raises(InputError, match="precision and recall needs? at least 50 real samples, there are 9"):
+    with pytest.raises(InputError, match="precision and recall need at least 50 real samples, there are 9"):
         manifold(x[:9], x)
     few = ClassShares(4)
     few.update(x[:20])

@@ -115,6 +115,9 @@ def test_reservoir_does_not_depend_on_batches_or_merges(sizes: list[int], capaci
         assert torch.equal(other.rows, whole.rows)
         assert torch.equal(other.numbers, whole.numbers)
     assert len(whole.rows) == min(len(x), capacity)
+    smaller = Reservoir(max(1, capacity // 2), seed)
+    smaller.update(x)
+    assert torch.equal(whole.part(max(1, capacity // 2)).numbers, smaller.numbers)
 
 
 def test_reservoir_is_uniform() -> None:

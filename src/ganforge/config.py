@@ -7,12 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from ganforge.core.errors import InputError, nearest
+from ganforge.core.schedule import Schedule
+from ganforge.core.store import check_format
 from ganforge.domains import module_for
 from ganforge.domains.domain import Domain
 from ganforge.engine.options import FREE, TrainOptions
@@ -20,6 +22,7 @@ from ganforge.recipes.recipe import Recipe, find_recipe
 
 T = TypeVar("T")
 SECTIONS = ("params", "data", "train")
+NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kKmM]|[eE][+-]?\d+)")
 
 
 @dataclass
@@ -54,23 +57,48 @@ class Settings:
 def checked(kind: type[T], values: Mapping[str, Any], section: str) -> T:
     """An instance of the dataclass ``kind``; InputError names the first wrong key or value."""
     known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key in values:
+    for key, value in values.items():
         if key not in known:
-            raise InputError(f"unknown setting '{section}.{key}': {nearest(key, known)}")
+            raise InputError(f"unknown setting '{section}.{key}': {nearest(str(key), known)}")
+        if isinstance(value, dict):
+            check_schedule(kind, key, value, section)
     try:
         return TypeAdapter(kind).validate_python({k: quantity(v) for k, v in values.items()})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else ""
-        given = f", got {values[where]!r}" if where in values else ""
+        first = likeliest(error.errors(), values)
+        where, value = section, dict(values)
+        for part in first["loc"]:
+            if isinstance(value, dict) and part in value:
+                where, value = f"{where}.{part}", value[part]
+        given = f", got {value!r}" if where != section else ""
         text = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{section}.{where}: {text}{given}") from None
+        raise InputError(f"{where}: {text}{given}") from None
+
+
+def check_schedule(kind: type, key: str, value: Mapping[Any, Any], section: str) -> None:
+    """InputError for an unknown or missing key of a schedule, where a setting may be one."""
+    if "Schedule" not in str(get_type_hints(kind, include_extras=True)[key]):
+        return
+    names = [f.name for f in dataclasses.fields(Schedule)]
+    for name in value:
+        if name not in names:
+            raise InputError(f"unknown setting '{section}.{key}.{name}': {nearest(str(name), names)}")
+    missing = [n for n in ("start", "end", "over") if n not in value]
+    if missing:
+        raise InputError(f"{section}.{key}: a schedule needs start, end and over; {missing[0]} is missing")
+
+
+def likeliest(errors: Sequence[Any], values: Mapping[str, Any]) -> Any:
+    """Of the errors of a union's members, the one that the user meant: a mapping is a schedule."""
+    about = [e for e in errors if e["loc"] and isinstance(values.get(str(e["loc"][0])), dict)]
+    return next((e for e in about if any("Schedule" in str(part) for part in e["loc"])), errors[0])
 
 
 def quantity(value: Any) -> Any:
-    """Numbers as people write them: '200k' is 200000, '1.5M' is 1500000."""
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM])", value)):
-        number = float(match[1]) * (1e3 if match[2] in "kK" else 1e6)
+    """Numbers as people write them: '200k' is 200000, '1.5M' is 1500000, '1e6' is 1000000."""
+    if isinstance(value, str) and (match := NUMBER.fullmatch(value)):
+        thousands = {"k": 1e3, "m": 1e6}.get(match[2].lower())
+        number = float(match[1]) * thousands if thousands else float(value)
         return int(number) if number == int(number) else number
     if isinstance(value, dict):
         return {k: quantity(v) for k, v in value.items()}
@@ -93,12 +121,13 @@ def apply_overrides(settings: Settings, overrides: Sequence[str]) -> None:
             section, name = "params", section
         if section not in SECTIONS:
             raise InputError(f"unknown section '{section}' in --set {override}: {nearest(section, SECTIONS)}")
+        if (section, name) == ("data", "path"):
+            settings.path = text
+            continue
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise InputError(
-                f"--set {override}: the value is not YAML ({str(error).splitlines()[0]})"
-            ) from None
+            raise InputError(f"--set {override}: the value is not YAML ({str(error).splitlines()[0]})") from None
         getattr(settings, section)[name] = value
 
 
@@ -107,9 +136,10 @@ def read_settings(path: Path) -> Settings:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected the keys recipe, data, params and train")
+    check_format(document, path)
     document.pop("format", None)
     for key in document:
         if key not in ("recipe", *SECTIONS):
@@ -118,9 +148,7 @@ def read_settings(path: Path) -> Settings:
         if not isinstance(document.get(section) or {}, dict):
             raise InputError(f"{path}: '{section}' must be a mapping of names to values")
     data = dict(document.get("data") or {})
-    settings = Settings(
-        str(document.get("recipe") or ""), str(data.pop("path", "")), trusted=False, data=data
-    )
+    settings = Settings(str(document.get("recipe") or ""), str(data.pop("path", "")), trusted=False, data=data)
     settings.params, settings.train = dict(document.get("params") or {}), dict(document.get("train") or {})
     return settings
 
@@ -138,16 +166,21 @@ def write_settings(recipe_name: str, path: str, recipe: Recipe, data: Any, train
 
 def refuse_changes(old: Settings, new: Settings) -> None:
     """Refuse to resume with a changed setting, listing the changes; length and cadence may change."""
-    changes = []
-    for section in SECTIONS:
-        before, after = getattr(old, section), getattr(new, section)
-        for key in after:
-            if section == "train" and key in FREE:
-                continue
-            if before.get(key) != after[key]:
-                changes.append(f"{section}.{key}: {before.get(key)} -> {after[key]}")
+    before, after = resolved(old), resolved(new)
+    changes = [
+        f"{key}: {before[key]} -> {value}"
+        for key, value in after.items()
+        if before[key] != value and key not in {f"train.{name}" for name in FREE}
+    ]
     if changes:
         raise InputError(
             f"a resumed run keeps its settings, but these changed: {'; '.join(changes)}. "
             "Only length and cadence may change; start a new run from the old weights with --fork"
         )
+
+
+def resolved(settings: Settings) -> dict[str, Any]:
+    """All settings of a run, checked, by their full names."""
+    params = checked(settings.recipe_class(), settings.params, "params")
+    sections = {"params": params, "data": settings.data_options(), "train": settings.train_options()}
+    return {f"{name}.{key}": value for name, part in sections.items() for key, value in plain(part).items()}

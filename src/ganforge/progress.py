@@ -1,4 +1,4 @@
-"""What the terminal shows while training: a bar with speed, losses and ETA, or plain lines where there is no terminal."""
+"""What the terminal shows while training: a bar with speed, losses and ETA, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ class ProgressDisplay:
         if event.kind == "start":
             self.began, self.first = time.monotonic(), self.trainer.progress()
             if self.console.is_terminal:
-                columns = (TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[text]}"))
+                columns = (
+                    TextColumn("{task.description}"),
+                    BarColumn(24),
+                    TimeElapsedColumn(),
+                    TextColumn("{task.fields[text]}"),
+                )
                 self.bar = Progress(*columns, console=self.console)
                 self.bar.start()
                 self.bar.add_task("training", total=1.0, completed=self.first, text="")
@@ -59,7 +64,9 @@ class ProgressDisplay:
         elapsed = time.monotonic() - self.began
         left = elapsed * (1 - done) / (done - self.first) if done > self.first else 0.0
         losses = " ".join(
-            f"{name.removesuffix('/loss')} {value:.3f}" for name, value in event.values.items() if name.endswith("/loss")
+            f"{name.removesuffix('/loss')} {value:.3f}"
+            for name, value in event.values.items()
+            if name.endswith("/loss")
         )
         rate = event.values["samples_per_second"]
         text = f"round {event.clock.round:,} | {rate:,.0f} samples/s | loss {losses} | {span(left)} left"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ganforge.core.errors import GanforgeError
+from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, allow, say
+from ganforge.app.data import data_app
+from ganforge.app.train import RESUME_EXAMPLE, TRAIN_EXAMPLES, resume, train
+from ganforge.core.errors import GanforgeError, RunError
 
 app = typer.Typer(
     help="Train, judge, understand and use generative adversarial networks on your own data.",
@@ -19,152 +23,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start here: ganforge train dcgan --data digits --minutes 3",
 )
-data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-INTERRUPTED = 130
-
-RunPath = Annotated[Path, typer.Argument(help="A run folder, as 'ganforge runs' lists them.", metavar="RUN")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same samples.")]
-Label = Annotated[str | None, typer.Option(help="A class, by name or index (conditional models).")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Allow = Annotated[str | None, typer.Option(help="A module of your own that the run's recipe may be imported from.")]
-Out = Annotated[Path | None, typer.Option(help="Where to write; the suffix decides the format.")]
+app.command(epilog=TRAIN_EXAMPLES)(train)
+app.command(epilog=RESUME_EXAMPLE)(resume)
 
 
-def say(text: str) -> None:
-    """Print a plain line."""
-    typer.echo(text)
-
-
-def allow(module: str | None) -> bool:
-    """Import the user's own module, if one is named; whether the run's recipe may be imported."""
-    if module:
-        import importlib
-
-        sys.path.insert(0, os.getcwd())
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            from ganforge.core.errors import InputError
-
-            raise InputError(f"--allow {module}: {error}") from error
-    return bool(module)
-
-
-def launch(gpus: int) -> None:
-    """Start this same command as ``gpus`` processes by torchrun, and exit as they do."""
-    import subprocess
-
-    arguments = []
-    skip = False
-    for argument in sys.argv[1:]:
-        if skip or argument.startswith("--gpus="):
-            skip = False
-        elif argument == "--gpus":
-            skip = True
-        else:
-            arguments.append(argument)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"]
-    process = subprocess.Popen([*command, "-m", "ganforge.app.cli", *arguments])
-    while True:
-        try:
-            raise typer.Exit(process.wait())
-        except KeyboardInterrupt:
-            continue  # torchrun has got the signal too: its processes save, then end
-
-
-def budget(samples: str | None, minutes: float | None, rounds: int | None) -> dict[str, Any]:
-    """The budgets that were given."""
-    from ganforge.config import quantity
-    from ganforge.core.errors import InputError
-
-    count = quantity(samples) if samples is not None else None
-    if isinstance(count, str):
-        if not count.isdigit():
-            raise InputError(f"--samples wants a number such as 200000, 200k or 1.5M, not '{samples}'")
-        count = int(count)
-    given = {"samples": count, "minutes": minutes, "rounds": rounds}
-    return {k: v for k, v in given.items() if v is not None}
-
-
-@app.command(epilog="Examples: ganforge train dcgan --data digits | ganforge train r3gan --data photos.zip --resolution 64 "
-             "--minutes 30 | ganforge train cgan --data mnist/ --set conditioning=auxiliary --samples 500k")
-def train(
-    recipe: Annotated[str | None, typer.Argument(help="Which GAN: 'ganforge recipes' lists them.")] = None,
-    data: Annotated[str | None, typer.Option(help="Folder, .zip, .npz, .parquet, .csv, or a built-in set (digits, ring ..).")] = None,
-    config: Annotated[Path | None, typer.Option(help="A config.yaml; options given here come after it.")] = None,
-    run: Annotated[Path | None, typer.Option(help="The run folder to create (default runs/RECIPE-DATA-NN).")] = None,
-    samples: Annotated[str | None, typer.Option(help="Stop after this many real samples: 200k, 1.5M.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this much time.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Stop after this many rounds.")] = None,
-    size: Annotated[int | None, typer.Option(help="Width of the networks.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Real samples a round.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise.")] = None,
-    resolution: Annotated[str | None, typer.Option(help="Image size: 64, or HEIGHTxWIDTH.")] = None,
-    channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
-    mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Flip images left to right at random.")] = None,
-    strict: Annotated[bool | None, typer.Option("--strict", help="Stop at a corrupt file instead of skipping it.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: lr=0.001, data.labels=none, train.keep=5.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=1, help="Train with this many processes, one a GPU (or CPU processes).")] = None,
-    fork: Annotated[Path | None, typer.Option(help="Start from the weights of this run.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
-) -> None:
-    """Train a GAN on your data."""
-    if gpus and gpus > 1:
-        launch(gpus)
-    from ganforge import api
-    from ganforge.config import Settings, apply_overrides, read_settings
-    from ganforge.core.errors import InputError
-
-    source = config or (fork / "config.yaml" if fork and not recipe else None)
-    settings = read_settings(source) if source else Settings("", "")
-    if recipe:
-        if settings.recipe not in ("", recipe):
-            settings.params = {}
-        settings.recipe, settings.trusted = recipe, True
-        sys.path.insert(0, os.getcwd()) if ":" in recipe else None
-    if not settings.recipe:
-        raise InputError("no recipe given: ganforge train RECIPE --data DATA; 'ganforge recipes' lists them")
-    settings.path = data or settings.path
-    limits = budget(samples, minutes, rounds)
-    if limits:
-        settings.train |= dict.fromkeys(("samples", "minutes", "rounds"))
-    settings.train |= limits
-    chosen = {"size": size, "batch": batch}, {"resolution": resolution, "channels": channels, "mirror": mirror, "strict": strict}
-    settings.params |= {k: v for k, v in chosen[0].items() if v is not None}
-    settings.data |= {k: v for k, v in chosen[1].items() if v is not None}
-    settings.train |= {k: v for k, v in {"seed": seed, "device": device}.items() if v is not None}
-    apply_overrides(settings, set_ or [])
-    outcome = api.start(settings, run, "runs", (), api.console_for(quiet), dry=dry_run, fork=fork)
-    raise typer.Exit(INTERRUPTED if outcome.why == "interrupted" else 0)
-
-
-@app.command(epilog="Example: ganforge resume runs/dcgan-digits-01 --samples 1M")
-def resume(
-    run: RunPath,
-    samples: Annotated[str | None, typer.Option(help="New budget in real samples, from the run's start.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="New budget in minutes, from the run's start.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="New budget in rounds, from the run's start.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Length and cadence may change: train.keep=5.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=1, help="Train with this many processes.")] = None,
-    allow_: Annotated[str | None, typer.Option("--allow", help="Module of your own that holds the run's recipe.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
-) -> None:
-    """Go on with a run, bit by bit as if it had never stopped."""
-    if gpus and gpus > 1:
-        launch(gpus)
-    from ganforge import api
-
-    changes = {**budget(samples, minutes, rounds), "device": device}
-    outcome = api.go_on(run, set_ or [], changes, (), api.console_for(quiet), trusted=allow(allow_))
-    raise typer.Exit(INTERRUPTED if outcome.why == "interrupted" else 0)
-
-
-@app.command(epilog="Examples: ganforge generate RUN -n 64 --seed 1 | ganforge generate RUN -n 1000 --label 3 --out threes.npz")
+@app.command(
+    epilog="Examples: ganforge generate RUN -n 64 --seed 1 | ganforge generate RUN -n 1000 --label 3 --out threes.npz"
+)
 def generate(
     run: RunPath,
     n: Annotated[int, typer.Option("-n", "--number", help="How many samples.")] = 64,
@@ -178,9 +45,11 @@ def generate(
     """Make samples: one file each with a grid picture, or one file, as --out says."""
     from ganforge.model import load
 
-    model = load(run, device, trusted=allow(allow_))
-    target = out or run / "generated" / f"seed{seed}{f'-label{label}' if label is not None else ''}"
+    allow(allow_)
+    model = load(run, device)
     samples = model.generate(n, seed, label, truncation)
+    of_class = "" if label is None else "-label" + "".join(c if c.isalnum() or c in "-_." else "_" for c in label)
+    target = out or run / "generated" / f"seed{seed}{of_class}"
     written = model.domain.save(samples, target)
     if out is None or not out.suffix:
         model.domain.show(samples, target / "grid.png")
@@ -188,7 +57,9 @@ def generate(
     say(f"{n} samples: {written[0]}" + (f" and {len(written) - 1} more files in {target}" if len(written) > 1 else ""))
 
 
-@app.command(epilog="Examples: ganforge interpolate RUN --out walk.gif | ganforge interpolate RUN --mode linear --out strip.png")
+@app.command(
+    epilog="Examples: ganforge interpolate RUN --out walk.gif | ganforge interpolate RUN --mode linear --out strip.png"
+)
 def interpolate(
     run: RunPath,
     waypoints: Annotated[int, typer.Option(help="Latents to visit.")] = 5,
@@ -206,9 +77,12 @@ def interpolate(
 
     if mode not in ("spherical", "linear"):
         raise InputError(f"unknown mode '{mode}': {nearest(mode, ('spherical', 'linear'))}")
-    model = load(run, device, trusted=allow(allow_))
+    allow(allow_)
+    model = load(run, device)
     samples = model.interpolate(waypoints, steps, seed, label, mode)  # type: ignore[arg-type]
-    for target in [out] if out else [run / "generated" / f"interpolation-{mode}-seed{seed}{s}" for s in (".gif", ".png")]:
+    for target in (
+        [out] if out else [run / "generated" / f"interpolation-{mode}-seed{seed}{s}" for s in (".gif", ".png")]
+    ):
         model.domain.animate(samples, target, steps)
         say(f"{waypoints} latents, {(waypoints - 1) * steps + 1} samples: {target}")
 
@@ -227,7 +101,10 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.
             say(f"{each:12} {recipe.title}: {recipe.paper}")
         return
     recipe = find_recipe(name)
-    say(f"{name}: {recipe.title}\nPaper: {recipe.paper}\n\n{inspect.getdoc(recipe)}\n\nParameters (set with --set name=value):")
+    say(
+        f"{name}: {recipe.title}\nPaper: {recipe.paper}\n\n{inspect.getdoc(recipe)}\n\n"
+        "Parameters (set with --set name=value):"
+    )
     meanings = parameter_meanings(recipe)
     for field in dataclasses.fields(recipe):
         default = f"{field.name} = {'null' if field.default is None else field.default}"
@@ -240,12 +117,14 @@ def parameter_meanings(recipe: type) -> dict[str, str]:
 
     meanings: dict[str, str] = {}
     for each in reversed(recipe.__mro__):
-        for names, meaning in re.findall(r"(?m)^\s+([a-z0-9_]+(?:, [a-z0-9_]+)*): (.+)$", each.__dict__.get("__doc__") or ""):
+        for names, meaning in re.findall(
+            r"(?m)^\s+([a-z0-9_]+(?:, [a-z0-9_]+)*): (.+)$", each.__dict__.get("__doc__") or ""
+        ):
             meanings |= dict.fromkeys(names.split(", "), meaning)
     return meanings
 
 
-@app.command()
+@app.command(epilog="Examples: ganforge runs | ganforge runs /data/my-runs")
 def runs(root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs")) -> None:
     """List the runs in a folder."""
     from ganforge.engine.run import Run
@@ -261,10 +140,13 @@ def runs(root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("ru
         except GanforgeError as error:
             say(f"{path}  damaged: {error}")
             continue
-        say(f"{path}  {data}  {last.get('round', 0):,} rounds  {last.get('samples', 0):,} samples  {last.get('seconds', 0):,.0f} s")
+        say(
+            f"{path}  {data}  {last.get('round', 0):,} rounds  {last.get('samples', 0):,} samples  "
+            f"{last.get('seconds', 0):,.0f} s"
+        )
 
 
-@app.command()
+@app.command(epilog="Example: ganforge report runs/dcgan-digits-01")
 def report(run: RunPath) -> None:
     """Write report.html of a run anew."""
     from ganforge.engine.run import Run
@@ -285,14 +167,54 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 training could not go on, 2 wrong input, 130 interrupted."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except GanforgeError as error:
-        if os.environ.get("RANK", "0") == "0":
-            typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        code = fail(str(error), error.exit_code, everywhere=spoken_by_one(error))
+    except USAGE_ERROR as error:
+        code = show_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = fail("interrupted, not saved", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        code = fail(f"{error.filename or 'cannot write'}: {error.strerror}", 1)
+    except RuntimeError as error:
+        if "RANK" not in os.environ or not any(text in str(error) for text in LOST):
+            raise
+        code = fail("another process of this run has failed", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+USAGE_ERROR: type = typer.BadParameter.__mro__[1]
+"""click's UsageError, of whichever click this typer brings."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket Timeout")
+
+
+def fail(text: str, code: int, everywhere: bool = False) -> int:
+    """Say what is wrong in one line: on the first process, or on all of them."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0" or everywhere:
+        typer.echo(f"error: {text}" if rank == "0" else f"error in process {rank}: {text}", err=True)
+    return code
+
+
+def spoken_by_one(error: GanforgeError) -> bool:
+    """Whether the other processes do not raise the same error: they do for wrong input and for failing steps."""
+    if not isinstance(error, RunError) or "RANK" not in os.environ:
+        return False
+    from ganforge.engine.trainer import Diverged
+
+    return not isinstance(error, Diverged)
+
+
+def show_usage(error: Any) -> int:
+    """A wrong command line: one line, or the help where nothing was given."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return error.exit_code
+    command = error.ctx.command_path if error.ctx is not None else "ganforge"
+    return fail(f"{' '.join(error.format_message().split())} (see '{command} --help')", error.exit_code)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,14 @@ import typer
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 
 
-@data_app.command(epilog="Examples: ganforge data inspect photos/ | ganforge data inspect faces.zip --out audit.png --json")
+@data_app.command(
+    epilog="Examples: ganforge data inspect photos/ | ganforge data inspect faces.zip --out audit.png --json"
+)
 def inspect(
     path: Annotated[str, typer.Argument(help="A folder, .zip, .npz, .parquet, or a built-in set of images.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the contact sheet (default ./contact-sheet.png).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the contact sheet (default ./contact-sheet.png).")
+    ] = None,
     label_column: Annotated[str | None, typer.Option(help="The column of metadata.csv that holds the class.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split, such as trainA.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -17,9 +17,7 @@ class Stream:
     than a shard work.
     """
 
-    def __init__(
-        self, source: Source, domain: Domain, shard_size: int, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, source: Source, domain: Domain, shard_size: int, seed: int, device: torch.device) -> None:
         self.source, self.domain = source, domain
         self.shard_size, self.seed, self.device = shard_size, seed, device
         self._orders: dict[int, Tensor] = {}

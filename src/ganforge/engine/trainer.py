@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError, RunError
-from ganforge.core.game import Batch, Clock, Game, PerShard
+from ganforge.core.game import Batch, Clock, Game, Notes, PerShard
 from ganforge.core.watch import Event, Watcher
 from ganforge.domains.domain import Domain, Source
 from ganforge.engine.averaged import averaged
@@ -30,6 +30,16 @@ from ganforge.engine.world import World
 
 ROLLBACKS = 3
 """How often training goes back to a checkpoint, with half the learning rate each time, before it gives up."""
+
+FAILING = 10
+"""So many failed steps of one player, in ticks in which half of its steps failed or more, are more than chance."""
+
+ONE_SIGNAL_SECONDS = 0.5
+"""Launchers (torchrun, uv run) pass on a Ctrl-C that their processes have got themselves: two so close are one."""
+
+
+class Diverged(RunError):
+    """Steps keep failing. All processes of a run raise it alike."""
 
 
 class Trainer:
@@ -75,6 +85,8 @@ class Trainer:
         self.seconds = 0.0
         self.lr_factor = 1.0
         self.rollbacks = 0
+        self.failing: dict[str, float] = {}
+        self.worked = False
         self.stopping = threading.Event()
         self.stop_reason = ""
         self.started = 0.0
@@ -133,7 +145,7 @@ class Trainer:
         expected = total or expected_rounds or 1000
         tick = self.every(self.options.tick_samples, 100, expected)
         save = self.every(self.options.checkpoint_samples, 5, expected)
-        if self.run is not None and not self.run.checkpoints():
+        if self.run is not None and self.world.agree(float(not self.run.checkpoints())):
             self.save()
         self.started = time.perf_counter() - self.seconds
         ticked, saved_at = (self.clock.round, self.seconds), self.seconds
@@ -143,16 +155,16 @@ class Trainer:
             while not why:
                 self.round()
                 why = self.ended(total)
-                at_tick = self.clock.round % tick == 0
-                if at_tick or why:
+                at_tick, at_save = self.clock.round % tick == 0, self.clock.round % save == 0
+                if at_tick or at_save or why:
                     self.seconds = self.world.agree(time.perf_counter() - self.started)
                     rate = (self.clock.round - ticked[0]) * self.batch / max(self.seconds - ticked[1], 1e-9)
-                    if self.tick(rate):
-                        why = ""
+                    if self.tick(rate, why == "budget"):
+                        why, at_save = "", False
                     ticked = (self.clock.round, self.seconds)
                     why = why or self.stop_reason
                 overdue = at_tick and self.seconds - saved_at > 60 * self.options.checkpoint_minutes
-                if self.clock.round % save == 0 or overdue or why:
+                if why or ((at_save or overdue) and not self.failing):
                     self.save()
                     saved_at = self.seconds
         self.tell("end", message=why)
@@ -174,10 +186,15 @@ class Trainer:
             yield
             return
 
+        first = 0.0
+
         def stop(number: int, frame: object) -> None:
-            if self.stopping.is_set():
+            nonlocal first
+            if not self.stopping.is_set():
+                first = time.monotonic()
+                self.stopping.set()
+            elif time.monotonic() - first > ONE_SIGNAL_SECONDS:
                 raise KeyboardInterrupt
-            self.stopping.set()
 
         old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -188,15 +205,12 @@ class Trainer:
 
     # ---- ticks
 
-    def tick(self, rate: float) -> bool:
+    def tick(self, rate: float, last: bool) -> bool:
         """Read the numbers of the last rounds, report them, and deal with non-finite ones. True: rolled back."""
         sums = summarize(self.notes, self.world)
         self.notes = {}
         values = {name: total / count for name, (count, total) in sums.items() if count}
-        skipped = 0.0
-        for learner in self.updates.learners.values():
-            skipped += float(learner.skipped)
-            learner.skipped.zero_()
+        skipped = self.read_skipped(sums)
         values |= {"samples_per_second": rate, "memory_bytes": float(peak_memory(self.device))}
         if skipped:
             values["skipped_steps"] = skipped
@@ -204,27 +218,42 @@ class Trainer:
         self.tell("tick", values)
         if self.world.agree(float(bool(self.stop_reason))):
             self.stop_reason = self.stop_reason or "a watcher on the first process said stop"
-        steps = sum(c for name, (c, _) in sums.items() if name.endswith("/grad_norm"))
-        broken = skipped >= max(10.0, 0.5 * steps) or (skipped > 0 and skipped == steps)
-        if skipped and not broken:
-            self.tell("message", message=f"{skipped:.0f} steps had non-finite gradients and were skipped")
-        return self.recover(skipped, values) if broken else False
+        if max(self.failing.values(), default=0.0) >= FAILING or (last and self.failing and not self.worked):
+            return self.recover(values)
+        if skipped:
+            self.tell("message", message=f"{skipped:.0f} steps had non-finite gradients, and were left out")
+        return False
 
-    def recover(self, skipped: float, values: Mapping[str, float]) -> bool:
+    def read_skipped(self, sums: Notes) -> float:
+        """How many steps were left out since the last tick; keeps count of the players who keep failing."""
+        total = 0.0
+        for name, learner in self.updates.learners.items():
+            skipped = float(learner.skipped)
+            learner.skipped.zero_()
+            steps = sums.get(f"{name}/grad_norm", (0.0, 0.0))[0] / self.world.size
+            if skipped and skipped >= 0.5 * steps:
+                self.failing[name] = self.failing.get(name, 0.0) + skipped
+            elif steps:
+                self.failing.pop(name, None)
+            self.worked = self.worked or skipped < steps
+            total += skipped
+        return total
+
+    def recover(self, values: Mapping[str, float]) -> bool:
         """Steps keep failing: go back to the last good checkpoint with half the learning rate, or stop."""
-        bad = [n for n, v in values.items() if not math.isfinite(v)]
-        what = f"{skipped:.0f} steps in a row had non-finite gradients at round {self.clock.round} ({', '.join(bad) or 'gradients'})"
+        bad = ", ".join(n for n, v in values.items() if not math.isfinite(v)) or "the gradients"
+        who = ", ".join(f"{count:.0f} steps of {name}" for name, count in self.failing.items())
+        what = f"{who} failed up to round {self.clock.round:,} (not finite: {bad})"
         can_go_back = self.run is not None and bool(self.run.checkpoints())
         if self.options.on_nonfinite == "stop" or not can_go_back or self.rollbacks >= ROLLBACKS:
-            after = f" after {self.rollbacks} rollbacks" if self.rollbacks else ""
-            raise RunError(
-                f"training stopped: {what}{after}; lower the learning rate, or add a gradient penalty"
-            )
-        rollbacks, factor = self.rollbacks + 1, self.lr_factor / 2
+            after = f", also after {self.rollbacks} rollbacks" if self.rollbacks else ""
+            raise Diverged(f"training stopped: {what}{after}; lower the learning rate, or add a gradient penalty")
+        rollbacks, factor, spent = self.rollbacks + 1, self.lr_factor / 2, self.seconds
         self.resume()
-        self.rollbacks, self.lr_factor = rollbacks, factor
-        self.started = time.perf_counter() - self.seconds
-        self.tell("message", message=f"{what}: back to round {self.clock.round}, learning rates x {factor:g}")
+        self.rollbacks, self.lr_factor, self.seconds = rollbacks, factor, spent
+        self.failing, self.worked = {}, False
+        self.tell("message", message=f"{what}: back to round {self.clock.round:,}, learning rates x {factor:g}")
+        self.save()  # so that a resumed run remembers it
         return True
 
     def tell(self, kind: Any, values: Mapping[str, float] | None = None, message: str = "") -> None:
@@ -251,9 +280,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensors], dict[str, Any]]:
         """All that a bit-exact resume needs: (tensors by file, numbers)."""
-        sharded = [
-            b for m in self.game.modules() if isinstance(m, PerShard) for b in m.buffers(recurse=False)
-        ]
+        sharded = [b for m in self.game.modules() if isinstance(m, PerShard) for b in m.buffers(recurse=False)]
         with torch.no_grad():
             for buffer in sharded:
                 others = [s for s in range(self.world.shards) if s not in self.world.my_shards]
@@ -279,24 +306,20 @@ class Trainer:
 
     def restore(self, tensors: Mapping[str, Tensors], numbers: Mapping[str, Any]) -> None:
         """Take up a state that ``state`` gave."""
+        self.check_fit(tensors)
         self.game.load_state_dict(tensors["game"])
+        kept: dict[str, Tensors] = {}
+        for name, value in tensors["optim"].items():
+            parameter_name, _, key = name.rpartition("/")
+            kept.setdefault(parameter_name, {})[key] = value
         for learner in self.updates.learners.values():
             if learner.average is not None:
                 for name, average in zip(learner.parameter_names, learner.average, strict=True):
                     average.copy_(tensors["ema"][name])
             learner.optimizer.state.clear()
             for name, parameter in zip(learner.parameter_names, learner.parameters, strict=True):
-                mine = {
-                    k.rpartition("/")[2]: v
-                    for k, v in tensors["optim"].items()
-                    if k.rpartition("/")[0] == name
-                }
-                for key, value in mine.items():
-                    like = (
-                        torch.empty_like(parameter)
-                        if value.shape == parameter.shape
-                        else torch.empty_like(value)
-                    )
+                for key, value in kept.get(name, {}).items():
+                    like = torch.empty_like(parameter if value.shape == parameter.shape else value)
                     place = parameter.device if key != "step" or self.device.type == "cuda" else "cpu"
                     learner.optimizer.state[parameter][key] = like.to(place).copy_(value)
         self.clock = Clock(int(numbers["round"]), int(numbers["samples"]))
@@ -305,11 +328,22 @@ class Trainer:
         self.notes = {}
         self.game.__dict__.pop("noted", None)
 
+    def check_fit(self, tensors: Mapping[str, Tensors]) -> None:
+        """InputError when a checkpoint's tensors are not those of this game."""
+        shapes = {name: value.shape for name, value in tensors["game"].items()}
+        mine = {name: value.shape for name, value in self.game.state_dict().items()}
+        odd = next((n for n in {**mine, **shapes} if mine.get(n) != shapes.get(n)), "")
+        averaged = [n for x in self.updates.learners.values() if x.average is not None for n in x.parameter_names]
+        odd = odd or next((n for n in averaged if n not in tensors["ema"]), "")
+        if odd:
+            raise InputError(f"the checkpoint does not fit the game (at {odd}): has the recipe's code changed since?")
+
     def resume(self) -> bool:
         """Go on from the newest whole checkpoint of the run; False when it has none."""
         if self.run is None:
             return False
-        found = self.run.read_checkpoint(lambda text: self.tell("message", message=text))
+        skipped: list[str] = []
+        found = self.run.read_checkpoint(skipped.append)
         if found is None:
             return False
         if found[1]["shards"] != self.world.shards:
@@ -318,9 +352,12 @@ class Trainer:
                 f"set train.shards={found[1]['shards']} (it may be any multiple of the number of processes)"
             )
         self.restore(*found)
+        self.world.barrier()  # all have read it
         if self.world.rank == 0:
-            self.run.forget_after(self.clock.round)
+            self.run.forget_after(self.clock.round, self.clock.samples)
         self.world.barrier()
+        for text in skipped:
+            self.tell("message", message=text)
         return True
 
     def save(self) -> None:
@@ -343,9 +380,7 @@ class Trainer:
 
     def sampling(self) -> contextlib.AbstractContextManager[None]:
         """The game as its user will see it: averaged weights, matching BatchNorm moments, evaluation mode."""
-        averages = [
-            (x.parameters, x.average) for x in self.updates.learners.values() if x.average is not None
-        ]
+        averages = [(x.parameters, x.average) for x in self.updates.learners.values() if x.average is not None]
         return averaged(self.game, averages, lambda i: self.draw(min(self.batch, 256), "moments", i))
 
 

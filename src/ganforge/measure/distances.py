@@ -1,4 +1,4 @@
-"""Distances between many feature rows, a block at a time, in float64: memory stays within ``BLOCK_BYTES`` and the rows."""
+"""Distances between many feature rows, a block of ``BLOCK_BYTES`` at a time, in float64."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ Z = 1.959963984540054
 """The standard normal's 97.5 % quantile."""
 
 GROUPS = 10
+REPLICAS = 500
 
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 15: 2.145}
 """Student's 97.5 % quantile, by how many independent values there are (degrees of freedom + 1)."""
@@ -46,7 +47,8 @@ class Score:
 def need(metric: str, side: str, have: int, least: int) -> None:
     """InputError when a metric has too few samples: it says how many it needs."""
     if have < least:
-        raise InputError(f"{metric} needs at least {least} {side} samples, there are {have}")
+        verb = "need" if " and " in metric else "needs"
+        raise InputError(f"{metric} {verb} at least {least} {side} samples, there are {have}")
 
 
 def around(value: float, spread: float, how: str, better: str = "", floor: float | None = None) -> Score:
@@ -68,13 +70,12 @@ def wilson(successes: float, trials: int, better: str = "", how: str = "Wilson")
     return Score(share, max(center - half, 0.0), min(center + half, 1.0), how, better)
 
 
-def bootstrap(sides: Sequence[Tensor], statistic: Callable[..., float], seed: int = 0, replicas: int = 500) -> list[float]:
+def bootstrap(sides: Sequence[Tensor], statistic: Callable[..., float], seed: int = 0) -> list[float]:
     """The 2.5 % and 97.5 % quantiles of a statistic of several independent samples (Efron 1979)."""
     draw = torch.Generator().manual_seed(seed)
-    values = [
-        statistic(*(s[torch.randint(len(s), (len(s),), generator=draw)] for s in sides)) for _ in range(replicas)
-    ]
-    return torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    values = [statistic(*(s[torch.randint(len(s), (len(s),), generator=draw)] for s in sides)) for _ in range(REPLICAS)]
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    return torch.tensor(values, dtype=torch.float64).quantile(ends).tolist()
 
 
 def mean_score(values: Tensor, better: str = "", how: str = "normal") -> Score:
@@ -85,7 +86,7 @@ def mean_score(values: Tensor, better: str = "", how: str = "normal") -> Score:
 
 
 def poisson(count: float) -> tuple[float, float]:
-    """The 95 % interval of a Poisson mean of which ``count`` was seen (Byar's approximation, good to 1 % of the exact)."""
+    """The 95 % interval of a Poisson mean of which ``count`` was seen (Byar's approximation, good to 1 %)."""
     low = count * max(1 - 1 / (9 * count) - Z / (3 * math.sqrt(count)), 0.0) ** 3 if count > 0 else 0.0
     more = count + 1
     return low, more * (1 - 1 / (9 * more) + Z / (3 * math.sqrt(more))) ** 3

@@ -79,7 +79,7 @@ class Moments:
         return both
 
     def without(self, rows: Tensor, rest: Tensor) -> Moments:
-        """The moments of ``rest``, which is all that was seen but ``rows``: found by taking ``rows`` away when cheaper."""
+        """The moments of ``rest``, all that was seen but ``rows``; ``rows`` are taken away where that is cheaper."""
         if len(rest) <= self.dim or len(rows) >= len(rest):
             return Moments.of(rest)
         gone, fewer = rows.detach().to("cpu", torch.float64), Moments(self.dim)
@@ -192,6 +192,14 @@ class Reservoir:
         """The kept rows' numbers: int64 [min(seen, capacity)]."""
         self._shrink()
         return self._numbers[0] if self._numbers else torch.zeros(0, dtype=torch.int64)
+
+    def part(self, capacity: int) -> Reservoir:
+        """What a reservoir of a smaller capacity would have kept of the same rows."""
+        smaller = Reservoir(min(capacity, self.capacity), self.seed)
+        smaller.seen = self.seen
+        if self._numbers:
+            smaller._numbers, smaller._rows = list(self._numbers), list(self._rows)
+        return smaller
 
     def state(self) -> dict[str, Tensor]:
         """Tensors from which ``from_state`` makes the same reservoir."""

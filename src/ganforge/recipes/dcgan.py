@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from ganforge.core.schedule import Schedule
+from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
@@ -19,4 +21,19 @@ class Dcgan(TwoPlayerRecipe):
     title: ClassVar[str] = "DCGAN"
     paper: ClassVar[str] = "Radford et al. 2016, https://arxiv.org/abs/1511.06434"
     loss: ClassVar[AdversarialLoss] = non_saturating
-    ema_samples: float | None = 20_000.0
+    minibatch_stddev: bool = True
+    ema_samples: float | None = 40_000.0
+
+    @classmethod
+    def defaults_for(cls, domain: Domain) -> dict[str, Any]:
+        """For images: half the width up to 32 pixels, and an lr that falls, without which class shares never settle."""
+        if len(domain.shape) != 3:
+            return {}
+        small = min(domain.shape[1:]) <= 32
+        lr = Schedule(4e-4 if small else 2e-4, 1e-5, cls.budget(domain), shape="cosine")
+        return {"size": 32 if small else 64, "lr": lr}
+
+    @classmethod
+    def budget(cls, domain: Domain) -> int:
+        """400,000 images of up to 16 pixels, a million larger ones."""
+        return 400_000 if len(domain.shape) == 3 and min(domain.shape[1:]) <= 16 else 1_000_000

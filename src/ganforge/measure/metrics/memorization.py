@@ -67,7 +67,7 @@ def _ratio(distances: Tensor, usual: Tensor, seed: int) -> Score:
 
 
 def mann_whitney(first: Tensor, second: Tensor) -> float:
-    """The z-score of "first is larger than second" (Mann & Whitney 1947), with mid-ranks and the correction for ties."""
+    """The z-score of "first is larger than second" (Mann & Whitney 1947), corrected for ties."""
     n, m = len(first), len(second)
     values = torch.cat([first, second])
     _, places, counts = values.unique(return_inverse=True, return_counts=True)

@@ -3,58 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ganforge.core.errors import InputError
+from ganforge.measure.distances import Points, nearest
 from ganforge.measure.intervals import Score, wilson
-
-CANDIDATES = 8
-"""Neighbors whose distance is computed anew: the expansion by which they are found is not exact in float32."""
-
-
-def nearest(queries: Tensor, references: Tensor, chunk: int = 1024) -> tuple[Tensor, Tensor]:
-    """The nearest of ``references`` [m, ...] to each of ``queries`` [n, ...]: distances float64 [n], rows int64 [n].
-
-    Euclidean distance; exact search by matrix multiplication, |q - r|^2 = |q|^2 - 2 qr + |r|^2, in pieces of
-    ``chunk`` x 8 ``chunk``; the distances of the best candidates are then computed directly.
-    """
-    if not len(queries) or not len(references) or queries.shape[1:] != references.shape[1:]:
-        raise InputError(
-            "nearest neighbors want samples of one shape, at least one on each side, "
-            f"not {list(queries.shape)} and {list(references.shape)}"
-        )
-    q, r = queries.detach().flatten(1).to(torch.float32), references.detach().flatten(1).to(torch.float32)
-    center = r.mean(0)  # small numbers lose less in the expansion
-    found = [_search(part, r, center, 8 * chunk) for part in q.split(chunk)]
-    return torch.cat([d for d, _ in found]), torch.cat([i for _, i in found])
-
-
-def _search(q: Tensor, r: Tensor, center: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    centered = q - center
-    values: list[Tensor] = []
-    places: list[Tensor] = []
-    for start, part in _pieces(r, chunk):
-        part = part - center
-        score = torch.addmm(part.square().sum(1)[None], centered, part.T, alpha=-2)  # |q|^2 is the same for all
-        value, place = score.topk(min(CANDIDATES, len(part)), largest=False)
-        values.append(value)
-        places.append(place + start)
-    value, best = torch.cat(values, 1).topk(min(CANDIDATES, len(r)), largest=False)
-    candidates = torch.cat(places, 1).gather(1, best)
-    exact = torch.stack(
-        [(q.double() - r[candidates[:, k]].double()).square().sum(1) for k in range(candidates.shape[1])], 1
-    )
-    distance, first = exact.min(1)
-    return distance.sqrt(), candidates.gather(1, first[:, None])[:, 0]
-
-
-def _pieces(x: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(x), size):
-        yield start, x[start : start + size]
 
 
 @dataclass(frozen=True)
@@ -90,8 +46,16 @@ def near_copies(generated: Tensor, held: Tensor, train: Tensor, quantile: float 
     """
     if not 0 < quantile < 1:
         raise InputError(f"the quantile of a near-copy must lie between 0 and 1, not {quantile}")
-    distance, place = nearest(generated, train)
-    real = nearest(held, train)[0]
+    if not len(generated) or not len(held) or not len(train):
+        raise InputError("near-copies need at least one generated, one held-out and one training sample")
+    if not generated.shape[1:] == held.shape[1:] == train.shape[1:]:
+        raise InputError(
+            f"near-copies need samples of one shape, not {list(generated.shape[1:])} (generated), "
+            f"{list(held.shape[1:])} (held-out) and {list(train.shape[1:])} (training)"
+        )
+    known = Points(train.flatten(1))
+    distance, place = nearest(Points(generated.flatten(1), known.center), known)
+    real, _ = nearest(Points(held.flatten(1), known.center), known)
     threshold = real.sort().values[max(1, math.ceil(quantile * len(real))) - 1]
     within, copies = int((real <= threshold).sum()), int((distance <= threshold).sum())
     order = distance.argsort()

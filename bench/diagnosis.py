@@ -1,0 +1,185 @@
+"""Does ``ganforge diagnose`` find planted faults, and leave healthy runs alone? Prints the confusion table.
+
+    python bench/diagnosis.py --seeds 3 4 5                    all plants, one after the other
+    python bench/diagnosis.py --only starved-generator no-learning-discriminator --seeds 0
+    python bench/diagnosis.py --keep /tmp/plants --seeds 3     keep the runs there; those that exist are only judged
+
+The thresholds were chosen on seeds 0 and 1; figures come from other seeds. ``--rest 1`` sleeps as long as each run
+took, so that a shared machine is used by half. A plant counts as found when the verdict is one of those that it
+accepts; "flagged" only asks for some fault. Exits 1 when a healthy run gets a verdict of severity stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ganforge.core.errors import GanforgeError
+from ganforge.diagnose import Context, Diagnosis, diagnose, read_log
+
+GOOD = frozenset({"healthy", "at equilibrium", "undertrained"})
+COLLAPSE = frozenset({"mode collapse (full)", "mode collapse (partial)"})
+UNSTABLE = frozenset({"divergence", "oscillation", "learning rate too high"})
+STRONG = frozenset({"discriminator too strong", "vanishing gradient"})
+
+POOR = COLLAPSE | UNSTABLE | {"discriminator too strong", "no progress"}
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A run with a known fault (or none): ``accepts`` are the verdicts that are right."""
+
+    recipe: str
+    data: str
+    rounds: int
+    accepts: frozenset[str]
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+def fault(recipe: str, data: str, rounds: int, accepts: frozenset[str] | str, **params: Any) -> Plant:
+    """A plant that is ill."""
+    return Plant(recipe, data, rounds, frozenset({accepts}) if isinstance(accepts, str) else accepts, params)
+
+
+PLANTS: dict[str, Plant] = {
+    # ill
+    "lr-x100": fault("dcgan", "digits", 200, COLLAPSE | UNSTABLE | STRONG, lr=0.02),
+    "lr-discriminator-x50": fault("dcgan", "digits", 200, COLLAPSE | UNSTABLE | STRONG, lr_discriminator=0.01),
+    "starved-generator": fault("dcgan", "digits", 200, STRONG, lr=1e-7, lr_discriminator=2e-4),
+    "saturating": fault("gan", "digits", 400, STRONG, payoff="minimax", lr_discriminator=2e-3),
+    "no-learning-discriminator": fault("dcgan", "digits", 200, "discriminator too weak", lr_discriminator=1e-9),
+    "label-flips": fault("dcgan", "digits", 200, "discriminator too weak", label_flips=0.49),
+    "instance-noise": fault("dcgan", "digits", 200, "discriminator too weak", instance_noise=20.0),
+    "clip-too-tight": fault("wgan", "ring", 400, frozenset({"vanishing gradient"}), clip=1e-4),
+    "clip-too-wide": fault("wgan", "ring", 400, UNSTABLE | COLLAPSE, clip=10.0, lr=1e-2),
+    "no-gradient-penalty": fault("wgan-gp", "ring", 400, UNSTABLE | COLLAPSE, gp=0.0, lr=1e-2),
+    "tiny-data": fault("dcgan", "tiny", 300, "overfitting of the discriminator"),
+    "no-norm-high-lr": fault("hinge", "digits", 200, UNSTABLE | COLLAPSE | STRONG, norm_discriminator="none", lr=1e-2),
+    "infinite-lr": fault("hinge", "digits", 100, "divergence", lr=1e30),
+    "vanilla-ring": fault("gan", "ring", 1000, POOR, lr=1e-3),
+    "vanilla-grid": fault("gan", "grid", 1000, POOR, lr=1e-3),
+    "momentum-ring": fault("gan", "ring", 1000, COLLAPSE | UNSTABLE | STRONG, betas=(0.9, 0.999), lr=1e-2),
+    "too-short": fault("dcgan", "digits", 40, "undertrained"),
+    # well
+    "r3gan-ring": Plant("r3gan", "ring", 1000, GOOD),
+    "r3gan-grid": Plant("r3gan", "grid", 1000, GOOD),
+    "r3gan-digits": Plant("r3gan", "digits", 200, GOOD),
+    "dcgan-digits": Plant("dcgan", "digits", 800, GOOD),
+    "hinge-digits": Plant("hinge", "digits", 1200, GOOD),
+    "lsgan-digits": Plant("lsgan", "digits", 300, GOOD),
+    "wgan-gp-digits": Plant("wgan-gp", "digits", 100, GOOD),
+    "cgan-digits": Plant("cgan", "digits", 300, GOOD),
+    "minibatch-digits": Plant("minibatch", "digits", 200, GOOD),
+}
+
+
+def is_healthy(plant: Plant) -> bool:
+    """Nothing is wrong with it."""
+    return plant.accepts == GOOD
+
+
+def data_path(name: str, folder: Path) -> str:
+    """``tiny`` is 16 digits in a file; other names are the built-in sets."""
+    if name != "tiny":
+        return name
+    import numpy as np
+    import torch
+
+    from ganforge.domains import open_data
+
+    path = folder / "tiny.npz"
+    if not path.exists():
+        _, source = open_data("digits")
+        np.savez(path, images=source.take(torch.arange(16))["data"].permute(0, 2, 3, 1).numpy())
+    return str(path)
+
+
+def grow(name: str, plant: Plant, seed: int, folder: Path) -> Path:
+    """Train the plant, unless its run exists."""
+    import ganforge
+
+    run = folder / f"{name}-{seed}"
+    if not (run / "log.jsonl").exists():
+        with contextlib.suppress(GanforgeError):  # divergence ends training: the log tells
+            ganforge.train(
+                plant.recipe, data_path(plant.data, folder), run=run, params=plant.params, quiet=True,
+                rounds=plant.rounds, seed=seed, on_nonfinite="stop", precision="fp32",
+            )  # fmt: skip
+    return run
+
+
+def truth(run: Path) -> str:
+    """For points: how many modes the model covers, judged apart from the log."""
+    import torch
+
+    import ganforge
+    from ganforge.measure.metrics.modes import mode_coverage
+
+    try:
+        model = ganforge.load(run)
+        mixture = model.domain.mixture  # type: ignore[attr-defined]
+        points = torch.from_numpy(model.generate(2500, seed=0))
+    except (AttributeError, GanforgeError):
+        return ""
+    found = mode_coverage(points, mixture.centers, mixture.sd)
+    return f"{found.found}/{found.modes} modes, {found.high_quality:.0%} good"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--only", nargs="+", choices=sorted(PLANTS), default=list(PLANTS), metavar="PLANT")
+    parser.add_argument("--keep", type=Path, help="folder for the runs")
+    parser.add_argument("--rest", type=float, default=0.0, help="sleep this many times as long as a run took")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        found: list[tuple[str, Diagnosis]] = []
+        for seed in args.seeds:
+            for name in args.only:
+                start, new = time.perf_counter(), not (folder / f"{name}-{seed}" / "log.jsonl").exists()
+                run = grow(name, PLANTS[name], seed, folder)
+                verdict = diagnose(read_log(run), Context.of(run))
+                found.append((name, verdict))
+                right = verdict.fault in PLANTS[name].accepts
+                print(
+                    f"{'ok  ' if right else 'MISS'} {name:26} seed {seed}: {verdict.severity:4} {verdict.fault}  "
+                    f"[{truth(run)}]\n       {verdict.evidence}",
+                    flush=True,
+                )
+                if new and args.rest:
+                    time.sleep(args.rest * (time.perf_counter() - start))
+    return table(found)
+
+
+def table(found: list[tuple[str, Diagnosis]]) -> int:
+    """Print what was found for each plant, recall, and false alarms."""
+    print(f"\n{'plant':26} {'runs':>4} {'right':>5}  verdicts")
+    for name in dict.fromkeys(name for name, _ in found):
+        mine = [d for n, d in found if n == name]
+        right = sum(d.fault in PLANTS[name].accepts for d in mine)
+        verdicts = ", ".join(f"{k} x{v}" for k, v in Counter(f"{d.fault} ({d.severity})" for d in mine).items())
+        print(f"{name:26} {len(mine):4} {right:5}  {verdicts}")
+    ill = [(n, d) for n, d in found if not is_healthy(PLANTS[n])]
+    well = [(n, d) for n, d in found if is_healthy(PLANTS[n])]
+    stops = sum(d.severity == "stop" for _, d in well)
+    if ill:
+        named = sum(d.fault in PLANTS[n].accepts for n, d in ill)
+        flagged = sum(d.fault not in GOOD for _, d in ill)
+        print(f"faults: {named} of {len(ill)} named rightly (recall {named / len(ill):.2f}), {flagged} flagged at all")
+    if well:
+        warned = sum(d.severity == "warn" for _, d in well)
+        print(f"healthy: {len(well)} runs, {warned} with a false warning, {stops} with a false stop")
+    return 1 if stops else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

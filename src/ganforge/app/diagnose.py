@@ -1,0 +1,68 @@
+"""The command ``ganforge diagnose``: what is wrong with a run, live or afterwards, and what to do."""
+
+from __future__ import annotations
+
+import json as json_text
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganforge.app.arguments import RunPath, say
+from ganforge.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ganforge.diagnose import Diagnosis
+
+DIAGNOSE_EXAMPLES = "Examples: ganforge diagnose runs/dcgan-digits-01 | ganforge diagnose runs/dcgan-digits-01 --watch"
+
+
+def diagnose(
+    run: RunPath,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow a run that is training, until it ends.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, a line for each verdict.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="With --watch: look this often.")] = 5.0,
+) -> None:
+    """Name what is wrong with a run, with the evidence, and a remedy as a command."""
+    last = look(run)
+    tell(last, json)
+    try:
+        while watch and not ended(run):
+            time.sleep(seconds)
+            now = look(run)
+            if now.fault != last.fault:
+                tell(now, json)
+            last = now
+    except KeyboardInterrupt:
+        pass  # how one stops watching
+
+
+def look(run: Path) -> Diagnosis:
+    """The diagnosis of a run as its log stands. InputError where there is nothing to judge."""
+    from ganforge.diagnose import Context, read_log
+    from ganforge.diagnose import diagnose as judge
+
+    context, lines = Context.of(run), read_log(run)
+    if not lines and ended(run):
+        raise InputError(
+            f"{run / 'log.jsonl'} has no lines: the run ended before its first tick, so nothing can be judged"
+        )
+    return judge(lines, context)
+
+
+def ended(run: Path) -> bool:
+    """The newest event says that training is over, and nothing was logged since."""
+    from ganforge.core.store import read_lines
+
+    events, lines = read_lines(run / "events.jsonl"), read_lines(run / "log.jsonl")
+    if not events or events[-1].get("kind") not in ("end", "error"):
+        return False
+    return not lines or lines[-1].get("round", 0) <= events[-1].get("round", 0)
+
+
+def tell(diagnosis: Diagnosis, json: bool) -> None:
+    """Print a diagnosis."""
+    say(json_text.dumps(asdict(diagnosis)) if json else str(diagnosis))

@@ -1,0 +1,123 @@
+"""ganforge train and ganforge resume."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ganforge.app.arguments import INTERRUPTED, Allow, RunPath, allow
+from ganforge.app.launch import launch
+from ganforge.core.errors import InputError
+
+TRAIN_EXAMPLES = (
+    "Examples: ganforge train dcgan --data digits | ganforge train r3gan --data photos.zip --resolution 64 "
+    "--minutes 30 | ganforge train cgan --data mnist/ --set conditioning=auxiliary --samples 500k"
+)
+RESUME_EXAMPLE = "Example: ganforge resume runs/dcgan-digits-01 --samples 1M"
+
+
+def budget(samples: str | None, minutes: float | None, rounds: int | None) -> dict[str, Any]:
+    """The budgets that were given."""
+    from ganforge.config import quantity
+
+    count = quantity(samples) if samples is not None else None
+    if isinstance(count, str):
+        if not count.isdigit():
+            raise InputError(f"--samples wants a number such as 200000, 200k or 1.5M, not '{samples}'")
+        count = int(count)
+    given = {"samples": count, "minutes": minutes, "rounds": rounds}
+    return {k: v for k, v in given.items() if v is not None}
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Which GAN: 'ganforge recipes' lists them.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder, .zip, .npz, .parquet, .csv, or a built-in set (digits, ring ..).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A config.yaml; options given here come after it.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run folder to create (default runs/RECIPE-DATA-NN).")] = None,
+    samples: Annotated[str | None, typer.Option(help="Stop after this many real samples: 200k, 1.5M.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this much time.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Stop after this many rounds.")] = None,
+    size: Annotated[int | None, typer.Option(help="Width of the networks.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Real samples a round.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise.")] = None,
+    resolution: Annotated[str | None, typer.Option(help="Image size: 64, or HEIGHTxWIDTH.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
+    mirror: Annotated[
+        bool | None, typer.Option("--mirror/--no-mirror", help="Flip images left to right at random.")
+    ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Stop at a corrupt file instead of skipping it.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting: lr=0.001, data.labels=none, train.keep=5.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Train with this many processes, one a GPU (or CPU processes).")
+    ] = None,
+    fork: Annotated[Path | None, typer.Option(help="Start from the weights of this run.")] = None,
+    allow_: Allow = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Train a GAN on your data."""
+    if gpus and gpus > 1 and "RANK" not in os.environ:
+        launch(gpus)
+    allow(allow_)
+    from ganforge import api
+    from ganforge.config import Settings, apply_overrides, read_settings
+
+    source = config or (fork / "config.yaml" if fork and not recipe else None)
+    settings = read_settings(source) if source else Settings("", "")
+    if recipe:
+        if settings.recipe not in ("", recipe):
+            settings.params = {}
+        settings.recipe, settings.trusted = recipe, True
+        sys.path.insert(0, os.getcwd()) if ":" in recipe else None
+    if not settings.recipe:
+        raise InputError("no recipe given: ganforge train RECIPE --data DATA; 'ganforge recipes' lists them")
+    settings.path = data or settings.path
+    limits = budget(samples, minutes, rounds)
+    if limits:
+        settings.train |= dict.fromkeys(("samples", "minutes", "rounds"))
+    settings.train |= limits
+    chosen = (
+        {"size": size, "batch": batch},
+        {"resolution": resolution, "channels": channels, "mirror": mirror, "strict": strict},
+    )
+    settings.params |= {k: v for k, v in chosen[0].items() if v is not None}
+    settings.data |= {k: v for k, v in chosen[1].items() if v is not None}
+    settings.train |= {k: v for k, v in {"seed": seed, "device": device}.items() if v is not None}
+    apply_overrides(settings, set_ or [])
+    outcome = api.start(settings, run, "runs", (), api.console_for(quiet), dry=dry_run, fork=fork)
+    raise typer.Exit(INTERRUPTED if outcome.why == "interrupted" else 0)
+
+
+def resume(
+    run: RunPath,
+    samples: Annotated[str | None, typer.Option(help="New budget in real samples, from the run's start.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="New budget in minutes, from the run's start.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="New budget in rounds, from the run's start.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Length and cadence may change: train.keep=5.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Train with this many processes.")] = None,
+    allow_: Allow = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Go on with a run, bit by bit as if it had never stopped."""
+    if gpus and gpus > 1 and "RANK" not in os.environ:
+        launch(gpus)
+    allow(allow_)
+    from ganforge import api
+
+    changes = {**budget(samples, minutes, rounds), "device": device}
+    outcome = api.go_on(run, set_ or [], changes, (), api.console_for(quiet))
+    raise typer.Exit(INTERRUPTED if outcome.why == "interrupted" else 0)

@@ -1,0 +1,165 @@
+"""Remedies: for each fault what to change, as a command. Only settings that the run's recipe has are named."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ganforge.diagnose.signals import Window
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What to do, in a sentence, and the command that does it (empty where nothing is to be done)."""
+
+    text: str = ""
+    command: str = ""
+
+
+def scaled(value: Any, factor: float) -> str | None:
+    """A number or a schedule, times ``factor``, as --set takes it; None for what is neither."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return f"{value * factor:.3g}"
+    if isinstance(value, Mapping) and {"start", "end"} <= value.keys():
+        inner = {**value, **{k: float(f"{value[k] * factor:.3g}") for k in ("start", "end")}}
+        return "{" + ", ".join(f"{k}: {v}" for k, v in inner.items()) + "}"
+    return None
+
+
+def again(w: Window, **changes: str | None) -> str:
+    """The command that trains anew with ``changes``; settings that the recipe lacks are left out."""
+    known = {k: v for k, v in changes.items() if v is not None and (k in w.context.params or not w.context.params)}
+    if not known or not w.context.run:
+        return ""
+    start = f"ganforge train --config {shlex.quote(w.context.run + '/config.yaml')}"
+    return " ".join([start, *(f"--set {shlex.quote(f'{k}={v}')}" for k, v in known.items())])
+
+
+def number(w: Window, name: str) -> float:
+    """A hyper-parameter that is a plain number, else 0."""
+    value = w.context.params.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def slower(w: Window, factor: float) -> dict[str, str | None]:
+    """Both learning rates times ``factor``."""
+    p = w.context.params
+    both = {"lr": scaled(p.get("lr"), factor)}
+    if p.get("lr_discriminator") is not None:
+        both["lr_discriminator"] = scaled(p["lr_discriminator"], factor)
+    return both
+
+
+def steady(w: Window) -> Remedy:
+    """Against divergence and oscillation: the player whose steps are too large slows down, D is penalized."""
+    step = max(w.level("G/update_ratio") or 0.0, w.level("D/update_ratio") or 0.0)
+    factor = min(0.3, max(3e-3 / step, 1e-3)) if step > 0 else 0.1
+    penalty: dict[str, str | None] = {}
+    if not any(number(w, name) for name in ("r1", "r2", "gp")):
+        penalty = {"gp": "10"} if "clip" in w.context.params and number(w, "clip") else {"r1": "1"}
+    if number(w, "clip") > 0.1:
+        penalty = {"clip": "0.01"}
+    if number(w, "lr") * factor > 1e-2:
+        factor = 2e-4 / number(w, "lr")
+    text = f"the steps are too large: learning rates x {factor:.2g}" + (", and a bound on D's slope" if penalty else "")
+    return Remedy(text, again(w, **slower(w, factor), **penalty))
+
+
+def diversify(w: Window) -> Remedy:
+    """Against collapse: slow down if the steps are huge; else let D see several samples at once, and smooth it."""
+    step = max(w.level("G/update_ratio") or 0.0, w.level("D/update_ratio") or 0.0)
+    rates = slower(w, max(3e-3 / step, 1e-3)) if step > 1e-2 else {}
+    seen = {} if w.context.params.get("minibatch_stddev") else {"minibatch_stddev": "true"}
+    penalty = {} if any(number(w, n) for n in ("r1", "gp")) else {"r1": "1"}
+    text = "let D see how much a batch varies, and penalize its slope; or train r3gan, which keeps modes"
+    return Remedy(text, again(w, **rates, **seen, **penalty))
+
+
+def weaken(w: Window) -> Remedy:
+    """Against a D that is too strong: equal rates; or its slope penalized and its rate lowered."""
+    p, step = w.context.params, w.now("G/update_ratio")
+    theirs = w.now("D/update_ratio")
+    if step is not None and theirs is not None and theirs > 20 * step and p.get("lr_discriminator") is not None:
+        return Remedy(
+            "G's steps are far smaller than D's: give it D's rate", again(w, lr=scaled(p["lr_discriminator"], 1))
+        )
+    rate = p.get("lr") if p.get("lr_discriminator") is None else p["lr_discriminator"]
+    factor = min(0.25, max(3e-3 / theirs, 1e-3)) if theirs else 0.25
+    penalty = {} if any(number(w, n) for n in ("r1", "gp")) else {"r1": "1"}
+    lr = {"lr": scaled(p.get("lr"), factor)} if step is not None and step > 2e-2 else {}
+    text = f"D's learning rate x {factor:.2g}, and a penalty on its slope"
+    return Remedy(text, again(w, lr_discriminator=scaled(rate, factor), **lr, **penalty))
+
+
+def strengthen(w: Window) -> Remedy:
+    """Against a D that is too weak: what holds it back is taken away; else it plays more often."""
+    p, step = w.context.params, w.now("D/update_ratio")
+    off = {name: "0" for name in ("label_flips", "instance_noise") if p.get(name)}
+    if step is not None and step <= 1e-5 and p.get("lr_discriminator") is not None:
+        return Remedy("D's steps are too small to learn: give it G's rate", again(w, lr_discriminator="null", **off))
+    if off:
+        return Remedy("D is told too little: no wrong labels, no noise", again(w, **off))
+    more = int(number(w, "discriminator_steps") or 1) + 2
+    return Remedy("let D play more often", again(w, discriminator_steps=str(more)))
+
+
+def revive(w: Window) -> Remedy:
+    """Against a vanished gradient: a loss or a bound that gives one."""
+    p = w.context.params
+    if 0 < number(w, "clip") < 5e-3:
+        return Remedy("the clip is so tight that D is nearly constant: widen it", again(w, clip="0.01"))
+    if p.get("payoff") == "minimax":
+        rate = {"lr_discriminator": "null"} if p.get("lr_discriminator") is not None else {}
+        return Remedy("G's payoff saturates where D is sure: use the other", again(w, payoff="non-saturating", **rate))
+    return weaken(w)
+
+
+def enlarge(w: Window) -> Remedy:
+    """Against a D that knows its few samples by heart."""
+    p = w.context.params
+    text = "add data; or show D augmented samples, and penalize its slope"
+    change = {"augment": "color,translation,cutout"} if w.context.images and not p.get("augment") else {}
+    return Remedy(text, again(w, **change, r1=scaled(max(number(w, "r1") * 10, 1.0), 1)))
+
+
+def go_on(w: Window) -> Remedy:
+    """Undertrained: train longer."""
+    if not w.context.run:
+        return Remedy("train longer")
+    return Remedy(
+        "train longer", f"ganforge resume {shlex.quote(w.context.run)} --samples {max(2 * w.samples, 50_000)}"
+    )
+
+
+def refine(w: Window) -> Remedy:
+    """Against a standstill: smaller steps, on from where it stands."""
+    if not w.context.run:
+        return Remedy("go on with a lower learning rate")
+    rates = " ".join(f"--set {shlex.quote(f'{k}={v}')}" for k, v in slower(w, 0.3).items() if v is not None)
+    return Remedy(
+        "go on with a lower learning rate", f"ganforge train --fork {shlex.quote(w.context.run)} {rates}".strip()
+    )
+
+
+REMEDIES = {
+    "divergence": steady,
+    "oscillation": steady,
+    "learning rate too high": steady,
+    "vanishing gradient": revive,
+    "discriminator too strong": weaken,
+    "discriminator too weak": strengthen,
+    "overfitting of the discriminator": enlarge,
+    "mode collapse (full)": diversify,
+    "mode collapse (partial)": diversify,
+    "no progress": refine,
+    "undertrained": go_on,
+}
+
+
+def remedy_for(fault: str, w: Window) -> Remedy:
+    """What to do about a fault."""
+    return REMEDIES[fault](w) if fault in REMEDIES else Remedy()

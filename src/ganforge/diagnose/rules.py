@@ -1,0 +1,265 @@
+"""Rules: from a window of the log to a named fault with evidence and a remedy. Pure functions, in order of precedence.
+
+Two things are judged apart: how the fakes lie among the reals (``fake/*``: the outcome) and how the players stand
+(``D/pair_right``, gradients, steps: the cause). A cause without a bad outcome is no fault: a discriminator that is
+always right is normal as long as fakes get better. The thresholds were chosen on seeds 0 and 1 of bench/diagnosis.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ganforge.diagnose.remedies import Remedy, remedy_for
+from ganforge.diagnose.signals import FEWEST, Context, Line, Window
+
+Severity = Literal["info", "warn", "stop"]
+
+ROUNDS = 60
+"""Below so many rounds nothing but non-finite numbers is judged."""
+STOP_ROUNDS = 300
+"""Below so many rounds no verdict says stop, but for non-finite numbers: the start of training looks like collapse."""
+
+FAR, FAIR, NEAR = 0.5, 0.2, 0.15
+"""Distances (missing + stray): above FAR fakes are clearly not among the reals, below NEAR they are."""
+IMPROVES = 0.12
+"""The share by which the distance must fall within a window to count as progress."""
+BARELY = 2e-5
+"""A step below this share of the weights moves a player so little that it stands still (usual: 1e-4 to 1e-2)."""
+LARGE = 0.018
+"""A median step above this share of the weights is too large."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A named fault, or that there is none; ``evidence`` are the numbers, ``remedy`` what to do and the command."""
+
+    fault: str
+    severity: Severity
+    evidence: str
+    remedy: Remedy
+
+    def __str__(self) -> str:
+        lines = [f"{self.fault} ({self.severity})", f"  evidence  {self.evidence}"]
+        if self.remedy.text:
+            lines.append(f"  remedy    {self.remedy.text}")
+        if self.remedy.command:
+            lines.append(f"            {self.remedy.command}")
+        return "\n".join(lines)
+
+
+Rule = Callable[[Window], Diagnosis | None]
+
+
+def say(name: str, value: float | None, form: str = ".2f") -> str:
+    """``name value``, or that it is not measured."""
+    return f"{name} {format(value, form)}" if value is not None else f"{name} not measured"
+
+
+def outcome(w: Window) -> str:
+    """Where the fakes stand, in words."""
+    parts = [
+        say("missing", w.now("fake/missing")),
+        say("stray", w.now("fake/stray")),
+        say("spread", w.now("fake/spread")),
+    ]
+    change = w.improvement
+    return f"fakes against reals: {', '.join(parts)}" + (
+        f", nearer by {change:.0%} in the window" if change is not None else ""
+    )
+
+
+def ranked(w: Window) -> str:
+    """What D knows, in words."""
+    value = w.level("D/pair_right")
+    return "D's ranking not measured" if value is None else f"D ranks {value:.1%} of pairs rightly"
+
+
+def found(w: Window, fault: str, severity: Severity, *evidence: str) -> Diagnosis:
+    """The diagnosis, with its remedy; a stop is only a warning early in training."""
+    if severity == "stop" and fault != "divergence" and w.rounds < STOP_ROUNDS:
+        severity = "warn"
+    return Diagnosis(fault, severity, "; ".join(e for e in evidence if e), remedy_for(fault, w))
+
+
+def is_far(w: Window) -> bool:
+    """The fakes are measured to be off."""
+    return w.distance is not None and w.distance >= FAR
+
+
+def gets_nearer(w: Window) -> bool:
+    """The fakes are measured to get better."""
+    return w.improvement is not None and w.improvement >= IMPROVES
+
+
+def stalls(w: Window) -> bool:
+    """The fakes are measured not to get better."""
+    return w.improvement is not None and w.improvement < IMPROVES
+
+
+# ---- the rules
+
+
+def diverged(w: Window) -> Diagnosis | None:
+    """Numbers that are not finite; or gradients and logits that grow without bound."""
+    broken = w.broken()
+    if broken >= 0.25 or w.context.rollbacks:
+        what = f"{broken:.0%} of the window's ticks with non-finite numbers or steps left out"
+        back = f"{w.context.rollbacks} rollbacks or errors" if w.context.rollbacks else ""
+        return found(w, "divergence", "stop" if broken >= 0.5 else "warn", what, back)
+    growth = {name: r for name in ("G/grad_norm", "D/grad_norm") if (r := w.ratio(name)) is not None}
+    logits = max((abs(v) for name in ("D/real", "D/fake") if (v := w.now(name)) is not None), default=0.0)
+    if max(growth.values(), default=0.0) >= 10 and logits >= 100:
+        told = ", ".join(f"{name} grew {r:.0f} times" for name, r in growth.items())
+        lost = is_far(w) and not gets_nearer(w)
+        return found(w, "divergence", "stop" if lost else "warn", told, f"logits of size {logits:.3g}", outcome(w))
+    return None
+
+
+def vanishing(w: Window) -> Diagnosis | None:
+    """G is far from the data, and its gradient has gone."""
+    step, norm, ratio = w.now("G/update_ratio"), w.now("G/grad_norm"), w.ratio("G/grad_norm")
+    if norm is None or not (w.distance is None or (is_far(w) and stalls(w))):
+        return None
+    gone = norm <= 1e-7 or (ratio is not None and ratio <= 1e-3)
+    faded = ratio is not None and ratio <= 0.1 and (w.level("D/pair_right") or 0.0) >= 0.98
+    if not gone and not faded:
+        return None
+    severity: Severity = "stop" if gone and (step is None or step <= BARELY) else "warn"
+    told = f"G's gradient norm is {norm:.2g}" + (
+        f", {ratio:.2g} of what it was at the start" if ratio is not None else ""
+    )
+    return found(
+        w, "vanishing gradient", severity, told, say("G's steps, relative to its weights,", step, ".1g"), outcome(w)
+    )
+
+
+def too_weak(w: Window) -> Diagnosis | None:
+    """Fakes are far from the data and D cannot tell: it teaches G nothing."""
+    right = w.level("D/pair_right")
+    if right is None or right > 0.65 or not is_far(w):
+        return None
+    step = w.now("D/update_ratio")
+    return found(
+        w,
+        "discriminator too weak",
+        "warn",
+        ranked(w),
+        say("D's steps, relative to its weights,", step, ".1g"),
+        outcome(w),
+    )
+
+
+def overfitted(w: Window) -> Diagnosis | None:
+    """D knows its training samples by heart: it fails on real ones that it has not seen, or there are but a few."""
+    right, held, repeats = w.level("D/pair_right"), w.level("D/held_pair_right"), w.level("fake/repeats")
+    seen = f"each sample seen about {w.epochs:.0f} times" if w.epochs is not None else ""
+    if right is not None and held is not None and right - held >= 0.15:
+        told = f"D ranks {right:.1%} of pairs rightly with training samples, {held:.1%} with held-out ones"
+        return found(w, "overfitting of the discriminator", "warn", told, seen)
+    if repeats is not None and repeats >= 0.5 and (right or 0.0) >= 0.8:
+        told = f"{repeats:.0%} of the real samples stand twice in their batch"
+        return found(w, "overfitting of the discriminator", "warn", told, seen, ranked(w), outcome(w))
+    return None
+
+
+def collapsed(w: Window) -> Diagnosis | None:
+    """Fakes are alike (full), or keep to some of the data (partial)."""
+    spread, missing, stray = (w.now(f"fake/{n}") for n in ("spread", "missing", "stray"))
+    if spread is None or missing is None or stray is None:
+        return None
+    change = w.trend("fake/spread")
+    still = change is not None and change < 0.02
+    if spread <= 0.15 and still:
+        return found(
+            w, "mode collapse (full)", "stop", f"the spread of fakes is {spread:.1%} of the reals'", outcome(w)
+        )
+    if spread <= 0.4 and still and stalls(w):
+        told = f"the spread of fakes is {spread:.0%} of the reals'"
+        return found(w, "mode collapse (partial)", "warn", told, outcome(w))
+    if missing >= 0.2 and missing - stray >= 0.1 and stalls(w):
+        return found(w, "mode collapse (partial)", "warn", "fakes lie among the reals, but leave out some", outcome(w))
+    return None
+
+
+def too_strong(w: Window) -> Diagnosis | None:
+    """D is always right, and G does not get nearer to the data."""
+    right, step = w.level("D/pair_right"), w.now("G/update_ratio")
+    if right is None or right < 0.9 or not is_far(w) or not stalls(w):
+        return None
+    told = say("G's steps, relative to its weights,", step, ".1g")
+    return found(w, "discriminator too strong", "warn", ranked(w), told, outcome(w))
+
+
+def starved(w: Window) -> Diagnosis | None:
+    """D is always right, because G hardly moves."""
+    step = w.now("G/update_ratio")
+    return too_strong(w) if step is not None and step <= BARELY else None
+
+
+def too_fast(w: Window) -> Diagnosis | None:
+    """Steps so large that a player forgets what it has learned, and the fakes are not good."""
+    steps = {name: s for name in ("G", "D") if (s := w.level(f"{name}/update_ratio")) is not None}
+    if max(steps.values(), default=0.0) < LARGE or w.distance is None or w.distance < NEAR:
+        return None
+    told = ", ".join(f"a step of {name} changes its weights by {s:.1%}" for name, s in steps.items())
+    return found(w, "learning rate too high", "warn", told, outcome(w))
+
+
+def oscillates(w: Window) -> Diagnosis | None:
+    """The fakes come and go, and do not get nearer."""
+    names = ("fake/missing", "fake/stray", "fake/spread", "D/fake", "G/loss")
+    periodic = {n: o for n in names if (o := w.oscillation(n)) is not None}
+    swing = max((s for n in ("fake/missing", "fake/stray") if (s := w.swing(n)) is not None), default=None)
+    if not periodic or swing is None or w.distance is None or w.distance < NEAR or not stalls(w):
+        return None
+    name = max(periodic, key=lambda n: periodic[n])
+    if (swing >= 0.08 and periodic[name] >= 0.4) or swing >= 0.2:
+        told = f"missing and stray swing by {swing:.2f}, {name} is {periodic[name]:.0%} periodic"
+        return found(w, "oscillation", "warn", told, outcome(w))
+    return None
+
+
+def balanced(w: Window) -> Diagnosis | None:
+    """D cannot tell, and rightly so: fakes lie among the reals."""
+    right = w.level("D/pair_right")
+    if right is not None and abs(right - 0.5) <= 0.1 and w.distance is not None and w.distance <= NEAR:
+        return found(w, "at equilibrium", "info", ranked(w), outcome(w))
+    return None
+
+
+def unfinished(w: Window) -> Diagnosis | None:
+    """Fakes are not yet among the reals: they still get nearer, or no longer do."""
+    if w.distance is None or w.distance < FAIR:
+        return None
+    if stalls(w):
+        return found(w, "no progress", "warn" if is_far(w) else "info", outcome(w), ranked(w))
+    return found(w, "undertrained", "info", outcome(w), ranked(w))
+
+
+RULES: Sequence[Rule] = (
+    diverged, vanishing, starved, overfitted, too_weak, too_fast, collapsed, too_strong, oscillates, balanced,
+    unfinished,
+)  # fmt: skip
+
+
+def judge(w: Window) -> Diagnosis:
+    """The first rule that finds something; else healthy, or undecided where the log does not hold what rules need."""
+    if (first := diverged(w)) is not None:
+        return first
+    if len(w.late) < FEWEST or w.rounds < ROUNDS:
+        told = f"{len(w.late)} ticks and {w.rounds} rounds: at least {FEWEST} and {ROUNDS} are needed to judge"
+        return found(w, "undertrained", "info", told)
+    for rule in RULES:
+        diagnosis = rule(w)
+        if diagnosis is not None:
+            return diagnosis
+    if w.distance is None:
+        return found(w, "undecided", "info", "the log does not tell how fakes lie among the reals", ranked(w))
+    return found(w, "healthy", "info", outcome(w), ranked(w))
+
+
+def diagnose(lines: Sequence[Line], context: Context | None = None) -> Diagnosis:
+    """What is wrong with a run, from the lines of its log so far: the same live and afterwards."""
+    return judge(Window.of(lines, context))

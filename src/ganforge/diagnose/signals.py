@@ -1,0 +1,207 @@
+"""Signals: what the lines of log.jsonl say, as numbers over a window. No judgment here; see ``rules.py``.
+
+A signal is None ("not measured") where the log does not hold what it needs: a recipe notes what has a meaning for its
+loss, so that no rule asks which loss it was. Names in a log line, as ``recipes/two_player.py`` notes them:
+
+``D/pair_right``        share of pairs in which D ranks the real sample above the fake one: 0.5 is chance for any loss
+``D/held_pair_right``   the same with real samples that D has not been trained on
+``fake/spread``         mean distance between fakes over that between reals: 0 is full collapse
+``fake/missing``        how far reals are from the nearest fake: 0 as near as another real, 1 a random pair's distance
+``fake/stray``          how far fakes are from the nearest real, in the same unit
+``fake/repeats``        share of reals that stand twice in their batch
+``*/grad_norm``         gradient norm; ``*/update_ratio`` size of a step over that of the weights
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganforge.core.store import read_json, read_lines
+
+Line = Mapping[str, Any]
+
+EARLY, LATE = 0.12, 0.4
+"""The shares of a log that count as its start and as what is judged now."""
+FEWEST = 12
+"""So many lines at least are needed to judge."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What stands in no line of the log.
+
+    count: real samples in the data. params: the hyper-parameters. run: the folder, for the remedies' commands.
+    images: whether the data are images. rollbacks: how often training went back to a checkpoint, or failed.
+    """
+
+    count: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    run: str = ""
+    images: bool = False
+    rollbacks: int = 0
+
+    @classmethod
+    def of(cls, run: Path) -> Context:
+        """The context of a run folder. InputError where it is none."""
+        import yaml
+
+        from ganforge.core.errors import InputError
+
+        if not (run / "run.json").is_file() or not (run / "config.yaml").is_file():
+            raise InputError(
+                f"{run} is not a run folder (it has no run.json and config.yaml); 'ganforge runs' lists runs"
+            )
+        facts = read_json(run / "run.json")
+        try:
+            settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise InputError(f"{run / 'config.yaml'} is not valid YAML: {str(error).splitlines()[0]}") from None
+        count = (facts.get("data") or {}).get("count")
+        domain = run / "model" / "domain.json"
+        told = [(str(e.get("kind")), str(e.get("message", ""))) for e in read_lines(run / "events.jsonl")]
+        return cls(
+            count=int(count) if isinstance(count, int | float) else None,
+            params=settings.get("params") or {},
+            run=str(run),
+            images=domain.is_file() and read_json(domain).get("kind") == "image",
+            rollbacks=sum(kind == "error" or "back to round" in text for kind, text in told),
+        )
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log.jsonl, oldest first (none when there is no such file)."""
+    return read_lines(run / "log.jsonl")
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+@dataclass(frozen=True)
+class Window:
+    """The lines that are judged (``late``), those of the run's start (``early``), and the run's context."""
+
+    early: Sequence[Line]
+    late: Sequence[Line]
+    context: Context = field(default_factory=Context)
+
+    @classmethod
+    def of(cls, lines: Sequence[Line], context: Context | None = None) -> Window:
+        """The window of a log as it stands: its last 40 % (at least 12 lines) against its first 12 %."""
+        late = max(FEWEST, round(LATE * len(lines)))
+        return cls(lines[: max(3, round(EARLY * len(lines)))], lines[-late:], context or Context())
+
+    @property
+    def rounds(self) -> int:
+        """Rounds played so far."""
+        return int(self.late[-1].get("round", 0)) if self.late else 0
+
+    @property
+    def samples(self) -> int:
+        """Real samples seen so far."""
+        return int(self.late[-1].get("samples", 0)) if self.late else 0
+
+    @property
+    def epochs(self) -> float | None:
+        """How often each real sample has been seen, about."""
+        return self.samples / self.context.count if self.context.count else None
+
+    def values(self, name: str) -> list[float]:
+        """The finite values of a name in the window, oldest first."""
+        return [v for line in self.late if (v := number(line.get(name))) is not None]
+
+    def level(self, name: str) -> float | None:
+        """Median over the window."""
+        values = self.values(name)
+        return float(np.median(values)) if values else None
+
+    def now(self, name: str) -> float | None:
+        """Median over the last third of the window: where it stands."""
+        values = self.values(name)
+        return float(np.median(values[-max(1, len(values) // 3) :])) if values else None
+
+    def highest(self, name: str) -> float | None:
+        """Largest value in the window."""
+        return max(self.values(name), default=None)
+
+    def start(self, name: str) -> float | None:
+        """Median over the run's start."""
+        values = [v for line in self.early if (v := number(line.get(name))) is not None]
+        return float(np.median(values)) if values else None
+
+    def ratio(self, name: str) -> float | None:
+        """Level in the window over that at the start of the run."""
+        now, start = self.level(name), self.start(name)
+        return None if now is None or start is None or start <= 0 else now / start
+
+    def trend(self, name: str) -> float | None:
+        """Change from the first to the last third of the window, in medians; None below 6 values."""
+        values = self.values(name)
+        third = len(values) // 3
+        return float(np.median(values[-third:]) - np.median(values[:third])) if third >= 2 else None
+
+    def swing(self, name: str) -> float | None:
+        """Standard deviation about a straight line; None below 8 values."""
+        values = self.values(name)
+        return float(np.std(without_line(values))) if len(values) >= 8 else None
+
+    def oscillation(self, name: str) -> float | None:
+        """How periodic: the highest autocorrelation after its first fall below 0, from 0 to 1; None below 16 values."""
+        values = self.values(name)
+        return oscillation(values) if len(values) >= 16 else None
+
+    def broken(self) -> float:
+        """Share of the window's lines with a number that is not finite, or with steps left out."""
+        if not self.late:
+            return 0.0
+        bad = sum(
+            bool(line.get("skipped_steps"))
+            or any(v is None or (isinstance(v, float) and not math.isfinite(v)) for v in line.values())
+            for line in self.late
+        )
+        return bad / len(self.late)
+
+    # ---- how good the fakes are, apart from what D thinks
+
+    @property
+    def distance(self) -> float | None:
+        """Missing plus stray, now: 0 where fakes lie among the reals as another batch of reals would."""
+        missing, stray = self.now("fake/missing"), self.now("fake/stray")
+        return None if missing is None or stray is None else max(missing, 0.0) + max(stray, 0.0)
+
+    @property
+    def improvement(self) -> float | None:
+        """By which share of itself the distance fell within the window (negative: it rose)."""
+        missing, stray, now = self.trend("fake/missing"), self.trend("fake/stray"), self.distance
+        if missing is None or stray is None or now is None:
+            return None
+        before = now - (missing + stray)
+        return 1.0 - now / before if before > 1e-6 else 0.0
+
+
+def without_line(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """What is left of ``values`` when their least-squares line is taken off."""
+    y = np.asarray(values, dtype=np.float64)
+    x = np.arange(len(y)) - (len(y) - 1) / 2
+    return y - y.mean() - x * (x @ y) / max(float(x @ x), 1e-12)
+
+
+def oscillation(values: Sequence[float]) -> float:
+    """Highest autocorrelation after its first fall below 0 (lags up to half the length): a sine gives about 1."""
+    rest = without_line(values)
+    power = float(rest @ rest)
+    if power <= 1e-18 * max(1.0, float(np.square(values).sum())):
+        return 0.0
+    n = len(rest)
+    lags = [float(rest[: n - k] @ rest[k:]) / power * n / (n - k) for k in range(1, n // 2 + 1)]
+    below = next((i for i, c in enumerate(lags) if c < 0), None)
+    return min(max(max(lags[below:], default=0.0), 0.0), 1.0) if below is not None else 0.0

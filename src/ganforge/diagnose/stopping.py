@@ -1,0 +1,121 @@
+"""Watchers: the same rules while training runs, and when to stop it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ganforge.core.watch import Event, Verdict
+from ganforge.diagnose.rules import Diagnosis, diagnose
+from ganforge.diagnose.signals import Context, Line, number
+
+PERSISTS = 3
+"""A fault must be found at so many ticks in a row before it is told."""
+STOPS = 10
+"""A fault of severity stop must be found at so many ticks in a row before training is ended."""
+
+
+class Diagnoser:
+    """Diagnoses a live run at every tick and tells when the fault changes; with ``stop``, ends a hopeless run.
+
+    ``lines``: the log of a run that is resumed. After a rollback the lines beyond it are forgotten, as in the log.
+    A diagnosis that is only informative (healthy, undertrained) is told to nobody; ``last`` holds it.
+    """
+
+    def __init__(self, context: Context | None = None, stop: bool = False, lines: Iterable[Line] = ()) -> None:
+        self.context, self.stop = context or Context(), stop
+        self.lines: list[Line] = list(lines)
+        self.last: Diagnosis | None = None
+        self.told = ""
+        self.same = 0
+
+    def see(self, event: Event) -> Verdict | None:
+        """A verdict when a fault has lasted, once for each; when it has lasted long enough, to stop."""
+        if event.kind != "tick":
+            return None
+        line: dict[str, Any] = {"round": event.clock.round, "samples": event.clock.samples, **event.values}
+        while self.lines and int(self.lines[-1].get("round", 0)) >= event.clock.round:
+            self.lines.pop()
+        self.lines.append(line)
+        now = diagnose(self.lines, self.context)
+        self.same = self.same + 1 if self.last is not None and now.fault == self.last.fault else 1
+        self.last = now
+        if now.severity == "info":
+            self.told = "" if self.same >= PERSISTS else self.told
+            return None
+        ends = self.stop and now.severity == "stop" and self.same >= STOPS
+        key = f"{now.fault} {now.severity} {ends}"
+        if self.same < PERSISTS or key == self.told:
+            return None
+        self.told = key
+        remedy = f"{now.remedy.text}: {now.remedy.command}" if now.remedy.command else now.remedy.text
+        return Verdict("stop" if ends else "warn", now.fault, now.evidence, remedy)
+
+
+@dataclass
+class Target:
+    """Stops once a logged number has reached ``value`` in the mean of ``ticks`` ticks."""
+
+    name: str
+    value: float
+    lower_is_better: bool = True
+    ticks: int = 5
+    seen: list[float] = field(default_factory=list)
+
+    def see(self, event: Event) -> Verdict | None:
+        """Stop when the target is reached."""
+        value = number(event.values.get(self.name)) if event.kind == "tick" else None
+        if value is None:
+            return None
+        self.seen = [*self.seen[-(self.ticks - 1) :], value] if self.ticks > 1 else [value]
+        mean = float(np.mean(self.seen))
+        reached = mean <= self.value if self.lower_is_better else mean >= self.value
+        if len(self.seen) < self.ticks or not reached:
+            return None
+        told = f"{self.name} is {mean:.4g} over {self.ticks} ticks, the target {self.value:.4g}"
+        return Verdict("stop", "target reached", told)
+
+
+@dataclass
+class Plateau:
+    """Stops when a logged number no longer gets better: not by more than its noise, for ``patience`` ticks.
+
+    The last ``patience`` values are compared with the ``patience`` before them: their means' difference must lie
+    beyond two standard errors to count as progress. Neighbors are alike, so that errors are those of batch means
+    (of 5 values each).
+    """
+
+    name: str
+    patience: int = 40
+    lower_is_better: bool = True
+    seen: list[float] = field(default_factory=list)
+
+    def see(self, event: Event) -> Verdict | None:
+        """Stop at a plateau."""
+        value = number(event.values.get(self.name)) if event.kind == "tick" else None
+        if value is None:
+            return None
+        self.seen = [*self.seen, value][-2 * self.patience :]
+        if len(self.seen) < 2 * self.patience:
+            return None
+        before, now = self.seen[: self.patience], self.seen[self.patience :]
+        gain = (np.mean(before) - np.mean(now)) * (1 if self.lower_is_better else -1)
+        error = math.hypot(standard_error(before), standard_error(now))
+        if gain > 2 * error:
+            return None
+        means = f"{np.mean(before):.4g} to {np.mean(now):.4g}"
+        told = f"{self.name} went from {means} in {self.patience} ticks, +- {2 * error:.2g}"
+        return Verdict("stop", "no more progress", told, "generate, or train with a lower learning rate")
+
+
+def standard_error(values: list[float], block: int = 5) -> float:
+    """Of the mean of values whose neighbors are alike: from the means of blocks (their remainder is left out)."""
+    n = len(values) // block
+    if n < 2:
+        return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
+    means = np.asarray(values[: n * block]).reshape(n, block).mean(1)
+    return float(means.std(ddof=1) / math.sqrt(n))

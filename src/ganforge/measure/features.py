@@ -1,0 +1,233 @@
+"""From samples to the numbers that metrics compare: extractors of features, and of class logits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ganforge.core.errors import InputError, nearest, need_extra
+from ganforge.core.game import Batch
+from ganforge.domains.domain import Domain, Source
+from ganforge.measure import inception, squeezenet
+from ganforge.measure.resize import Filter, resize
+from ganforge.measure.weights import find_weights, load_weights, present, sha256
+
+PIXELS = 1024
+"""``pixels`` shrinks images until they have at most this many numbers."""
+
+CHUNK = 50
+"""Images that a network sees at once."""
+
+NAMES = ("auto", "pixels", "values", "classifier", "inception", "squeezenet", "onnx:FILE")
+
+
+class Extractor(Protocol):
+    """Raw samples, as a Source gives them, to features float32 [n, dim], and class logits [n, classes] or None.
+
+    ``sha256`` is that of the weights (or of the definition), ``resizer`` says how samples were prepared: together
+    with ``name`` they are what makes features comparable.
+    """
+
+    name: str
+    sha256: str
+    resizer: str
+
+    def __call__(self, raw: Batch) -> tuple[Tensor, Tensor | None]: ...
+
+
+def levels(data: Tensor, bits: int) -> Tensor:
+    """Images of 8 or 16 bits [n, c, h, w] as float32 levels 0 to 255."""
+    data = data.to(torch.float32)
+    return data if bits == 8 else (data / 257).round()
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """Levels [n, c, h, w] of 1, 3 or 4 channels as three: grey repeated, transparency laid over white."""
+    channels = images.shape[1]
+    if channels == 1:
+        return images.expand(-1, 3, -1, -1)
+    if channels == 4:
+        opaque = images[:, 3:] / 255
+        return images[:, :3] * opaque + 255 * (1 - opaque)
+    if channels != 3:
+        raise InputError(f"this network wants images of 1, 3 or 4 channels, not {channels}: use --features pixels")
+    return images
+
+
+class Pixels:
+    """The images themselves, in [0, 1], shrunk to at most ``PIXELS`` numbers."""
+
+    name = "pixels"
+
+    def __init__(self, domain: Domain, kind: Filter = "bilinear") -> None:
+        self.shape, self.bits, self.kind = tuple(domain.shape), getattr(domain, "bits", 8), kind
+        channels, height, width = self.shape
+        shrink = min(1.0, (PIXELS / (channels * height * width)) ** 0.5)
+        self.size = (max(1, int(height * shrink)), max(1, int(width * shrink)))
+        whole = self.size == (height, width)
+        self.resizer = "none" if whole else f"{kind}, antialiased, to {self.size[0]}x{self.size[1]}"
+        self.sha256 = hashlib.sha256(f"pixels {self.shape} {self.resizer}".encode()).hexdigest()
+
+    def __call__(self, raw: Batch) -> tuple[Tensor, None]:
+        if tuple(raw["data"].shape[1:]) != self.shape:
+            raise InputError(
+                f"pixels compare images of one shape, {list(self.shape)}, not {list(raw['data'].shape[1:])}: give both "
+                "sides the same resolution and channels"
+            )
+        return resize(levels(raw["data"], self.bits), self.size, self.kind).flatten(1) / 255, None
+
+
+class Values:
+    """The numbers themselves, standardized as the domain encodes them: points, rows of a table."""
+
+    name = "values"
+    resizer = "none"
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        document = json.dumps(domain.to_dict(), sort_keys=True)
+        self.sha256 = hashlib.sha256(document.encode()).hexdigest()
+
+    def __call__(self, raw: Batch) -> tuple[Tensor, None]:
+        if tuple(raw["data"].shape[1:]) != tuple(self.domain.shape):
+            raise InputError(f"samples of shape {tuple(raw['data'].shape[1:])}, but the data's is {self.domain.shape}")
+        return self.domain.encode(raw)["data"].flatten(1), None
+
+
+class Network:
+    """A feature network on images: resized, brought to RGB and scaled by ``prepare``, ``CHUNK`` at a time."""
+
+    def __init__(
+        self, name: str, network: nn.Module, path: Path, side: int, prepare: Callable[[Tensor], Tensor], bits: int,
+        kind: Filter, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.name, self.bits, self.kind, self.side, self.prepare, self.device = name, bits, kind, side, prepare, device
+        load_weights(network, name, path)
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.sha256 = sha256(path)
+        self.resizer = f"{kind}, antialiased, to {side}x{side}"
+
+    @torch.no_grad()
+    def __call__(self, raw: Batch) -> tuple[Tensor, Tensor | None]:
+        parts = [self._part(part) for part in raw["data"].split(CHUNK)]
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+    def _part(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        images = as_rgb(levels(data.to(self.device), self.bits))
+        features, logits = self.network(self.prepare(resize(images, (self.side, self.side), self.kind)))
+        return features.float().cpu(), logits.float().cpu()
+
+
+class Onnx:
+    """A user's own network: images as RGB (or grey, as it wants) in [0, 1]; its first output is the features.
+
+    Images are resized to the network's input size if that is fixed. A second output, if any, is taken as class logits.
+    """
+
+    def __init__(self, path: Path, bits: int, kind: Filter) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise need_extra("onnxruntime", "onnx") from error
+        if not path.is_file():
+            raise InputError(f"no network at {path} (given by --features onnx:{path})")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self.session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise InputError(f"{path} cannot be read as an ONNX network: {str(error).splitlines()[0]}") from error
+        self.name, self.bits, self.kind, self.sha256 = f"onnx:{path.name}", bits, kind, sha256(path)
+        entry = self.session.get_inputs()[0]
+        if len(entry.shape) != 4:
+            raise InputError(f"{path} wants input {entry.shape}, not images [n, channels, height, width]")
+        self.input = entry.name
+        self.batch, self.channels, *size = entry.shape
+        self.size = tuple(size) if all(isinstance(s, int) for s in size) else None
+        self.resizer = f"{kind}, antialiased, to {self.size[0]}x{self.size[1]}" if self.size else "none"
+
+    def __call__(self, raw: Batch) -> tuple[Tensor, Tensor | None]:
+        images = levels(raw["data"], self.bits)
+        if self.channels != images.shape[1]:
+            images = as_rgb(images)
+            if self.channels == 1:
+                images = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+        images = (resize(images, self.size, self.kind) if self.size else images) / 255
+        size = self.batch if isinstance(self.batch, int) else CHUNK
+        outputs = []
+        for part in images.split(size):
+            missing = size - len(part) if isinstance(self.batch, int) else 0  # a fixed batch is filled up
+            full = torch.cat([part, part[:1].expand(missing, -1, -1, -1)])
+            found = self.session.run(None, {self.input: full.contiguous().numpy()})[:2]
+            outputs.append([torch.from_numpy(f)[: len(part)].flatten(1).float() for f in found])
+        features = torch.cat([o[0] for o in outputs])
+        return features, torch.cat([o[1] for o in outputs]) if len(outputs[0]) > 1 else None
+
+
+class Judge:
+    """The classifier that is trained on the labelled real data: its penultimate layer and its logits."""
+
+    name = "classifier"
+    resizer = "none"
+
+    def __init__(self, domain: Domain, source: Source, held: Source | None, seed: int) -> None:
+        from ganforge.measure.classifier import train_classifier
+
+        self.domain = domain
+        self.classifier = train_classifier(domain, source, held, seed)
+        self.sha256 = self.classifier.key
+        self.about = str(self.classifier)
+
+    def __call__(self, raw: Batch) -> tuple[Tensor, Tensor]:
+        data = self.domain.encode(raw)["data"]
+        features = self.classifier.features(data)
+        with torch.no_grad():
+            return features, self.classifier.network.head(features)
+
+
+def find_extractor(
+    spec: str,
+    domain: Domain,
+    source: Source,
+    held: Source | None = None,
+    weights: Path | None = None,
+    kind: Filter = "bicubic",
+    device: torch.device | None = None,
+    seed: int = 0,
+) -> Extractor:
+    """The extractor that ``spec`` names: one of ``NAMES``.
+
+    ``auto`` is inception if its weights are here, else pixels (nothing is downloaded), and values for data that are no
+    images. InputError for an unknown name, for features that do not fit the data, for weights that are missing.
+    """
+    images = domain.kind == "image"
+    device = device or torch.device("cpu")
+    if spec == "auto":
+        spec = "values" if not images else "inception" if present("inception", weights) else "pixels"
+    if spec == "values" or (not images and spec == "pixels"):
+        if images:
+            raise InputError("features 'values' are for points and tables; for images use pixels")
+        return Values(domain)
+    if not images and (spec in NAMES or spec.startswith("onnx:")):
+        raise InputError(f"features '{spec}' are for images, but the data are of kind '{domain.kind}': use values")
+    bits = getattr(domain, "bits", 8)
+    if spec == "pixels":
+        return Pixels(domain)
+    if spec == "classifier":
+        return Judge(domain, source, held, seed)
+    if spec.startswith("onnx:"):
+        return Onnx(Path(spec[5:]), bits, kind)
+    if spec == "inception":
+        path, network = find_weights(spec, weights), inception.InceptionV3()
+        return Network(spec, network, path, inception.SIDE, lambda x: (x - 128) / 128, bits, kind, device)
+    if spec == "squeezenet":
+        means = torch.tensor([104.0, 117.0, 123.0], device=device)[:, None, None]
+        path, small = find_weights(spec, weights), squeezenet.SqueezeNet()
+        return Network(spec, small, path, squeezenet.SIDE, lambda x: x.flip(1) - means, bits, kind, device)
+    raise InputError(f"unknown features '{spec}': {nearest(spec, NAMES)}")

@@ -1,0 +1,166 @@
+"""What a run is made from, and what it will take: settings resolved against the data, and an estimate."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil
+import torch
+
+from ganforge import __version__
+from ganforge.config import Settings, plain, write_settings
+from ganforge.core.device import fast_bf16, pick_device
+from ganforge.core.errors import InputError
+from ganforge.core.game import Game
+from ganforge.core.watch import Watcher
+from ganforge.domains import open_data
+from ganforge.domains.domain import Domain, Source
+from ganforge.engine.options import TrainOptions
+from ganforge.engine.rng import reseed
+from ganforge.engine.run import Run
+from ganforge.engine.trainer import Trainer, peak_memory
+from ganforge.engine.world import World, join_world
+from ganforge.progress import span
+from ganforge.recipes.recipe import Recipe, recipe_name
+
+WARM_UP_SECONDS = 2.0
+
+
+@dataclass
+class Plan:
+    """All that a run is made from."""
+
+    settings: Settings
+    recipe: Recipe
+    domain: Domain
+    source: Source
+    data_options: Any
+    options: TrainOptions
+    world: World
+
+    def build(self) -> Game:
+        """The game with its initial weights, a function of the seed."""
+        reseed(self.options.seed, "weights")
+        return self.recipe.build(self.domain)
+
+    def trainer(self, game: Game, run: Run | None = None, watchers: Sequence[Watcher] = ()) -> Trainer:
+        """A trainer for ``game``."""
+        facts = {"recipe": recipe_name(type(self.recipe)), "params": plain(self.recipe), "ganforge": __version__}
+        card = model_card(self) if run else ""
+        return Trainer(
+            game, self.source, self.domain, self.options, self.recipe.batch, self.world, run, watchers, facts, card
+        )
+
+    def yaml(self) -> str:
+        """The resolved settings."""
+        name = recipe_name(type(self.recipe))
+        return write_settings(name, self.settings.path, self.recipe, self.data_options, self.options)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take: rounds, seconds (None where only time ends it), samples a second, bytes of memory."""
+
+    rounds: int
+    seconds: float
+    samples_per_second: float
+    memory_bytes: int
+    parameters: Mapping[str, int]
+
+    def line(self) -> str:
+        """One line for people."""
+        millions = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in self.parameters.items())
+        return (
+            f"estimate: {self.rounds:,} rounds, {span(self.seconds)} at {self.samples_per_second:,.0f} samples/s, "
+            f"{self.memory_bytes / 2**30:.2f} GiB of memory; parameters: {millions}"
+        )
+
+
+def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
+    """Read the data and resolve all settings. InputError for whatever is wrong with them."""
+    settings.recipe_class()
+    if not settings.path:
+        raise InputError("no data given: --data FOLDER, a file, or a built-in set such as digits")
+    options = settings.train_options()
+    device = "cpu" if options.device == "auto" and not torch.cuda.is_available() else options.device
+    data_options = settings.data_options()
+    domain, source = open_data(settings.path, data_options)
+    for message in getattr(source, "messages", ()):
+        tell(message)
+    recipe = settings.build_recipe(domain)
+    if options.samples is options.minutes is options.rounds is None:
+        options = replace(options, samples=recipe.budget(domain))
+    if options.precision == "auto":
+        quicker = len(domain.shape) == 3 and fast_bf16(pick_device(device))
+        options = replace(options, precision="bf16" if quicker else "fp32")
+    check_gpus(device)
+    world = join_world("cuda" if device in ("auto", "cuda") else device, options.shards)
+    return Plan(settings, recipe, domain, source, data_options, replace(options, shards=world.shards), world)
+
+
+def check_gpus(device: str) -> None:
+    """InputError when more processes were started here than there are GPUs."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device in ("auto", "cuda") and torch.cuda.is_available() and processes > torch.cuda.device_count():
+        raise InputError(f"{processes} processes were asked for, but there are {torch.cuda.device_count()} GPUs here")
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Measure a few rounds of a throwaway game: the run's time and memory, before anything is written."""
+    trainer = plan.trainer(plan.build())
+    trainer.round()
+    started, rounds = time.perf_counter(), 0
+    while rounds < 3 or (time.perf_counter() - started < WARM_UP_SECONDS and rounds < 200):
+        trainer.round()
+        rounds += 1
+    per_round = plan.world.agree((time.perf_counter() - started) / rounds)
+    memory = peak_memory(trainer.device)
+    total, minutes = trainer.total_rounds(), plan.options.minutes
+    by_time = math.ceil(60 * minutes / per_round) if minutes else None
+    expected = min(n for n in (total, by_time) if n is not None)
+    parameters = {name: sum(p.numel() for p in player.parameters()) for name, player in trainer.game.players.items()}
+    return Estimate(expected, expected * per_round, plan.recipe.batch / per_round, memory, parameters)
+
+
+def memory_warning(memory: int) -> str | None:
+    """A warning when the estimate comes near what this machine has free."""
+    free = psutil.virtual_memory().available
+    if memory > 0.9 * (free + psutil.Process().memory_info().rss):
+        return f"memory: about {memory / 2**30:.1f} GiB needed, {free / 2**30:.1f} GiB free; lower batch or size"
+    return None
+
+
+def facts(plan: Plan, forked_from: str | None = None) -> dict[str, Any]:
+    """run.json: what the run was made with."""
+    return {
+        "forked_from": forked_from,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {"ganforge": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "platform": platform.platform(),
+        "command": sys.argv,
+        "data": {"path": plan.settings.path, "count": len(plan.source), "fingerprint": plan.source.fingerprint},
+        "world": {"processes": plan.world.size, "shards": plan.world.shards, "threads": torch.get_num_threads()},
+    }
+
+
+def model_card(plan: Plan) -> str:
+    """card.md: what the model is, what it was trained on, and what is not known about it."""
+    recipe, domain = type(plan.recipe), plan.domain
+    labels = f", {len(domain.classes)} classes" if domain.classes else ", no labels"
+    return (
+        f"# {recipe.title} trained on {plan.settings.path}\n\n"
+        f"- Recipe: `{recipe_name(recipe)}` ({recipe.paper})\n"
+        f"- Data: {len(plan.source):,} samples of kind {domain.kind}, shape {tuple(domain.shape)}{labels}; "
+        f"sha256 `{plan.source.fingerprint}`\n"
+        f"- Made with ganforge {__version__}, PyTorch {torch.__version__}, seed {plan.options.seed}\n"
+        "- Use: `ganforge generate RUN -n 64 --seed 0`, or `ganforge.load(RUN).generate(64)`\n\n"
+        "Not known unless you measured it: how close samples are to training data, and which groups are missing or\n"
+        "over-represented. The licence of the training data applies.\n"
+    )

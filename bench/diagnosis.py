@@ -13,18 +13,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ganforge.core.errors import GanforgeError
-from ganforge.diagnose import Context, Diagnosis, diagnose, read_log
+from ganforge.core.game import Clock
+from ganforge.core.watch import Event, Verdict
+from ganforge.diagnose import Context, Diagnoser, Diagnosis, Window, diagnose, read_log
 
-GOOD = frozenset({"healthy", "at equilibrium", "undertrained"})
+GOOD = frozenset({"healthy", "at equilibrium", "plateau", "undertrained"})
 COLLAPSE = frozenset({"mode collapse (full)", "mode collapse (partial)"})
 UNSTABLE = frozenset({"divergence", "oscillation", "learning rate too high"})
 STRONG = frozenset({"discriminator too strong", "vanishing gradient"})
@@ -66,13 +70,14 @@ PLANTS: dict[str, Plant] = {
     "vanilla-ring": fault("gan", "ring", 1000, POOR, lr=1e-3),
     "vanilla-grid": fault("gan", "grid", 1000, POOR, lr=1e-3),
     "momentum-ring": fault("gan", "ring", 1000, COLLAPSE | UNSTABLE | STRONG, betas=(0.9, 0.999), lr=1e-2),
+    "hinge-digits": fault("hinge", "digits", 1000, COLLAPSE),  # its defaults: the samples are all near the mean digit
     "too-short": fault("dcgan", "digits", 40, "undertrained"),
     # well
     "r3gan-ring": Plant("r3gan", "ring", 1000, GOOD),
     "r3gan-grid": Plant("r3gan", "grid", 1000, GOOD),
     "r3gan-digits": Plant("r3gan", "digits", 200, GOOD),
     "dcgan-digits": Plant("dcgan", "digits", 800, GOOD),
-    "hinge-digits": Plant("hinge", "digits", 1200, GOOD),
+    "pacgan-digits": Plant("pacgan", "digits", 300, GOOD),
     "lsgan-digits": Plant("lsgan", "digits", 300, GOOD),
     "wgan-gp-digits": Plant("wgan-gp", "digits", 100, GOOD),
     "cgan-digits": Plant("cgan", "digits", 300, GOOD),
@@ -115,6 +120,17 @@ def grow(name: str, plant: Plant, seed: int, folder: Path) -> Path:
     return run
 
 
+def replay(run: Path) -> list[Verdict]:
+    """What ``--stop auto`` would have said while the run was training."""
+    watcher, said = Diagnoser(replace(Context.of(run), rollbacks=0), stop=True), []
+    for line in read_log(run):
+        verdict = watcher.see(Event("tick", Clock(line["round"], line["samples"]), line["seconds"], line))
+        said += [verdict] if verdict is not None else []
+        if verdict is not None and verdict.action == "stop":
+            break
+    return said
+
+
 def truth(run: Path) -> str:
     """For points: how many modes the model covers, judged apart from the log."""
     import torch
@@ -132,12 +148,29 @@ def truth(run: Path) -> str:
     return f"{found.found}/{found.modes} modes, {found.high_quality:.0%} good"
 
 
+def mend(name: str, seed: int, verdict: Diagnosis, folder: Path) -> str:
+    """Run the printed remedy for as long as the plant, and say how far the fakes were, and are."""
+    run, mended = folder / f"{name}-{seed}", folder / f"{name}-{seed}-mended"
+    if not verdict.remedy.command.startswith("ganforge train --config"):
+        return ""
+    if not (mended / "model").exists():
+        words = [*shlex.split(verdict.remedy.command)[1:], "--run", str(mended), "--quiet"]
+        done = subprocess.run([sys.executable, "-m", "ganforge.app.cli", *words], capture_output=True, text=True)
+        if done.returncode:
+            return f"remedy failed: {done.stderr.strip().splitlines()[-1]}"
+    both = [Window.of(read_log(r), Context.of(r)) for r in (run, mended)]
+    before, after = (f"{w.distance:.2f}" if w.distance is not None else "none" for w in both)
+    again = diagnose(read_log(mended), Context.of(mended))
+    return f"remedy: distance {before} -> {after}, now {again.fault} ({again.severity})  [{truth(mended)}]"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--only", nargs="+", choices=sorted(PLANTS), default=list(PLANTS), metavar="PLANT")
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     parser.add_argument("--rest", type=float, default=0.0, help="sleep this many times as long as a run took")
+    parser.add_argument("--mend", action="store_true", help="also run the remedies that are printed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
@@ -155,6 +188,8 @@ def main() -> int:
                     f"[{truth(run)}]\n       {verdict.evidence}",
                     flush=True,
                 )
+                if args.mend and not is_healthy(PLANTS[name]):
+                    print(f"       {mend(name, seed, verdict, folder)}", flush=True)
                 if new and args.rest:
                     time.sleep(args.rest * (time.perf_counter() - start))
     return table(found)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import ganforge
 from conftest import real_data
+from ganforge import judge
 from ganforge.app import evaluate as command
 from ganforge.core.errors import InputError
 from ganforge.domains import open_data
@@ -45,7 +46,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_metrics_with_interval_floor_and_protocol(samples: Path) -> None:
-    result, _, source = command.judge(str(samples), "digits", seed=3)
+    result, _, source = judge.compare(str(samples), "digits", seed=3)
     assert set(result.scores) == {
         "fid", "fid_infinity", "kid", "kid_sd", "precision", "recall", "density", "coverage", "support", "vendi", "swd"
     }  # fmt: skip
@@ -68,7 +69,7 @@ def test_real_data_score_like_their_floor(tmp_path: Path) -> None:
     images = digits()
     np.savez(tmp_path / "a.npz", images=images[0::2])
     np.savez(tmp_path / "b.npz", images=images[1::2])
-    result, _, _ = command.judge(str(tmp_path / "b.npz"), str(tmp_path / "a.npz"))
+    result, _, _ = judge.compare(str(tmp_path / "b.npz"), str(tmp_path / "a.npz"))
     for name in ("fid", "kid", "swd", "vendi"):
         score, floor = result.scores[name], result.floors[name]
         assert score.low <= floor.high and floor.low <= score.high, name  # type: ignore[operator]
@@ -80,14 +81,14 @@ def test_memorization_needs_held_out_data_and_finds_copies(tmp_path: Path) -> No
     np.savez(train, images=images[:1000])
     np.savez(held, images=images[1000:])
     np.savez(tmp_path / "copies.npz", images=images[:500])
-    result, _, _ = command.judge(str(tmp_path / "copies.npz"), str(train), holdout=str(held))
+    result, _, _ = judge.compare(str(tmp_path / "copies.npz"), str(train), holdout=str(held))
     assert result.scores["c_t"].value < -5 and result.scores["authenticity"].value == 0  # type: ignore[operator]
     assert abs(result.floors["c_t"].value) < 3 and result.floors["authenticity"].value > 0.3  # type: ignore
     assert result.protocol.split == "all against held-out data" and result.protocol.counts["real"] == 1000
     with pytest.raises(InputError, match="--holdout DATA"):
-        command.judge(str(tmp_path / "copies.npz"), str(train), metrics=("memorization",))
+        judge.compare(str(tmp_path / "copies.npz"), str(train), metrics=("memorization",))
     with pytest.raises(InputError, match="hold the same"):
-        command.judge(str(tmp_path / "copies.npz"), str(train), holdout=str(train))
+        judge.compare(str(tmp_path / "copies.npz"), str(train), holdout=str(train))
 
 
 def test_command_line_table_and_json(samples: Path, tmp_path: Path) -> None:
@@ -115,14 +116,14 @@ def test_the_real_side_is_computed_once(samples: Path, monkeypatch: pytest.Monke
         return original(*args)
 
     monkeypatch.setattr(measuring, "collect", counted)
-    first = command.judge(str(samples), "digits", metrics=("fid", "swd"))[0]
-    again = command.judge(str(samples), "digits", metrics=("fid", "swd"))[0]
+    first = judge.compare(str(samples), "digits", metrics=("fid", "swd"))[0]
+    again = judge.compare(str(samples), "digits", metrics=("fid", "swd"))[0]
     assert seen == ["real", "real", "generated", "generated"]
     assert again.scores == first.scores and again.floors == first.floors
     for file in tmp_path.rglob("side.safetensors"):
         file.write_bytes(file.read_bytes()[:-8])  # damaged: computed anew
-    assert command.judge(str(samples), "digits", metrics=("fid", "swd"))[0].scores == first.scores
-    command.judge(str(samples), "digits", metrics=("swd",), seed=1)
+    assert judge.compare(str(samples), "digits", metrics=("fid", "swd"))[0].scores == first.scores
+    judge.compare(str(samples), "digits", metrics=("swd",), seed=1)
     assert seen[-3:] == ["real", "real", "generated"]
 
 
@@ -137,7 +138,7 @@ def test_side_state_is_the_same_side() -> None:
 
 
 def test_classifier_features_give_an_inception_score(samples: Path) -> None:
-    result, _, _ = command.judge(str(samples), "digits", metrics=("is", "fid"), features="classifier")
+    result, _, _ = judge.compare(str(samples), "digits", metrics=("is", "fid"), features="classifier")
     assert 3 < result.scores["is"].value < 10 and "is_sd" in result.scores  # type: ignore[operator]
     assert any("accuracy" in note for note in result.notes)
 
@@ -162,13 +163,13 @@ def test_points_and_whole() -> None:
 def test_a_run_is_judged(tmp_path: Path) -> None:
     run = tmp_path / "run"
     model = ganforge.train("gan", "ring", run=run, rounds=3, quiet=True, device="cpu")
-    result, _, _ = command.judge(str(run), "ring", metrics=("fid", "birthday"), n=300, real=1000)
+    result, _, _ = judge.compare(str(run), "ring", metrics=("fid", "birthday"), n=300, real=1000)
     assert result.scores["fid"].value > result.floors["fid"].value  # type: ignore[operator]
-    chunks = command.from_model(model, 7, 1.0)
+    chunks = judge.from_model(model, 7, 1.0)
     drawn = torch.cat([chunks(n)["data"] for n in (10, 100, 33)])
     assert np.allclose(drawn.numpy(), model.generate(143, seed=7), atol=1e-5)  # what a user would see
     with pytest.raises(InputError, match="they cannot be compared"):
-        command.judge(str(run), "digits")
+        judge.compare(str(run), "digits")
 
 
 def test_bad_input_is_one_clear_line(samples: Path, tmp_path: Path) -> None:
@@ -186,9 +187,9 @@ def test_bad_input_is_one_clear_line(samples: Path, tmp_path: Path) -> None:
         ({"what": str(tmp_path / "absent")}, "absent"),
     ):
         with pytest.raises(InputError, match=message) as error:
-            command.judge(**{"against": "digits", **arguments})  # type: ignore[arg-type]
+            judge.compare(**{"against": "digits", **arguments})  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
-    few, _, _ = command.judge(str(tmp_path / "few.npz"), "digits")
+    few, _, _ = judge.compare(str(tmp_path / "few.npz"), "digits")
     assert not few.scores and sum("left out: FID needs" in note for note in few.notes) == 1
 
 
@@ -221,6 +222,6 @@ def test_blurred_images_are_told_by_a_trained_network(tmp_path: Path) -> None:
     for i, image in enumerate(images):
         Image.fromarray(image).filter(ImageFilter.GaussianBlur(1.5)).save(folder / f"{i:03}.png")
     options: dict[str, Any] = {"features": "squeezenet", "weights": weights, "metrics": ("kid",), "real": 50}
-    blurred = command.judge(str(folder), "digits", **options)[0]
+    blurred = judge.compare(str(folder), "digits", **options)[0]
     assert blurred.scores["kid"].low > blurred.floors["kid"].high  # type: ignore[operator]
     assert blurred.protocol.resizer == "bicubic, antialiased, to 227x227"

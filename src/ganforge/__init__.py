@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "train": "api",
     "resume": "api",
+    "evaluate": "judge",
     "load": "model",
     "Model": "model",
     "Recipe": "recipes.recipe",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ganforge.core.game import Move as Move
     from ganforge.core.game import Player as Player
     from ganforge.core.schedule import Schedule as Schedule
+    from ganforge.judge import evaluate as evaluate
     from ganforge.model import Model as Model
     from ganforge.model import load as load
     from ganforge.recipes.recipe import Recipe as Recipe

@@ -22,11 +22,13 @@ ALLOWED = {
     "recipes": {"core", "domains", "losses", "nn", "ops"},
     "config": {"core", "domains", "engine", "recipes"},
     "model": {"core", "domains", "ops", "recipes", "config", "engine.rng"},
+    "diagnose": {"core"},
+    "judge": {"core", "domains", "measure", "config", "model"},
     "progress": {"core", "engine"},
     "plan": {"core", "domains", "engine", "recipes", "config", "progress"},
     "report": {"core", "domains", "engine"},
-    "api": {"core", "domains", "engine", "measure", "recipes", "config", "model", "progress", "report", "plan"},
-    "app": {"core", "domains", "engine", "measure", "recipes", "config", "model", "progress", "report", "plan", "api"},
+    "api": {"core", "domains", "engine", "measure", "recipes", "config", "model", "progress", "report", "plan", "judge", "diagnose"},
+    "app": {"core", "domains", "engine", "measure", "recipes", "config", "model", "progress", "report", "plan", "api", "judge", "diagnose"},
 }
 """Layer -> what it may import, besides itself and the version."""
 

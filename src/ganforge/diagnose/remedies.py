@@ -156,6 +156,7 @@ REMEDIES = {
     "mode collapse (full)": diversify,
     "mode collapse (partial)": diversify,
     "no progress": refine,
+    "plateau": refine,
     "undertrained": go_on,
 }
 

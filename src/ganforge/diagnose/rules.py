@@ -24,7 +24,7 @@ STOP_ROUNDS = 300
 FAR, FAIR, NEAR = 0.5, 0.2, 0.15
 """Distances (missing + stray): above FAR fakes are clearly not among the reals, below NEAR they are."""
 IMPROVES = 0.12
-"""The share by which the distance must fall within a window to count as progress."""
+"""The share by which the distance must fall within a window of 40 ticks to count as progress; in fewer, less."""
 BARELY = 2e-5
 """A step below this share of the weights moves a player so little that it stands still (usual: 1e-4 to 1e-2)."""
 LARGE = 0.018
@@ -88,14 +88,9 @@ def is_far(w: Window) -> bool:
     return w.distance is not None and w.distance >= FAR
 
 
-def gets_nearer(w: Window) -> bool:
-    """The fakes are measured to get better."""
-    return w.improvement is not None and w.improvement >= IMPROVES
-
-
 def stalls(w: Window) -> bool:
     """The fakes are measured not to get better."""
-    return w.improvement is not None and w.improvement < IMPROVES
+    return w.improvement is not None and w.improvement < IMPROVES * min(1.0, len(w.late) / 40)
 
 
 # ---- the rules
@@ -112,7 +107,7 @@ def diverged(w: Window) -> Diagnosis | None:
     logits = max((abs(v) for name in ("D/real", "D/fake") if (v := w.now(name)) is not None), default=0.0)
     if max(growth.values(), default=0.0) >= 10 and logits >= 100:
         told = ", ".join(f"{name} grew {r:.0f} times" for name, r in growth.items())
-        lost = is_far(w) and not gets_nearer(w)
+        lost = is_far(w) and stalls(w)
         return found(w, "divergence", "stop" if lost else "warn", told, f"logits of size {logits:.3g}", outcome(w))
     return None
 
@@ -233,8 +228,10 @@ def unfinished(w: Window) -> Diagnosis | None:
     """Fakes are not yet among the reals: they still get nearer, or no longer do."""
     if w.distance is None or w.distance < FAIR:
         return None
+    if stalls(w) and is_far(w):
+        return found(w, "no progress", "warn", outcome(w), ranked(w))
     if stalls(w):
-        return found(w, "no progress", "warn" if is_far(w) else "info", outcome(w), ranked(w))
+        return found(w, "plateau", "info", outcome(w), ranked(w))
     return found(w, "undertrained", "info", outcome(w), ranked(w))
 
 

@@ -18,6 +18,8 @@ Severity = Literal["info", "warn", "stop"]
 
 ROUNDS = 60
 """Below so many rounds nothing but non-finite numbers is judged."""
+STALL_ROUNDS, STALL_TICKS = 150, 30
+"""Before so many rounds and ticks nothing is called a standstill."""
 STOP_ROUNDS = 300
 """Below so many rounds no verdict says stop, but for non-finite numbers: the start of training looks like collapse."""
 
@@ -89,8 +91,10 @@ def is_far(w: Window) -> bool:
 
 
 def stalls(w: Window) -> bool:
-    """The fakes are measured not to get better."""
-    return w.improvement is not None and w.improvement < IMPROVES * min(1.0, len(w.late) / 40)
+    """The fakes are measured not to get better, beyond the noise of the measurement."""
+    if w.improvement is None or w.rounds < STALL_ROUNDS or w.ticks < STALL_TICKS:
+        return False
+    return w.improvement + w.improvement_error < IMPROVES * min(1.0, len(w.late) / 40)
 
 
 # ---- the rules

@@ -88,17 +88,18 @@ def number(value: object) -> float | None:
 
 @dataclass(frozen=True)
 class Window:
-    """The lines that are judged (``late``), those of the run's start (``early``), and the run's context."""
+    """The lines that are judged (``late``) and those of the start (``early``), of ``ticks`` in all; and the context."""
 
     early: Sequence[Line]
     late: Sequence[Line]
     context: Context = field(default_factory=Context)
+    ticks: int = 0
 
     @classmethod
     def of(cls, lines: Sequence[Line], context: Context | None = None) -> Window:
         """The window of a log as it stands: its last 40 % (at least 12 lines) against its first 12 %."""
         late = max(FEWEST, round(LATE * len(lines)))
-        return cls(lines[: max(3, round(EARLY * len(lines)))], lines[-late:], context or Context())
+        return cls(lines[: max(3, round(EARLY * len(lines)))], lines[-late:], context or Context(), len(lines))
 
     @property
     def rounds(self) -> int:
@@ -186,6 +187,15 @@ class Window:
             return None
         before = now - (missing + stray)
         return 1.0 - now / before if before > 1e-6 else 0.0
+
+    @property
+    def improvement_error(self) -> float:
+        """One standard error of ``improvement``, from how much the distance swings (0 where that is not measured)."""
+        swings = [s for name in ("fake/missing", "fake/stray") if (s := self.swing(name)) is not None]
+        third = len(self.values("fake/missing")) // 3
+        if not swings or third < 1 or not self.distance:
+            return 0.0
+        return math.hypot(*swings) * math.sqrt(2 / third) / self.distance
 
 
 def without_line(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -13,9 +13,15 @@ from ganforge.recipes.two_player import TwoPlayerRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class Dcgan(TwoPlayerRecipe):
-    """Guidelines of section 3 on the non-saturating game: strided and transposed convolutions, BatchNorm, ReLU / leaky ReLU.
+    """Guidelines of section 3 on the non-saturating game: strided and transposed convolutions, BatchNorm, (leaky) ReLU.
+
+    Not in the paper: minibatch_stddev, the average of G and an lr that falls; they keep all classes.
 
     For: small images, quickly; the baseline that everyone knows. Any size; upsample=resize avoids checkerboards.
+
+    Measured: digits: seed 1, every class within 13.0 % of uniform, KL 0.001 (`python bench/quality.py images
+    --data digits --recipe dcgan --first 1 --seeds 1`); with 400,000 images instead of 800,000, seeds 0 to 2,
+    13.5, 15.8 and 14.9 %, KL 0.002 to 0.003.
     """
 
     title: ClassVar[str] = "DCGAN"
@@ -35,5 +41,5 @@ class Dcgan(TwoPlayerRecipe):
 
     @classmethod
     def budget(cls, domain: Domain) -> int:
-        """400,000 images of up to 16 pixels, a million larger ones."""
-        return 400_000 if len(domain.shape) == 3 and min(domain.shape[1:]) <= 16 else 1_000_000
+        """800,000 images of up to 16 pixels, a million larger ones."""
+        return 800_000 if len(domain.shape) == 3 and min(domain.shape[1:]) <= 16 else 1_000_000

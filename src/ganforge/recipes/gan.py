@@ -19,6 +19,9 @@ class Gan(TwoPlayerRecipe):
     For: learning how GANs work, and seeing how they fail. On the ring and the grid it drops modes, as it is known to.
 
     payoff: non-saturating, or minimax as in equation 1 (whose gradient for G vanishes once D is good)
+
+    Measured: 1 of 8 modes of the ring and 16 of 25 of the grid (`python bench/quality.py points --seeds 0
+    --baseline-seeds 1`).
     """
 
     title: ClassVar[str] = "GAN (vanilla, MLP)"

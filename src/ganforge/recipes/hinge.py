@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ganforge.losses.adversarial import AdversarialLoss, hinge
 from ganforge.nn.layers import Norm
+from ganforge.recipes.recipe import Positive
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
@@ -14,7 +15,11 @@ from ganforge.recipes.two_player import TwoPlayerRecipe
 class Hinge(TwoPlayerRecipe):
     """D minimizes E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))), G minimizes -E D(G(z)): eqs. 16, 17.
 
-    For: stable training without a gradient penalty: D is 1-Lipschitz layer by layer.
+    For: stable training without a gradient penalty: D is 1-Lipschitz layer by layer, and takes 5 steps for each of G.
+
+    Measured: KL of class shares 0.017, one class 46 % from uniform (`python bench/quality.py images --data
+    digits --recipe hinge --seeds 1 --samples 60000 --set size=32`); with one discriminator step for each of G
+    it collapsed (KL 1.26).
     """
 
     title: ClassVar[str] = "Hinge GAN with spectral normalization (SNGAN)"
@@ -23,4 +28,5 @@ class Hinge(TwoPlayerRecipe):
     )
     loss: ClassVar[AdversarialLoss] = hinge
     norm_discriminator: Norm = "spectral"
+    discriminator_steps: Positive = 5
     ema_samples: float | None = 20_000.0

@@ -14,6 +14,9 @@ class Minibatch(TwoPlayerRecipe):
     """D sees, beside each sample, how close it is to the others of its batch (section 3.2), and so punishes collapse.
 
     For: a cure for mode collapse that needs no penalty; label_smoothing=0.1 is the same paper's section 3.4.
+
+    Measured: KL of class shares 0.017, one class 45 % from uniform (`python bench/quality.py images --data
+    digits --recipe minibatch --seeds 1 --samples 100000 --set size=32`).
     """
 
     title: ClassVar[str] = "Minibatch discrimination"

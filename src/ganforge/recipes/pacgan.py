@@ -15,6 +15,9 @@ class Pacgan(TwoPlayerRecipe):
     """D(x1, .., xm) judges m samples at once, all real or all fake (section 2.3); G is as ever.
 
     For: keeping modes at almost no cost. pack=2 to 4; the batch must be a multiple of it.
+
+    Measured: KL of class shares 0.014, one class 42 % from uniform (`python bench/quality.py images --data
+    digits --recipe pacgan --seeds 1 --samples 100000 --set size=32`).
     """
 
     title: ClassVar[str] = "PacGAN"

@@ -14,9 +14,16 @@ from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class R3gan(TwoPlayerRecipe):
-    """D minimizes E softplus(D(G(z)) - D(x)) + gamma / 2 (E |grad D(x)|^2 + E |grad D(G(z))|^2), G the reverse: eqs. 2, 3.
+    """D minimizes E softplus(D(G(z)) - D(x)) + gamma / 2 (E |grad D(x)|^2 + E |grad D(G(z))|^2), G the reverse.
 
-    For: the recommended default. Local convergence is proved, and modes are kept. lazy=4 pays the penalties every 4th round.
+    Equations 2 and 3 of R3GAN.
+
+    For: the recommended default. Local convergence is proved, and modes are kept. lazy=4 pays the penalties every
+    4th round.
+
+    Measured: digits, seeds 0 to 2: every class within 13.2, 12.5 and 9.6 % of uniform, KL 0.001 to 0.002, no
+    near-copies above the held-out rate (`python bench/quality.py images --data digits --recipe r3gan --seeds
+    3`).
     """
 
     title: ClassVar[str] = "R3GAN objective on our networks"

@@ -13,9 +13,12 @@ from ganforge.recipes.two_player import TwoPlayerRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class Wgan(TwoPlayerRecipe):
-    """The critic maximizes E D(x) - E D(G(z)) with weights clipped to [-0.01, 0.01], 5 steps for each of G: algorithm 1.
+    """The critic maximizes E D(x) - E D(G(z)) with weights in [-0.01, 0.01], 5 steps for each of G: algorithm 1.
 
     For: study. A loss that means something (an estimate of the Wasserstein distance); wgan-gp trains better.
+
+    Measured: poor: KL of class shares 1.15, 4 of 10 classes after 780 rounds (`python bench/quality.py images
+    --data digits --recipe wgan --seeds 1 --samples 50000 --set size=32`).
     """
 
     title: ClassVar[str] = "Wasserstein GAN (weight clipping)"

@@ -16,6 +16,9 @@ class WganGp(TwoPlayerRecipe):
     """The critic minimizes E D(G(z)) - E D(x) + 10 E (|grad D(u)| - 1)^2, u between real and fake: eq. 3, algorithm 1.
 
     For: steady training on any data, at the price of 5 critic steps with a double backward pass each.
+
+    Measured: KL of class shares 0.012, one class 39 % from uniform (`python bench/quality.py images --data
+    digits --recipe wgan-gp --seeds 1 --samples 50000 --set size=32`).
     """
 
     title: ClassVar[str] = "Wasserstein GAN with gradient penalty"

@@ -66,8 +66,9 @@ class DriftGame(Game):
         """The constant gradient, or NaN."""
         bad = self.clock.round in self.recipe.bad_rounds and self.shard == self.recipe.bad_shard
         bad = bad or float(self.G.weight.detach().max()) > self.recipe.limit
-        out = self.G(batch["data"] * (float("nan") if bad else 1.0))
-        return {"loss": -self.G.weight.sum() + 0.0 * out.sum()}
+        factor = float("nan") if bad else 1.0
+        out = self.G(batch["data"] * factor)
+        return {"loss": -factor * self.G.weight.sum() + 0.0 * out.sum()}
 
     def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
         """``z`` [n, 2]."""

@@ -107,8 +107,8 @@ def test_overrides() -> None:
     [
         ("recipe: [", "cannot be read"),
         ("a: b: c", "cannot be read"),
-        ("- 1", "not what ganforge wrote there"),
-        ("", "not what ganforge wrote there"),
+        ("- 1", "expected the keys recipe, data, params and train"),
+        ("", "expected the keys"),
         ("recipe: gan\nparam: {}", "unknown key 'param': did you mean 'params'"),
         ("recipe: gan\nparams: [1]", "'params' must be a mapping"),
         ("recipe: gan\nformat: 999", "newer ganforge"),

@@ -76,6 +76,11 @@ FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "full": ("mode collapse (full)", "stop", {"fake_missing": 0.9, "fake_stray": 0.1, "fake_spread": 0.03}),
     "partial": ("mode collapse (partial)", "warn", {"fake_missing": 0.4, "fake_stray": 0.05, "fake_spread": 0.9}),
+    "noisy partial": (
+        "mode collapse (partial)", "warn",
+        {"fake_missing": line_between(0.75, 0.7, 0.3, 1), "fake_stray": line_between(0.2, 0.2, 0.3, 2)}
+        | {"fake_spread": 0.5},
+    ),
     "held out": ("overfitting of the discriminator", "warn", {"D_pair_right": 0.97, "D_held_pair_right": 0.7}),
     "repeats": ("overfitting of the discriminator", "warn", {"fake_repeats": 1.0, "D_pair_right": 1.0}),
     "fast": ("learning rate too high", "warn", {**FAR, "G_update_ratio": 0.05}),

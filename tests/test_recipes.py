@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import check_game
-import play
 import pytest
 import torch
 import yaml
 
+import check_game
+import play
 from ganforge.config import checked, plain
 from ganforge.core.store import Folder
 from ganforge.recipes.recipe import find_recipe, recipe_name, recipe_names

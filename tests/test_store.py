@@ -130,7 +130,7 @@ def in_child(action: Callable[[], None]) -> int:
 
 
 def test_dying_at_every_step_of_a_write(tmp_path: Path) -> None:
-    """Whatever call to the system is the last one, the old or the new version is there, whole, and the next write works."""
+    """Whatever the last call to the system was: the old or the new version is there, and the next write works."""
     calls = ("fsync", "rename", "replace", "rmdir", "unlink", "mkdir", "chmod")
     died = 0
     for step in range(200):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import play
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import play
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
 from ganforge.core.schedule import Schedule
 from ganforge.engine.rng import reseed

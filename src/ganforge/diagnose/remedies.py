@@ -9,6 +9,9 @@ from typing import Any
 
 from ganforge.diagnose.signals import Window
 
+GRADIENT_PENALTY: dict[str, str | None] = {"clip": "0", "gp": "10"}
+"""What bounds a critic's slope without clipping its weights."""
+
 
 @dataclass(frozen=True)
 class Remedy:
@@ -60,9 +63,7 @@ def steady(w: Window) -> Remedy:
     factor = min(0.3, max(3e-3 / step, 1e-3)) if step > 0 else 0.1
     penalty: dict[str, str | None] = {}
     if not any(number(w, name) for name in ("r1", "r2", "gp")):
-        penalty = {"gp": "10"} if "clip" in w.context.params and number(w, "clip") else {"r1": "1"}
-    if number(w, "clip") > 0.1:
-        penalty = {"clip": "0.01"}
+        penalty = GRADIENT_PENALTY if number(w, "clip") else {"r1": "1"}
     if number(w, "lr") * factor > 1e-2:
         factor = 2e-4 / number(w, "lr")
     text = f"the steps are too large: learning rates x {factor:.2g}" + (", and a bound on D's slope" if penalty else "")
@@ -111,7 +112,7 @@ def revive(w: Window) -> Remedy:
     """Against a vanished gradient: a loss or a bound that gives one."""
     p = w.context.params
     if 0 < number(w, "clip") < 5e-3:
-        return Remedy("the clip is so tight that D is nearly constant: widen it", again(w, clip="0.01"))
+        return Remedy("the clip makes D nearly constant: a gradient penalty instead", again(w, **GRADIENT_PENALTY))
     if p.get("payoff") == "minimax":
         rate = {"lr_discriminator": "null"} if p.get("lr_discriminator") is not None else {}
         return Remedy("G's payoff saturates where D is sure: use the other", again(w, payoff="non-saturating", **rate))

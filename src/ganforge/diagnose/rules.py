@@ -2,7 +2,7 @@
 
 Two things are judged apart: how the fakes lie among the reals (``fake/*``: the outcome) and how the players stand
 (``D/pair_right``, gradients, steps: the cause). A cause without a bad outcome is no fault: a discriminator that is
-always right is normal as long as fakes get better. The thresholds were chosen on seeds 0 and 1 of bench/diagnosis.py.
+always right is normal as long as fakes get better. The thresholds were chosen on seeds 0 to 2 of bench/diagnosis.py.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ IMPROVES = 0.12
 """The share by which the distance must fall within a window of 40 ticks to count as progress; in fewer, less."""
 BARELY = 2e-5
 """A step below this share of the weights moves a player so little that it stands still (usual: 1e-4 to 1e-2)."""
+LOPSIDED = 0.35
+"""Missing minus stray: above, the fakes lie among a part of the reals, and that part is small."""
 LARGE = 0.018
 """A median step above this share of the weights is too large."""
 
@@ -90,11 +92,12 @@ def is_far(w: Window) -> bool:
     return w.distance is not None and w.distance >= FAR
 
 
-def stalls(w: Window) -> bool:
-    """The fakes are measured not to get better, beyond the noise of the measurement."""
+def stalls(w: Window, sure: bool = True) -> bool:
+    """The fakes are measured not to get better: beyond the noise of the measurement, if it is to be ``sure``."""
     if w.improvement is None or w.rounds < STALL_ROUNDS or w.ticks < STALL_TICKS:
         return False
-    return w.improvement + w.improvement_error < IMPROVES * min(1.0, len(w.late) / 40)
+    margin = w.improvement_error if sure else -w.improvement_error
+    return w.improvement + margin < IMPROVES * min(1.0, len(w.late) / 40)
 
 
 # ---- the rules
@@ -177,7 +180,8 @@ def collapsed(w: Window) -> Diagnosis | None:
     if spread <= 0.4 and still and stalls(w):
         told = f"the spread of fakes is {spread:.0%} of the reals'"
         return found(w, "mode collapse (partial)", "warn", told, outcome(w))
-    if missing >= 0.2 and missing - stray >= 0.1 and stalls(w):
+    lopsided = missing >= 0.4 and missing - stray >= LOPSIDED and stalls(w, sure=False)
+    if lopsided or (missing >= 0.2 and missing - stray >= 0.1 and stalls(w)):
         return found(w, "mode collapse (partial)", "warn", "fakes lie among the reals, but leave out some", outcome(w))
     return None
 

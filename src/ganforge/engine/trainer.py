@@ -221,7 +221,8 @@ class Trainer:
         if max(self.failing.values(), default=0.0) >= FAILING or (last and self.failing and not self.worked):
             return self.recover(values)
         if skipped:
-            self.tell("message", message=f"{skipped:.0f} steps had non-finite gradients, and were left out")
+            what = "1 step" if skipped == 1 else f"{skipped:.0f} steps"
+            self.tell("message", message=f"left out {what} with non-finite gradients")
         return False
 
     def read_skipped(self, sums: Notes) -> float:

@@ -1,0 +1,94 @@
+"""Trains a tiny game in children that are killed at random moments, until enough died; then lets one come to its end.
+
+python killed.py RUN ROUNDS KILLS SEED    prints a JSON report
+
+The imports are paid for once: each attempt is a fork. This process never runs a backward pass, which forbids forking.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from ganforge.config import Settings
+from ganforge.engine.run import Run
+from ganforge.model import load
+from ganforge.plan import make_plan
+
+
+def settings(rounds: int) -> Settings:
+    """A checkpoint every second round."""
+    train = {"rounds": rounds, "device": "cpu", "checkpoint_samples": 32, "tick_samples": 16}
+    return Settings("gan", "ring", {"size": 8, "batch": 16}, {"count": 500}, train)
+
+
+def train(path: Path, rounds: int) -> None:
+    """What ``ganforge resume`` does, without pictures and report."""
+    plan = make_plan(settings(rounds), print)
+    game = plan.build()
+    run = Run.open(path)
+    run.lock()
+    trainer = plan.trainer(game, run)
+    trainer.resume()
+    trainer.train()
+    run.unlock()
+
+
+def attempt(path: Path, rounds: int, seconds: float | None) -> bool:
+    """Train in a child; kill it that long after it has begun to train. Whether it came to its end."""
+    ready, begun = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.write(begun, b".")
+            train(path, rounds)
+            code = 0
+        finally:
+            os._exit(code)
+    os.read(ready, 1)
+    os.close(ready), os.close(begun)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (0, -signal.SIGKILL), f"the child failed with {code}"
+    return code == 0
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    path, rounds, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    chance = random.Random(int(sys.argv[4]))
+    plan = make_plan(settings(rounds), print)
+    Run.create(path, plan.yaml(), {"data": {}, "world": {}, "versions": {}})
+    died = while_writing = 0
+    damaged: list[str] = []
+    reached = [0]
+    while died < kills:
+        ended = attempt(path, rounds, chance.uniform(0.01, 0.45))
+        run = Run.open(path)
+        found = run.read_checkpoint(damaged.append)
+        reached.append(found[1]["round"] if found else 0)
+        if reached[-1]:
+            load(path)
+        while_writing += any(path.rglob(".*.tmp"))
+        run.lines("log")
+        if ended:
+            break
+        died += 1
+    finished = attempt(path, rounds, None)
+    left = [str(p) for p in path.rglob("*") if p.suffix in (".tmp", ".old") or p.name.startswith("damaged")]
+    report = {"died": died, "while_writing": while_writing, "damaged": damaged, "reached": reached}
+    print(json.dumps({**report, "finished": finished, "left": left}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""What every game must do, whatever it is. ``test_recipes`` runs these on every recipe; a recipe of your own may too."""
+"""What every game must do. ``test_recipes`` runs these on every recipe; a recipe of your own may too."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ def settings(rounds: int) -> Settings:
     return Settings("gan", "ring", {"size": 8, "batch": 16}, {"count": 500}, train)
 
 
-def train(path: Path, rounds: int) -> None:
+def train(path: Path, rounds: int, begun: Callable[[], None]) -> None:
     """What ``ganforge resume`` does, without pictures and report."""
     plan = make_plan(settings(rounds), print)
     game = plan.build()
@@ -37,24 +38,27 @@ def train(path: Path, rounds: int) -> None:
     run.lock()
     trainer = plan.trainer(game, run)
     trainer.resume()
+    begun()
     trainer.train()
     run.unlock()
 
 
-def attempt(path: Path, rounds: int, seconds: float | None) -> bool:
-    """Train in a child; kill it that long after it has begun to train. Whether it came to its end."""
+def attempt(path: Path, rounds: int, seconds: float | None, early: bool = False) -> bool:
+    """Train in a child; kill it so long after it has begun (``early``: to resume). Whether it came to its end."""
     ready, begun = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            os.write(begun, b".")
-            train(path, rounds)
+            if early:
+                os.write(begun, b".")
+            train(path, rounds, lambda: None if early else os.write(begun, b".") and None)
             code = 0
         finally:
             os._exit(code)
+    os.close(begun)
     os.read(ready, 1)
-    os.close(ready), os.close(begun)
+    os.close(ready)
     if seconds is not None:
         time.sleep(seconds)
         os.kill(pid, signal.SIGKILL)
@@ -69,11 +73,13 @@ def main() -> None:
     chance = random.Random(int(sys.argv[4]))
     plan = make_plan(settings(rounds), print)
     Run.create(path, plan.yaml(), {"data": {}, "world": {}, "versions": {}})
+    plan.trainer(plan.build())  # imports what optimizers need
     died = while_writing = 0
     damaged: list[str] = []
     reached = [0]
     while died < kills:
-        ended = attempt(path, rounds, chance.uniform(0.01, 0.45))
+        early = chance.random() < 0.2
+        ended = attempt(path, rounds, chance.uniform(0.0, 0.05 if early else 0.3), early)
         run = Run.open(path)
         found = run.read_checkpoint(damaged.append)
         reached.append(found[1]["round"] if found else 0)

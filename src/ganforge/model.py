@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from ganforge.ops.noise import lerp, slerp
 from ganforge.recipes.recipe import find_recipe
 
 CHUNK = 64
-"""Latents are drawn this many at a time, each chunk with its own seed: sample i does not depend on how many are drawn."""
+"""Latents are drawn this many at a time, each chunk with its own seed: sample i does not depend on their number."""
 
 
 class Model:
@@ -84,7 +85,7 @@ class Model:
         way = {"linear": lerp, "spherical": slerp}[mode]
         z = ends["z"]
         points: list[Tensor] = []
-        for start, end in zip(z[:-1], z[1:], strict=True):
+        for start, end in pairwise(z):
             points += [way(start, end, step / steps) for step in range(steps)]
         points.append(z[-1])
         inputs = {k: v[:1].expand(len(points), *v.shape[1:]) for k, v in ends.items()} | {"z": torch.stack(points)}

@@ -24,12 +24,13 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2rem; border-bottom: 1px solid var(--line); }
 img { max-width: 100%; border-radius: 4px; background: #fff; } #sample { image-rendering: pixelated; }
-table { border-collapse: collapse; font-size: 14px; } td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0;
-text-align: left; vertical-align: top; } .muted { opacity: .7; } input[type=range] { width: 100%; } pre { overflow: auto; }
+table { border-collapse: collapse; font-size: 14px; } td, th { border-bottom: 1px solid var(--line);
+padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+.muted { opacity: .7; } input[type=range] { width: 100%; } pre { overflow: auto; }
 """
 
 SLIDER = """
-const slider = document.getElementById('slider'), image = document.getElementById('sample'), text = document.getElementById('when');
+const at = id => document.getElementById(id), slider = at('slider'), image = at('sample'), text = at('when');
 function show() { image.src = pictures[slider.value][1]; text.textContent = pictures[slider.value][0]; }
 slider.addEventListener('input', show); show();
 """
@@ -114,9 +115,15 @@ def write_report(run: Run) -> Path:
         ("rounds", f"{last.get('round', 0):,}"),
         ("real samples seen", f"{last.get('samples', 0):,}"),
         ("training time", f"{last.get('seconds', 0):,.0f} s"),
-        ("data", f"{facts['data']['path']}: {facts['data']['count']:,} samples, sha256 {facts['data']['fingerprint'][:16]}"),
+        (
+            "data",
+            f"{facts['data']['path']}: {facts['data']['count']:,} samples, sha256 {facts['data']['fingerprint'][:16]}",
+        ),
         ("versions", ", ".join(f"{k} {v}" for k, v in facts["versions"].items())),
-        ("machine", f"{facts['platform']}, {facts['world']['processes']} process(es), {facts['world']['threads']} threads"),
+        (
+            "machine",
+            f"{facts['platform']}, {facts['world']['processes']} process(es), {facts['world']['threads']} threads",
+        ),
     ]
     told = "".join(
         f"<tr><td>{e.get('round', '')}</td><td>{html.escape(e.get('kind', ''))}</td>"

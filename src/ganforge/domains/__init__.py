@@ -26,7 +26,9 @@ def module_for(spec: str) -> ModuleType:
     if accepting:
         return max(accepting, key=lambda m: getattr(m, "PRIORITY", 0))
     if Path(spec).exists():
-        raise InputError(f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet) or as a table (.csv)")
+        raise InputError(
+            f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet) or as a table (.csv)"
+        )
     builtin = sorted(name for m in modules() for name in getattr(m, "BUILTIN", ()))
     raise InputError(
         f"no data at '{spec}': not a file or folder, and not one of the built-in sets: {', '.join(builtin)}"
@@ -43,7 +45,5 @@ def domain_from_dict(values: dict[str, Any]) -> Domain:
     """The domain that ``Domain.to_dict`` described."""
     kinds = {m.DOMAIN.kind: m.DOMAIN for m in modules()}
     if values.get("kind") not in kinds:
-        raise InputError(
-            f"unknown kind of data '{values.get('kind')}': was this written by a newer ganforge?"
-        )
+        raise InputError(f"unknown kind of data '{values.get('kind')}': was this written by a newer ganforge?")
     return kinds[values["kind"]].from_dict(values)

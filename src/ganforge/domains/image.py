@@ -104,9 +104,8 @@ class ImageDomain(Domain):
             picture = side_by_side([("real", grid(_images(real))), ("generated", picture)])
         save_picture(picture, Path(path))
 
-
     def animate(self, samples: Any, path: Path, steps: int) -> None:
-        """Images as frames of a .gif, 10 a second, or as a .png with ``steps`` in a row; InputError for other suffixes."""
+        """Images as frames of a .gif, 10 a second, or as a .png, ``steps`` in a row; InputError for other files."""
         images, path = _images(samples), Path(path)
         if path.suffix.lower() == ".png":
             save_picture(grid(images, columns=steps), path)

@@ -147,7 +147,6 @@ class PointDomain(Domain):
         right.set(title="log density of generated points")
         write_bytes(path, figure_png(figure))
 
-
     def animate(self, samples: Array, path: Path, steps: int) -> None:
         """The way that points take, as one picture."""
         from matplotlib.figure import Figure

@@ -65,9 +65,7 @@ class TableDomain(Domain):
 
     def decode(self, batch: Batch) -> Columns:
         """Columns in their own units, within the range seen in training."""
-        values = batch["data"].detach().cpu().to(torch.float64).numpy() * np.asarray(self.scale) + np.asarray(
-            self.mean
-        )
+        values = batch["data"].detach().cpu().to(torch.float64).numpy() * np.asarray(self.scale) + np.asarray(self.mean)
         values = np.clip(values, self.low, self.high)
         return {
             name: np.rint(column).astype(np.int64) if whole else column
@@ -138,12 +136,8 @@ def read_csv(path: Path) -> Columns:
             if not row:
                 continue
             if len(row) != len(header):
-                raise InputError(
-                    f"{path}, row {rows.line_num}: {len(row)} fields where the header has {len(header)}"
-                )
-            values.append(
-                [number(cell, path, rows.line_num, name) for cell, name in zip(row, header, strict=True)]
-            )
+                raise InputError(f"{path}, row {rows.line_num}: {len(row)} fields where the header has {len(header)}")
+            values.append([number(cell, path, rows.line_num, name) for cell, name in zip(row, header, strict=True)])
     if len(values) < 2:
         raise InputError(f"{path} has {len(values)} rows of data: a GAN needs many")
     return dict(zip(header, np.asarray(values).T, strict=True))

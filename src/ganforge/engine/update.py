@@ -108,7 +108,7 @@ class Updates:
         self.shares: tuple[list[tuple[str, int, int]], dict[str, float]] = ([], {})
 
     def lazy_shares(self, moves: Sequence[Move]) -> dict[str, float]:
-        """For each player, main steps / all steps of an average round: c = k / (k + 1) with one lazy move (StyleGAN2)."""
+        """Of each player, main steps / all steps of an average round: k / (k + 1) with one lazy move (StyleGAN2)."""
         plan = [(m.player, m.every, m.times) for m in moves]
         if plan != self.shares[0]:
             main = {p: sum(t for q, e, t in plan if q == p and e == 1) for p, _, _ in plan}

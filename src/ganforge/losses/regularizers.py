@@ -55,7 +55,7 @@ class Probe:
 class Regularizer:
     """A penalty that is added to the discriminator's loss as ``weight * penalty(probe)``, each ``every`` rounds.
 
-    ``name`` is its key in the log, ``at`` where it looks. The engine multiplies a lazy term (``every`` > 1) by ``every``.
+    ``name`` is its key in the log, ``at`` where it looks. The engine multiplies a lazy term (``every`` > 1) by it.
     """
 
     name: str

@@ -11,7 +11,7 @@ from ganforge.engine.rng import fold, reseed
 
 
 class Stream:
-    """Endless shards of shuffled data: the run's sample ``i`` is entry ``i mod n`` of the permutation of epoch ``i // n``.
+    """Endless shards of shuffled data: sample ``i`` of a run is entry ``i mod n`` of epoch ``i // n``'s permutation.
 
     Every sample is seen once an epoch, whatever the batch size, and a shard may straddle two epochs. Sets smaller
     than a shard work.

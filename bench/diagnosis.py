@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def grow(name: str, plant: Plant, seed: int, folder: Path) -> Path:
 
 def replay(run: Path) -> list[Verdict]:
     """What ``--stop auto`` would have said while the run was training."""
-    watcher, said = Diagnoser(replace(Context.of(run), rollbacks=0), stop=True), []
+    watcher, said = Diagnoser(Context.of(run), stop=True), []
     for line in read_log(run):
         verdict = watcher.see(Event("tick", Clock(line["round"], line["samples"]), line["seconds"], line))
         said += [verdict] if verdict is not None else []

@@ -37,7 +37,8 @@ class Context:
     """What stands in no line of the log.
 
     count: real samples in the data. params: the hyper-parameters. run: the folder, for the remedies' commands.
-    images: whether the data are images. rollbacks: how often training went back to a checkpoint, or failed.
+    images: whether the data are images. rollbacks: how often, of late, training went back to a checkpoint or ended
+    because numbers were not finite.
     """
 
     count: int | None = None
@@ -64,13 +65,14 @@ class Context:
             raise InputError(f"{run / 'config.yaml'} is not valid YAML: {str(error).splitlines()[0]}") from None
         count = (facts.get("data") or {}).get("count")
         domain = run / "model" / "domain.json"
-        told = [(str(e.get("kind")), str(e.get("message", ""))) for e in read_lines(run / "events.jsonl")]
+        last = max((number(line.get("round")) or 0.0 for line in read_log(run)), default=0.0)
+        late = [e for e in read_lines(run / "events.jsonl") if (number(e.get("round")) or 0.0) >= (1 - LATE) * last]
         return cls(
             count=int(count) if isinstance(count, int | float) else None,
             params=settings.get("params") or {},
             run=str(run),
             images=domain.is_file() and read_json(domain).get("kind") == "image",
-            rollbacks=sum(kind == "error" or "back to round" in text for kind, text in told),
+            rollbacks=sum("not finite" in str(e.get("message", "")) for e in late),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ class Diagnoser:
     """
 
     def __init__(self, context: Context | None = None, stop: bool = False, lines: Iterable[Line] = ()) -> None:
-        self.context, self.stop = context or Context(), stop
+        self.context = replace(context or Context(), rollbacks=0)  # those of an earlier session
+        self.stop = stop
         self.lines: list[Line] = list(lines)
         self.last: Diagnosis | None = None
         self.told = ""

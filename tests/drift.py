@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ class Drift(Recipe):
     limit: beyond this weight the loss is NaN, and so is all that BatchNorm sees
     bad_rounds: rounds whose loss is NaN, whatever the weight
     bad_shard: the shard in which bad rounds are bad
+    seconds: how long a round takes from the fourth on
     """
 
     title: ClassVar[str] = "Drift"
@@ -30,6 +32,7 @@ class Drift(Recipe):
     limit: float = 1e9
     bad_rounds: tuple[int, ...] = ()
     bad_shard: int = 0
+    seconds: float = 0.0
 
     def build(self, domain: Domain) -> Game:
         """The game."""
@@ -67,6 +70,7 @@ class DriftGame(Game):
         bad = self.clock.round in self.recipe.bad_rounds and self.shard == self.recipe.bad_shard
         bad = bad or float(self.G.weight.detach().max()) > self.recipe.limit
         factor = float("nan") if bad else 1.0
+        time.sleep(self.recipe.seconds if self.clock.round > 3 else 0.0)
         out = self.G(batch["data"] * factor)
         return {"loss": -factor * self.G.weight.sum() + 0.0 * out.sum()}
 

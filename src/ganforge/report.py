@@ -43,13 +43,17 @@ def panels(lines: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     right = [n for n in names if n.endswith("_right")]
     logits = [n for n in names if n.endswith(("/real", "/fake"))]
     norms = [n for n in names if n.endswith("/grad_norm")]
-    rest = [n for n in names if "/" in n and n not in {*losses, *right, *logits, *norms}]
+    near = [n for n in names if n.startswith("fake/")]
+    steps = [n for n in names if n.endswith("/update_ratio")]
+    rest = [n for n in names if "/" in n and n not in {*losses, *right, *logits, *norms, *near, *steps}]
     chosen = [
         ("losses", losses),
         ("penalties and other terms", rest),
         ("discriminator's logits", logits),
         ("share that the discriminator gets right", right),
+        ("fakes against reals", near),
         ("gradient norms", norms),
+        ("step against weight, in norms", steps),
         ("samples per second", ["samples_per_second"]),
     ]
     return [(title, some) for title, some in chosen if some]

@@ -12,6 +12,7 @@ import typer
 
 from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, allow, say
 from ganforge.app.data import data_app
+from ganforge.app.diagnose import DIAGNOSE_EXAMPLES, diagnose
 from ganforge.app.evaluate import evaluate
 from ganforge.app.train import RESUME_EXAMPLE, TRAIN_EXAMPLES, resume, train
 from ganforge.core.errors import GanforgeError, RunError
@@ -32,6 +33,7 @@ app.command(
     epilog="Examples: ganforge evaluate RUN --against digits | ganforge evaluate samples/ --against photos.zip "
     "--holdout test.zip --metrics fid,kid,prdc --json"
 )(evaluate)
+app.command(epilog=DIAGNOSE_EXAMPLES)(diagnose)
 
 
 @app.command(

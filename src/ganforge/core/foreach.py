@@ -39,6 +39,11 @@ def move_towards(targets: Sequence[Tensor], values: Sequence[Tensor], share: flo
         torch._foreach_lerp_(list(targets), list(values), share)
 
 
+def differences(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """Each tensor minus its other."""
+    return list(torch._foreach_sub(list(tensors), list(others)))
+
+
 def norm(tensors: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all tensors together: a scalar."""
     return torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(list(tensors)))))

@@ -15,6 +15,9 @@ from ganforge.core.schedule import value_at
 from ganforge.engine.rng import reseed
 from ganforge.engine.world import World
 
+LOOK = 8
+"""Each so many rounds, the size of a step is measured for the log."""
+
 Precision = tuple[str, torch.dtype] | None
 
 
@@ -76,6 +79,16 @@ class Learner:
         elif not bad.item():
             self.optimizer.step()
         return norm
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The parameters, as plain tensors."""
+        return [p.detach() for p in self.parameters]
+
+    def moved(self, before: list[Tensor]) -> Tensor:
+        """The size of the last step, relative to that of the weights ``before`` it (healthy: about 1e-4 to 1e-2)."""
+        change = foreach.differences(self.weights, before)
+        return foreach.norm(change) / foreach.norm(before).clamp_min(1e-12)
 
     @torch.no_grad()
     def follow(self, samples: int, batch: int) -> None:
@@ -164,9 +177,13 @@ class Updates:
                 else:
                     total = foreach.copies(self.floats)
         self.world.reduce([p.grad for p in learner.parameters if p.grad is not None] + total)
+        look = tag[0] % LOOK == 0
+        weights = foreach.copies(learner.weights) if look else []
         norm = learner.step()
         if norm is not None:
             self.game.note(f"{move.player}/grad_norm", norm)
+            if look:
+                self.game.note(f"{move.player}/update_ratio", learner.moved(weights))
             self.fold_buffers(before, total, norm.isfinite())
         if move.after is not None:
             with torch.no_grad():

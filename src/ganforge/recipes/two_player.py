@@ -26,8 +26,12 @@ from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, Upsample
 from ganforge.nn.layers import MinibatchDiscrimination, MinibatchStddev, Norm
 from ganforge.nn.mlp import Activation, MlpDiscriminator, MlpGenerator
 from ganforge.ops.augment import diff_augment, steps
+from ganforge.ops.nearness import nearness
 from ganforge.ops.noise import Prior, add_instance_noise, draw_latents, latents_on, random_signs
 from ganforge.recipes.recipe import Positive, Recipe, Share
+
+LOOK = 8
+"""Each so many rounds, fakes are compared with reals for the log."""
 
 NonNegative = Annotated[float, Field(ge=0)] | Schedule
 
@@ -278,6 +282,9 @@ class TwoPlayer(Game):
         fake = self.made.pop(self.shard, None)
         fake = self.fake(batch) if fake is None else fake
         fake_label = label
+        if self.clock.round % LOOK == 0 and len(real) > 1:
+            for name, value in nearness(fake, real).items():
+                self.note(f"fake/{name}", value)
         if self.replay is not None:
             fake, fake_label = self.replay.swap(self.clock.round, self.shard, fake, label, self.recipe.replay)
         if penalties:
@@ -286,6 +293,7 @@ class TwoPlayer(Game):
         real_logits, fake_logits = self.logit(real_h, label), self.logit(fake_h, fake_label)
         self.note("D/real", real_logits)
         self.note("D/fake", fake_logits)
+        self.note("D/pair_right", (real_logits.detach() > fake_logits.detach()).float())
         self.note("D/real_right", (real_logits.detach() > 0).float())
         self.note("D/fake_right", (fake_logits.detach() < 0).float())
         terms = {"loss": self.loss.discriminator(real_logits, fake_logits)}

@@ -14,7 +14,7 @@ BIN := .venv/bin
 	touch $@
 
 demo: .venv/core
-	$(BIN)/ganforge train dcgan --data digits --minutes 3
+	$(BIN)/ganforge train dcgan --data digits --samples 800k --minutes 3.5
 
 test: .venv/dev
 	$(BIN)/python -m pytest

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import ganforge as package
 import killed
 from command import ENVIRONMENT, QUIETLY, TINY, Said, differences, finish, ganforge, newest, start_process, until
 from ganforge.core.store import Folder, read_json, read_lines
-from ganforge.engine.run import Run
+from ganforge.engine.run import Run, claim_run
 from ganforge.plan import make_plan
 
 HERE = Path(__file__).parent
@@ -115,17 +116,18 @@ def test_interrupted_command_saves_and_says_how_to_go_on(tmp_path: Path, number:
 
 
 def test_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
-    options = ("--data", "ring", "--batch", 16, "--device", "cpu", *QUIETLY, "--set", "train.tick_samples=16")
+    options = ("--data", "ring", "--batch", 16, "--device", "cpu", *QUIETLY, "--set", "train.tick_samples=800")
     run = tmp_path / "run"
     process = start_process("train", "drift:Drift", *options, "--set", "seconds=60", "--run", run, cwd=HERE)
-    until(lambda: len(read_lines(run / "log.jsonl")) == 3, process)
+    until(lambda: any(line["round"] == 250 for line in read_lines(run / "log.jsonl")), process)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     time.sleep(0.8)
     assert process.poll() is None, "the first one waits for the round in hand"
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     said = finish(process)
-    assert time.monotonic() - began < 10 and said.code == 130 and said.error == "error: interrupted, not saved"
+    assert time.monotonic() - began < 10 and said.code == 130 and said.error.startswith("error: interrupted, not saved;")
     assert Run.open(run).read_checkpoint(print)[1]["round"] == 0
 
 
@@ -218,7 +220,7 @@ def test_a_flipped_bit_leads_to_the_checkpoint_before(run: Path, name: str, thir
     spoil(newest(run) / name)
     said = ganforge("resume", run, "--rounds", 30)
     assert said.code == 0, said.err
-    assert "checkpoint skipped: " in said.err and f"0000000256/{name}" in said.err.replace("manifest.json:", name)
+    assert "checkpoint skipped: " in said.err and "/checkpoints/0000000256" in said.err
     assert f"resumed {run} at round 12" in said.err
     assert any("checkpoint skipped" in line.get("message", "") for line in Run.open(run).lines("events"))
     assert differences(run, thirty) == []
@@ -238,7 +240,7 @@ def test_log_cut_short(run: Path) -> None:
     log.write_bytes(log.read_bytes()[:-30])
     assert ganforge("resume", run, "--rounds", 18).code == 0
     assert [line["round"] for line in read_lines(log)] == [*range(1, 16), 17, 18]
-    assert "16" in ganforge("runs", run.parent).out and ganforge("report", run).code == 0
+    assert "18 rounds" in ganforge("runs", run.parent).out and ganforge("report", run).code == 0
 
 
 @pytest.mark.parametrize(
@@ -274,11 +276,11 @@ def test_two_trainers_on_one_run(run: Path) -> None:
     assert ganforge("resume", run, "--rounds", 17).code == 0
 
 
-def test_two_commands_that_start_at_once_get_a_run_each(tmp_path: Path) -> None:
-    """Without --run, both choose a name."""
-    both = [start_process("train", *TINY, *QUIETLY, "--rounds", 2, cwd=tmp_path) for _ in range(2)]
-    assert [finish(process).code for process in both] == [0, 0]
-    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["gan-ring-01", "gan-ring-02"]
+def test_commands_that_start_at_once_get_a_run_each(tmp_path: Path) -> None:
+    """Without --run, each chooses the next free name."""
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda _: claim_run(tmp_path / "runs", "gan-ring"), range(24)))
+    assert sorted(p.name for p in got) == [f"gan-ring-{i:02d}" for i in range(1, 25)]
 
 
 def test_a_changed_setting_is_refused(run: Path) -> None:
@@ -309,11 +311,8 @@ def test_fork(run: Path, tmp_path: Path) -> None:
     old = Folder(newest(run)).tensors("game")
     first = Folder(new / "checkpoints" / "0000000000").tensors("game")
     assert all(torch.equal(first[name], old[name]) for name in old)
-    assert (
-        not torch.equal(Folder(newest(new)).tensors("game")["G.body.0.weight"], old["G.body.0.weight"])
-        if ("G.body.0.weight" in old)
-        else True
-    )
+    last = Folder(newest(new)).tensors("game")
+    assert not all(torch.equal(last[name], old[name]) for name in old)
     assert "lr: 0.01" in (new / "config.yaml").read_text() and read_json(new / "run.json")["forked_from"] == str(run)
     assert tree(run) == before
     shutil.rmtree(new / "checkpoints")  # killed before its first checkpoint: it still begins with the old weights

@@ -116,11 +116,11 @@ def estimate(plan: Plan) -> Estimate:
     """Measure a few rounds of a throwaway game: the run's time and memory, before anything is written."""
     trainer = plan.trainer(plan.build())
     trainer.round()
-    started, rounds = time.perf_counter(), 0
-    while rounds < 3 or (time.perf_counter() - started < WARM_UP_SECONDS and rounds < 200):
+    started, rounds, seconds = time.perf_counter(), 0, 0.0
+    while rounds < 1 or (seconds < WARM_UP_SECONDS and rounds < 200):
         trainer.round()
-        rounds += 1
-    per_round = plan.world.agree((time.perf_counter() - started) / rounds)
+        rounds, seconds = rounds + 1, plan.world.agree(time.perf_counter() - started)  # all play as many rounds
+    per_round = seconds / rounds
     memory = peak_memory(trainer.device)
     total, minutes = trainer.total_rounds(), plan.options.minutes
     by_time = math.ceil(60 * minutes / per_round) if minutes else None

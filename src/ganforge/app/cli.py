@@ -180,7 +180,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         code = show_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        code = fail("interrupted, not saved", INTERRUPTED)
+        code = fail("interrupted", INTERRUPTED)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from ganforge.app.arguments import INTERRUPTED, Allow, RunPath, allow
 from ganforge.app.launch import launch
-from ganforge.core.errors import InputError
+from ganforge.core.errors import GanforgeError, InputError
+
+if TYPE_CHECKING:
+    from ganforge.api import Outcome
 
 TRAIN_EXAMPLES = (
     "Examples: ganforge train dcgan --data digits | ganforge train r3gan --data photos.zip --resolution 64 "
     "--minutes 30 | ganforge train cgan --data mnist/ --set conditioning=auxiliary --samples 500k"
 )
 RESUME_EXAMPLE = "Example: ganforge resume runs/dcgan-digits-01 --samples 1M"
+
+
+class Interrupted(GanforgeError):
+    """A second Ctrl-C."""
+
+    exit_code = INTERRUPTED
 
 
 def budget(samples: str | None, minutes: float | None, rounds: int | None) -> dict[str, Any]:
@@ -31,6 +41,15 @@ def budget(samples: str | None, minutes: float | None, rounds: int | None) -> di
         count = int(count)
     given = {"samples": count, "minutes": minutes, "rounds": rounds}
     return {k: v for k, v in given.items() if v is not None}
+
+
+def carry_out(work: Callable[[], Outcome]) -> NoReturn:
+    """Train, and end with the right exit code; also after a second Ctrl-C, which leaves no time to save."""
+    try:
+        why = work().why
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted, not saved; 'ganforge resume' goes on from the last checkpoint") from None
+    raise typer.Exit(INTERRUPTED if why == "interrupted" else 0)
 
 
 def train(
@@ -72,7 +91,10 @@ def train(
     allow(allow_)
     from ganforge import api
     from ganforge.config import Settings, apply_overrides, read_settings
+    from ganforge.engine.run import Run
 
+    if fork is not None:
+        Run.open(fork)
     source = config or (fork / "config.yaml" if fork and not recipe else None)
     settings = read_settings(source) if source else Settings("", "")
     if recipe:
@@ -95,8 +117,7 @@ def train(
     settings.data |= {k: v for k, v in chosen[1].items() if v is not None}
     settings.train |= {k: v for k, v in {"seed": seed, "device": device}.items() if v is not None}
     apply_overrides(settings, set_ or [])
-    outcome = api.start(settings, run, "runs", (), api.console_for(quiet), dry=dry_run, fork=fork)
-    raise typer.Exit(INTERRUPTED if outcome.why == "interrupted" else 0)
+    carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), dry=dry_run, fork=fork))
 
 
 def resume(
@@ -119,5 +140,4 @@ def resume(
     from ganforge import api
 
     changes = {**budget(samples, minutes, rounds), "device": device}
-    outcome = api.go_on(run, set_ or [], changes, (), api.console_for(quiet))
-    raise typer.Exit(INTERRUPTED if outcome.why == "interrupted" else 0)
+    carry_out(lambda: api.go_on(run, set_ or [], changes, (), api.console_for(quiet)))

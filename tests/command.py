@@ -15,9 +15,10 @@ from unittest import mock
 
 import torch
 
-from ganforge import plan
+from ganforge import api, plan
 from ganforge.app.cli import main
 from ganforge.core.store import Folder
+from ganforge.domains.points import PointDomain
 
 TINY = ("gan", "--data", "ring", "--size", "8", "--batch", "16", "--device", "cpu")
 """A run that takes no time; it draws pictures only at its start and its end."""
@@ -43,15 +44,19 @@ class Said:
         return lines[0]
 
 
-def ganforge(*arguments: str | Path) -> Said:
-    """Run a command in this process, without the two seconds in which speed is measured."""
+def ganforge(*arguments: str | Path | float, draw: bool = True) -> Said:
+    """Run a command in this process, without the two seconds in which speed is measured (and without pictures)."""
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["ganforge", *map(str, arguments)]),
         mock.patch.object(plan, "WARM_UP_SECONDS", 0.0),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        contextlib.ExitStack() as stack,
     ):
+        if not draw:
+            stack.enter_context(mock.patch.object(api, "write_report"))
+            stack.enter_context(mock.patch.object(PointDomain, "show"))
         try:
             main()
         except SystemExit as end:

@@ -177,10 +177,12 @@ def work(
 
 @contextlib.contextmanager
 def connected() -> Iterator[None]:
-    """However the block ends, this process leaves the world that it joined."""
+    """However the block ends, this process leaves the world that it joined, and has its threads back."""
+    threads = torch.get_num_threads()
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         leave_world()
 
 

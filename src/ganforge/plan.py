@@ -32,6 +32,9 @@ from ganforge.recipes.recipe import Recipe, recipe_name
 
 WARM_UP_SECONDS = 2.0
 
+SMALL_BATCH = 16_384
+"""Numbers in a batch (samples x values of each): 64 digits of 8 x 8 are 4,096, 64 of MNIST's 50,176."""
+
 
 @dataclass
 class Plan:
@@ -101,8 +104,18 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
         quicker = len(domain.shape) == 3 and fast_bf16(pick_device(device))
         options = replace(options, precision="bf16" if quicker else "fp32")
     check_gpus(device)
+    torch.set_num_threads(options.threads or threads_for(recipe.batch * math.prod(domain.shape)))
     world = join_world("cuda" if device in ("auto", "cuda") else device, options.shards)
     return Plan(settings, recipe, domain, source, data_options, replace(options, shards=world.shards), world)
+
+
+def threads_for(numbers: int) -> int:
+    """CPU threads for a batch of so many numbers: one when it is small.
+
+    A second thread then gains 4 to 19 % on a quiet machine, and costs a factor of 10 on a busy one: every short
+    operation waits for all threads to be scheduled.
+    """
+    return 1 if numbers < SMALL_BATCH else torch.get_num_threads()
 
 
 def check_gpus(device: str) -> None:

@@ -21,6 +21,7 @@ class TrainOptions:
     device: auto takes CUDA, then CPU. precision: auto is bf16 where convolutions are quicker in it (CUDA, CPUs with
     AMX), else fp32 (and always for points and tables);
     gradient penalties, losses and averages are fp32 anyway. train() and resume() settle auto when a run starts.
+    threads: of the CPU (None: one for small batches, else PyTorch's own number). Results depend on it in the last bits.
     tick_samples, snapshot_samples, checkpoint_samples: how often numbers are read, pictures drawn, state saved
     (None: 100, 10 and 5 times a run). checkpoint_minutes: save at least this often.
     keep: checkpoints kept. on_nonfinite: what to do when steps keep failing.
@@ -32,6 +33,7 @@ class TrainOptions:
     seed: Annotated[int, Field(ge=0)] = 0
     shards: Positive | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
+    threads: Positive | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     tick_samples: Positive | None = None
@@ -48,6 +50,7 @@ FREE = frozenset(
         "minutes",
         "rounds",
         "device",
+        "threads",
         "tick_samples",
         "snapshot_samples",
         "checkpoint_samples",

@@ -1,0 +1,44 @@
+"""Training by several processes, from the command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from command import QUIETLY, TINY, differences, finish, ganforge, start_process, until
+from ganforge.core.store import read_json
+from ganforge.engine.run import Run
+
+
+def test_two_processes_equal_two_shards(tmp_path: Path) -> None:
+    """--gpus 2, and then a torchrun of the user's own, give the weights of one process with two shards."""
+    options = (*TINY, *QUIETLY)
+    two = start_process("train", *options, "--rounds", 4, "--gpus", 2, "--run", tmp_path / "two")
+    one = ganforge("train", *options, "--rounds", 8, "--set", "train.shards=2", "--run", tmp_path / "one", draw=False)
+    said = finish(two)
+    assert one.code == said.code == 0 and said.err.count("done: 4 rounds") == 1, said.err
+    assert read_json(tmp_path / "two" / "run.json")["world"]["processes"] == 2
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    resumed = start_process("resume", tmp_path / "two", "--rounds", 8, command=[*torchrun, "ganforge.app.cli"])
+    said = finish(resumed)
+    assert said.code == 0 and said.err.count("done: 8 rounds") == 1, said.err
+    assert differences(tmp_path / "one", tmp_path / "two") == []
+
+
+def test_errors_of_several_processes_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    said = finish(start_process("train", *TINY, "--gpus", 2, "--run", tmp_path))
+    assert said.code == 2 and said.error.startswith(f"error: {tmp_path} exists already")
+
+
+def test_a_signal_reaches_all_processes_once(tmp_path: Path) -> None:
+    """SIGTERM, to the process that the user started."""
+    run = tmp_path / "run"
+    process = start_process("train", *TINY, *QUIETLY, "--set", "train.tick_samples=16", "--gpus", 2, "--run", run)
+    until((run / "log.jsonl").exists, process)
+    process.send_signal(signal.SIGTERM)
+    said = finish(process)
+    assert said.code == 130 and said.err.count("interrupted, and saved") == 1, said.err
+    reached = Run.open(run).read_checkpoint(print)
+    assert reached is not None and reached[1]["round"] == read_json(run / "last.json")["round"] > 0

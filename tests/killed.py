@@ -1,6 +1,6 @@
-"""Trains a tiny game in children that are killed at random moments, until enough died; then lets one come to its end.
+"""Trains a tiny game in children that are killed at random moments, until enough died; then lets one come to an end.
 
-python killed.py RUN ROUNDS KILLS SEED    prints a JSON report
+python killed.py RUN KILLS SEED    prints a JSON report
 
 The imports are paid for once: each attempt is a fork. This process never runs a backward pass, which forbids forking.
 """
@@ -23,16 +23,18 @@ from ganforge.engine.run import Run
 from ganforge.model import load
 from ganforge.plan import make_plan
 
+ENDLESS = 10**6
 
-def settings(rounds: int) -> Settings:
+
+def settings(rounds: int, checkpoint_samples: int = 32) -> Settings:
     """A checkpoint every second round."""
-    train = {"rounds": rounds, "device": "cpu", "checkpoint_samples": 32, "tick_samples": 16}
+    train = {"rounds": rounds, "device": "cpu", "checkpoint_samples": checkpoint_samples, "tick_samples": 16}
     return Settings("gan", "ring", {"size": 8, "batch": 16}, {"count": 500}, train)
 
 
-def train(path: Path, rounds: int, begun: Callable[[], None]) -> None:
+def train(path: Path, asked: Settings, begun: Callable[[], None]) -> None:
     """What ``ganforge resume`` does, without pictures and report."""
-    plan = make_plan(settings(rounds), print)
+    plan = make_plan(asked, print)
     game = plan.build()
     run = Run.open(path)
     run.lock()
@@ -52,7 +54,7 @@ def attempt(path: Path, rounds: int, seconds: float | None, early: bool = False)
         try:
             if early:
                 os.write(begun, b".")
-            train(path, rounds, lambda: None if early else os.write(begun, b".") and None)
+            train(path, settings(rounds), lambda: None if early else os.write(begun, b".") and None)
             code = 0
         finally:
             os._exit(code)
@@ -69,9 +71,8 @@ def attempt(path: Path, rounds: int, seconds: float | None, early: bool = False)
 
 def main() -> None:
     torch.set_num_threads(1)
-    path, rounds, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    chance = random.Random(int(sys.argv[4]))
-    plan = make_plan(settings(rounds), print)
+    path, kills, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+    plan = make_plan(settings(ENDLESS), print)
     Run.create(path, plan.yaml(), {"data": {}, "world": {}, "versions": {}})
     plan.trainer(plan.build())  # imports what optimizers need
     died = while_writing = 0
@@ -79,7 +80,7 @@ def main() -> None:
     reached = [0]
     while died < kills:
         early = chance.random() < 0.2
-        ended = attempt(path, rounds, chance.uniform(0.0, 0.05 if early else 0.3), early)
+        attempt(path, ENDLESS, chance.uniform(0.0, 0.05 if early else 0.25), early)
         run = Run.open(path)
         found = run.read_checkpoint(damaged.append)
         reached.append(found[1]["round"] if found else 0)
@@ -87,12 +88,16 @@ def main() -> None:
             load(path)
         while_writing += any(path.rglob(".*.tmp"))
         run.lines("log")
-        if ended:
-            break
         died += 1
-    finished = attempt(path, rounds, None)
+    finished = attempt(path, reached[-1] + 20, None)
     left = [str(p) for p in path.rglob("*") if p.suffix in (".tmp", ".old") or p.name.startswith("damaged")]
-    report = {"died": died, "while_writing": while_writing, "damaged": damaged, "reached": reached}
+    report = {
+        "died": died,
+        "while_writing": while_writing,
+        "damaged": damaged,
+        "reached": reached,
+        "rounds": reached[-1] + 20,
+    }
     print(json.dumps({**report, "finished": finished, "left": left}))
 
 

@@ -162,7 +162,7 @@ def test_a_changed_setting_is_refused_with_the_difference() -> None:
 def test_length_and_cadence_may_change() -> None:
     values = {"samples": "1M", "minutes": 3, "rounds": 5, "device": "cpu", "keep": 9, "on_nonfinite": "stop"}
     values |= {"tick_samples": 7, "snapshot_samples": 7, "checkpoint_samples": 7, "checkpoint_minutes": 1}
-    assert set(values) == FREE
+    assert set(values) <= FREE
     refuse_changes(example(), example(**values))
     same = example()
     same.params["lr"] = "1e-4"

@@ -148,6 +148,21 @@ def test_non_finite_step_is_skipped_and_poisons_nothing() -> None:
     assert not torch.equal(before["net.0.weight"], game.state_dict()["net.0.weight"])
 
 
+def test_a_loss_that_is_not_finite_is_a_bad_step_even_if_its_gradient_is() -> None:
+    class Shifted(Regression):
+        def fit(self, batch: Batch) -> Terms:
+            return {**super().fit(batch), "constant": torch.tensor(float("nan"))}
+
+    reseed(0)
+    game, (batch,) = Shifted(), shards(1)
+    updates = Updates(game, World(), seed=0)
+    before = {k: v.clone() for k, v in game.state_dict().items()}
+    updates.round(Clock(), game.moves(Clock()), lambda r, s: batch, 8)
+    assert float(updates.learners["P"].skipped) == 1
+    after = game.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before if not k.endswith("num_batches_tracked"))
+
+
 def test_learning_rate_follows_its_schedule() -> None:
     game, (batch,) = make(lr=Schedule(0.1, 0.0, over=16)), shards(1)
     updates = Updates(game, World(), seed=0)

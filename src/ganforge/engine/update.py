@@ -62,8 +62,10 @@ class Learner:
             if "betas" in group:
                 group["betas"] = tuple(value_at(beta, samples) ** share for beta in self.player.betas)
 
-    def step(self) -> Tensor | None:
-        """One optimizer step, left out when a gradient is not finite. Returns the gradient norm (None: no gradient).
+    def step(self, loss: Tensor) -> tuple[Tensor, Tensor] | None:
+        """One optimizer step, left out when the loss or a gradient is not finite.
+
+        Returns the gradient norm and whether the step was good (None: nothing to learn from).
 
         Fused Adam reads the flag on the device, so that no step waits for the host.
         """
@@ -71,14 +73,15 @@ class Learner:
         if not gradients:
             return None
         norm = foreach.norm(gradients)
-        bad = (~norm.isfinite()).to(torch.float32)
+        good = norm.isfinite() & loss.isfinite()
+        bad = (~good).to(torch.float32)
         self.skipped += bad
         if self.skips_on_device:
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]
             self.optimizer.step()
         elif not bad.item():
             self.optimizer.step()
-        return norm
+        return norm, good
 
     @property
     def weights(self) -> list[Tensor]:
@@ -157,6 +160,7 @@ class Updates:
         before = foreach.copies(self.floats)
         counted = [c.clone() for c in self.counters] if self.world.shards > 1 else []
         total: list[Tensor] = []
+        played = torch.zeros((), device=self.game.device)
         for position, shard in enumerate(self.world.my_shards):
             if position:  # every shard starts from the same state
                 foreach.copy_to(self.floats, before)
@@ -169,6 +173,7 @@ class Updates:
                 loss = torch.stack([t.float() for t in terms.values()]).sum()
             with eager(move.order > 1):
                 (loss * (move.every / self.world.shards)).backward()
+            played += loss.detach()
             for name, term in terms.items():
                 self.game.note(f"{move.player}/{name}", term)
             if self.world.shards > 1:
@@ -176,15 +181,16 @@ class Updates:
                     foreach.add_to(total, self.floats)
                 else:
                     total = foreach.copies(self.floats)
-        self.world.reduce([p.grad for p in learner.parameters if p.grad is not None] + total)
+        self.world.reduce([*(p.grad for p in learner.parameters if p.grad is not None), *total, played])
         look = tag[0] % LOOK == 0
         weights = foreach.copies(learner.weights) if look else []
-        norm = learner.step()
-        if norm is not None:
+        stepped = learner.step(played)
+        if stepped is not None:
+            norm, good = stepped
             self.game.note(f"{move.player}/grad_norm", norm)
             if look:
                 self.game.note(f"{move.player}/update_ratio", learner.moved(weights))
-            self.fold_buffers(before, total, norm.isfinite())
+            self.fold_buffers(before, total, good)
         if move.after is not None:
             with torch.no_grad():
                 move.after()

@@ -104,13 +104,18 @@ def newest(run: Path) -> Path:
     return max((run / "checkpoints").glob("[0-9]*"))
 
 
-def differences(one: Path, other: Path) -> list[str]:
-    """The names of all tensors that are not bit for bit the same in the newest checkpoints of two runs."""
-    a, b = Folder(newest(one)), Folder(newest(other))
+def state_differences(one: Path, other: Path) -> list[str]:
+    """The names of all tensors and numbers that are not bit for bit the same in two folders of state."""
+    a, b = Folder(one), Folder(other)
     found = []
     for name in ("game", "ema", "optim"):
         mine, theirs = a.tensors(name), b.tensors(name)
         assert mine.keys() == theirs.keys()
         found += [f"{name}/{key}" for key in mine if not torch.equal(mine[key], theirs[key])]
     mine, theirs = a.document("state.json"), b.document("state.json")
-    return found + [key for key in mine if key != "seconds" and mine[key] != theirs[key]]
+    return found + [key for key in mine if mine[key] != theirs[key]]
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What is not bit for bit the same in the newest checkpoints of two runs, but for the time they took."""
+    return [name for name in state_differences(newest(one), newest(other)) if name != "seconds"]

@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 import check_game
 import play
+from command import state_differences
 from ganforge.config import checked, plain
-from ganforge.core.store import Folder
 from ganforge.recipes.recipe import find_recipe, recipe_name, recipe_names
 
 VARIANTS = sorted(play.variants())
@@ -73,26 +72,14 @@ def six_rounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def differences(one: Path, other: Path) -> list[str]:
-    """The names of all tensors and numbers that are not bit for bit the same."""
-    a, b = Folder(one), Folder(other)
-    found = []
-    for name in ("game", "ema", "optim"):
-        mine, theirs = a.tensors(name), b.tensors(name)
-        assert mine.keys() == theirs.keys()
-        found += [f"{name}/{key}" for key in mine if not torch.equal(mine[key], theirs[key])]
-    mine, theirs = a.document("state.json"), b.document("state.json")
-    return found + [key for key in mine if mine[key] != theirs[key]]
-
-
 def test_resume_is_bit_exact_in_a_new_process(six_rounds: Path, tmp_path: Path) -> None:
     """3 + 3 rounds, through files and a new process, equal 6."""
     run_play(tmp_path, 3, 2)
     run_play(tmp_path, 3, 2)
-    assert {name: found for name in VARIANTS if (found := differences(six_rounds / name, tmp_path / name))} == {}
+    assert {name: found for name in VARIANTS if (found := state_differences(six_rounds / name, tmp_path / name))} == {}
 
 
 def test_two_processes_equal_one(six_rounds: Path, tmp_path: Path) -> None:
     """Two torchrun ranks with a shard each equal one process with two shards, to the bit."""
     run_play(tmp_path, 6, 2, processes=2)
-    assert {name: found for name in VARIANTS if (found := differences(six_rounds / name, tmp_path / name))} == {}
+    assert {name: found for name in VARIANTS if (found := state_differences(six_rounds / name, tmp_path / name))} == {}

@@ -7,7 +7,6 @@ import json
 import torch
 
 from ganforge.domains import domain_from_dict
-from ganforge.engine.rng import generator
 from ganforge.engine.trainer import Trainer
 
 
@@ -53,8 +52,7 @@ def check_samples_fit_the_domain(trainer: Trainer) -> None:
     """Samples are finite, have the domain's shape, are a function of their inputs, and survive a round trip."""
     game, domain = trainer.game, trainer.domain
     with trainer.sampling():
-        seeded = generator("check")
-        inputs = {**game.draw(6, seeded), **domain.conditions(6, seeded)}
+        inputs = trainer.draw(6, "check")
         samples, again = game.sample(inputs)["data"], game.sample(inputs)["data"]
     assert torch.equal(samples, again)
     assert samples.shape == (6, *domain.shape) and bool(samples.isfinite().all())

@@ -48,14 +48,15 @@ def build(name: str) -> tuple[Recipe, str]:
     """A variant's recipe, small, and its data."""
     recipe_name, params = variants()[name]
     kind = find_recipe(recipe_name)
-    domain, _ = open_data(kind.example)
-    return checked(kind, {**kind.defaults_for(domain), **TINY, **params}, "params"), kind.example
+    domain, _ = open_data(kind.example, kinds=kind.kinds)
+    tiny = {key: value for key, value in TINY.items() if key in kind.__dataclass_fields__}
+    return checked(kind, {**kind.defaults_for(domain), **tiny, **kind.tiny, **params}, "params"), kind.example
 
 
 def trainer_for(name: str, shards: int, seed: int = 0) -> Trainer:
     """A trainer without a run folder."""
     recipe, data = build(name)
-    domain, source = open_data(data)
+    domain, source = open_data(data, kinds=recipe.kinds)
     world = join_world("cpu", shards)
     reseed(seed, "weights")
     options = TrainOptions(seed=seed, shards=shards, device="cpu")

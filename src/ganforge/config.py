@@ -38,7 +38,7 @@ class Settings:
 
     def data_options(self) -> Any:
         """The checked options of the data's domain."""
-        return checked(module_for(self.path).OPTIONS, self.data, "data")
+        return checked(module_for(self.path, self.recipe_class().kinds).OPTIONS, self.data, "data")
 
     def train_options(self) -> TrainOptions:
         """The checked training options."""

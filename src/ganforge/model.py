@@ -42,6 +42,10 @@ class Model:
         """Latents and conditions of ``n`` samples, in chunks. InputError for a label that the model does not know."""
         if label is not None and "label" not in self.game.conditions:
             raise InputError(f"a label was asked for, but this {self.facts['recipe']} was trained without conditions")
+        if self.game.needs:
+            raise InputError(
+                f"this {self.facts['recipe']} makes nothing without an input: ganforge translate RUN INPUT --out OUTPUT"
+            )
         if n < 1:
             raise InputError(f"the number of samples must be at least 1, not {n}")
         if not 0 < truncation <= 1:

@@ -94,7 +94,7 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
     options = settings.train_options()
     device = "cpu" if options.device == "auto" and not torch.cuda.is_available() else options.device
     data_options = settings.data_options()
-    domain, source = open_data(settings.path, data_options)
+    domain, source = open_data(settings.path, data_options, settings.recipe_class().kinds)
     for message in getattr(source, "messages", ()):
         tell(message)
     recipe = settings.build_recipe(domain)

@@ -95,6 +95,9 @@ class Game(nn.Module):
     conditions: tuple[str, ...] = ()
     """The conditions that sampling obeys (``label``); others in the inputs are ignored."""
 
+    needs: tuple[str, ...] = ()
+    """What sampling takes from data (``input``, for translation), as keys of an encoded batch."""
+
     shard: int = 0
     """The shard of the batch that is being played; the engine sets it."""
 

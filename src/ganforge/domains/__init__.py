@@ -1,9 +1,15 @@
-"""Kinds of data. Each module has ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``."""
+"""Kinds of data, a module each.
+
+A module has ``DOMAIN`` (its Domain class), ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``;
+it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several accept) and ``READS`` (what it reads, in
+words, for errors).
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,11 +26,20 @@ def modules() -> list[ModuleType]:
     return [m for m in found if hasattr(m, "DOMAIN")]
 
 
-def module_for(spec: str) -> ModuleType:
-    """The domain module that reads ``spec`` (a built-in name or a path). InputError when none does."""
-    accepting = [m for m in modules() if m.accepts(spec)]
+def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
+    """The domain module that reads ``spec`` (a built-in name or a path). InputError when none does.
+
+    ``kinds`` are those that a recipe is for (all, if empty): a folder may be read as images, or as pairs of images.
+    """
+    wanted = [m for m in modules() if not kinds or m.DOMAIN.kind in kinds]
+    accepting = [m for m in wanted if m.accepts(spec)]
     if accepting:
         return max(accepting, key=lambda m: getattr(m, "PRIORITY", 0))
+    if kinds and any(m.accepts(spec) for m in modules()):
+        builtin = sorted(name for m in wanted for name in getattr(m, "BUILTIN", ()))
+        built_in = f"; built in: {', '.join(builtin)}" if builtin else ""
+        needs = "; ".join(getattr(m, "READS", m.DOMAIN.kind) for m in wanted)
+        raise InputError(f"{spec} does not hold what this recipe needs: {needs}{built_in}")
     if Path(spec).exists():
         raise InputError(
             f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet) or as a table (.csv)"
@@ -35,9 +50,9 @@ def module_for(spec: str) -> ModuleType:
     )
 
 
-def open_data(spec: str, options: Any | None = None) -> tuple[Domain, Source]:
+def open_data(spec: str, options: Any | None = None, kinds: Sequence[str] = ()) -> tuple[Domain, Source]:
     """Read ``spec`` with the module that accepts it; ``options`` is an instance of that module's ``OPTIONS``."""
-    module = module_for(spec)
+    module = module_for(spec, kinds)
     return module.open(spec, options if options is not None else module.OPTIONS())
 
 

@@ -374,9 +374,16 @@ class Trainer:
         self.world.barrier()
 
     def draw(self, n: int, *tag: int | str) -> Batch:
-        """Inputs for ``n`` samples (latents and conditions), a function of the run's seed and ``tag``."""
+        """Inputs for ``n`` samples (latents, conditions, and what the game needs of the data), on the device.
+
+        A function of the run's seed and ``tag``.
+        """
         seeded = generator(self.options.seed, "draw", *tag)
         inputs = {**self.game.draw(n, seeded), **self.domain.conditions(n, seeded)}
+        if self.game.needs:
+            rows = torch.randint(len(self.stream.source), (n,), generator=seeded)
+            given = self.domain.encode(self.stream.source.take(rows))
+            inputs |= {name: given[name] for name in self.game.needs}
         return {k: v.to(self.device) for k, v in inputs.items()}
 
     def sampling(self) -> contextlib.AbstractContextManager[None]:

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -33,6 +34,10 @@ class Recipe(ABC):
     paper: ClassVar[str]
     example: ClassVar[str] = "digits"
     """Built-in data on which the recipe can be tried."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """The kinds of data that it is for (domain kinds); empty: any, and ``build`` says what does not suit it."""
+    tiny: ClassVar[Mapping[str, Any]] = {}
+    """Settings that make it small, for the conformity suite: ``size`` and ``batch`` are lowered anyway."""
     size: Positive = 64
     batch: Annotated[int, Field(ge=2)] = 64
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from ganforge import live
 from ganforge.config import Settings, apply_overrides, read_settings, refuse_changes
 from ganforge.core.errors import GanforgeError, InputError, RunError
 from ganforge.core.game import Game, PerShard
@@ -157,6 +158,7 @@ def work(
         rounds = trainer.total_rounds() or expected or 1000
         if first:
             every = trainer.every(plan.options.snapshot_samples, 10, rounds)
+            trainer.watchers += live.watchers(trainer, plan, run, rounds)
             trainer.watchers.append(Snapshots(trainer, run.path / "samples", every))
         why = trainer.train(expected)
     except GanforgeError as error:
@@ -210,6 +212,8 @@ def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None]) 
     tell(f"  run      {run.path}")
     if pictures:
         tell(f"  samples  {pictures[-1]}")
+    if (best := run.best()) is not None:
+        tell(f"  best     {best['metric']} {best['value']:.4g} at {best['samples']:,} samples: the model that is used")
     tell(f"  losses   {run.path / 'losses.png'}")
     tell(f"  report   {run.path / 'report.html'}")
     verb = f"ganforge resume {run.path}" if why == "interrupted" else f"ganforge generate {run.path} -n 64"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
@@ -20,8 +21,8 @@ from ganforge.core.device import fast_bf16, pick_device
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
 from ganforge.core.watch import Watcher
-from ganforge.domains import open_data
-from ganforge.domains.domain import Domain, Source
+from ganforge.domains import module_for, open_data
+from ganforge.domains.domain import Domain, Part, Source
 from ganforge.engine.options import TrainOptions
 from ganforge.engine.rng import reseed
 from ganforge.engine.run import Run
@@ -47,6 +48,8 @@ class Plan:
     data_options: Any
     options: TrainOptions
     world: World
+    held: Source | None = None
+    """Real data that the run does not see."""
 
     def build(self) -> Game:
         """The game with its initial weights, a function of the seed."""
@@ -58,8 +61,9 @@ class Plan:
         facts = {"recipe": recipe_name(type(self.recipe)), "params": plain(self.recipe), "ganforge": __version__}
         card = model_card(self) if run else ""
         return Trainer(
-            game, self.source, self.domain, self.options, self.recipe.batch, self.world, run, watchers, facts, card
-        )
+            game, self.source, self.domain, self.options, self.recipe.batch, self.world, run, watchers, facts, card,
+            self.held,
+        )  # fmt: skip
 
     def yaml(self) -> str:
         """The resolved settings."""
@@ -103,10 +107,44 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
     if options.precision == "auto":
         quicker = len(domain.shape) == 3 and fast_bf16(pick_device(device))
         options = replace(options, precision="bf16" if quicker else "fp32")
+    source, held = set_aside(settings, options.holdout, domain, source, data_options)
     check_gpus(device)
     torch.set_num_threads(options.threads or threads_for(recipe.batch * math.prod(domain.shape)))
     world = join_world("cuda" if device in ("auto", "cuda") else device, options.shards)
-    return Plan(settings, recipe, domain, source, data_options, replace(options, shards=world.shards), world)
+    return Plan(settings, recipe, domain, source, data_options, replace(options, shards=world.shards), world, held)
+
+
+def set_aside(
+    settings: Settings, holdout: str | None, domain: Domain, source: Source, data_options: Any
+) -> tuple[Source, Source | None]:
+    """What is trained on, and what is held out: a share of the data, or other data of the same kind and shape."""
+    if holdout is None:
+        return source, None
+    share: float | str = holdout
+    with contextlib.suppress(ValueError):
+        share = float(share)
+    if isinstance(share, str):
+        return source, other_data(settings, holdout, domain, source, data_options)
+    aside = round(share * len(source)) if 0 < share < 1 else 0
+    if aside < 1 or aside >= len(source):
+        raise InputError(f"train.holdout: give other data, or a share of the {len(source)} samples such as 0.1")
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+    return Part(source, order[aside:].sort().values), Part(source, order[:aside].sort().values)
+
+
+def other_data(settings: Settings, path: str, domain: Domain, source: Source, data_options: Any) -> Source:
+    """The held-out data at ``path``, read as the training data are."""
+    sizes = {"resolution": "x".join(map(str, domain.shape[1:])), "channels": domain.shape[0]}
+    same = replace(data_options, **sizes) if domain.kind == "image" else data_options
+    kinds = settings.recipe_class().kinds
+    if type(same) is not module_for(path, kinds).OPTIONS:
+        raise InputError(f"train.holdout: {path} is not of the kind of {settings.path}, {domain.kind}")
+    other, held = open_data(path, same, kinds)
+    if (other.kind, other.shape) != (domain.kind, domain.shape):
+        raise InputError(f"train.holdout: {path} holds {other.kind} of shape {other.shape}, not {domain.shape}")
+    if held.fingerprint == source.fingerprint:
+        raise InputError(f"train.holdout: {path} holds the same data as {settings.path}")
+    return held
 
 
 def threads_for(numbers: int) -> int:

@@ -54,6 +54,9 @@ class ProgressDisplay:
             self.show(event)
         elif event.kind == "message":
             self.console.print(f"[yellow]{escape(event.message)}[/yellow]", soft_wrap=True)
+        elif event.kind == "verdict":
+            color = "green" if event.message.startswith("keep best") else "yellow"
+            self.console.print(f"[{color}]{escape(event.message)}[/{color}]", highlight=False, soft_wrap=True)
         elif event.kind == "end":
             self.close()
         return None

@@ -32,15 +32,20 @@ class Interrupted(GanforgeError):
 
 def budget(samples: str | None, minutes: float | None, rounds: int | None) -> dict[str, Any]:
     """The budgets that were given."""
+    given = {"samples": count(samples, "--samples"), "minutes": minutes, "rounds": rounds}
+    return {k: v for k, v in given.items() if v is not None}
+
+
+def count(text: str | None, option: str) -> int | float | None:
+    """A number as people write it (200k); InputError names the option."""
     from ganforge.config import quantity
 
-    count = quantity(samples) if samples is not None else None
-    if isinstance(count, str):
-        if not count.isdigit():
-            raise InputError(f"--samples wants a number such as 200000, 200k or 1.5M, not '{samples}'")
-        count = int(count)
-    given = {"samples": count, "minutes": minutes, "rounds": rounds}
-    return {k: v for k, v in given.items() if v is not None}
+    number = quantity(text) if text is not None else None
+    if not isinstance(number, str):
+        return number
+    if not number.isdigit():
+        raise InputError(f"{option} wants a number such as 200000, 200k or 1.5M, not '{text}'")
+    return int(number)
 
 
 def carry_out(work: Callable[[], Outcome]) -> NoReturn:
@@ -80,6 +85,15 @@ def train(
     gpus: Annotated[
         int | None, typer.Option(min=1, help="Train with this many processes, one a GPU (or CPU processes).")
     ] = None,
+    stop: Annotated[
+        str | None, typer.Option(help="auto: end also when the metric stands still, or the run is hopeless.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Score to follow: fid, kid, recall, swd, modes ..")] = None,
+    target: Annotated[float | None, typer.Option(help="Stop once the metric is that good.")] = None,
+    evaluate: Annotated[str | None, typer.Option(help="Evaluate after each so many real samples: 50k.")] = None,
+    holdout: Annotated[
+        str | None, typer.Option(help="Real data kept from training, for judging: a path, or a share such as 0.1.")
+    ] = None,
     fork: Annotated[Path | None, typer.Option(help="Start from the weights of this run.")] = None,
     allow_: Allow = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
@@ -115,7 +129,9 @@ def train(
     )
     settings.params |= {k: v for k, v in chosen[0].items() if v is not None}
     settings.data |= {k: v for k, v in chosen[1].items() if v is not None}
-    settings.train |= {k: v for k, v in {"seed": seed, "device": device}.items() if v is not None}
+    followed = {"stop": stop, "metric": metric, "target": target, "evaluate_samples": count(evaluate, "--evaluate")}
+    given = {"seed": seed, "device": device, "holdout": holdout, **followed}
+    settings.train |= {k: v for k, v in given.items() if v is not None}
     apply_overrides(settings, set_ or [])
     carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), dry=dry_run, fork=fork))
 
@@ -128,6 +144,7 @@ def resume(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Length and cadence may change: train.keep=5.")
     ] = None,
+    stop: Annotated[str | None, typer.Option(help="auto or budget, as in train.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Train with this many processes.")] = None,
     allow_: Allow = None,
@@ -139,5 +156,5 @@ def resume(
     allow(allow_)
     from ganforge import api
 
-    changes = {**budget(samples, minutes, rounds), "device": device}
+    changes = {**budget(samples, minutes, rounds), "device": device, "stop": stop}
     carry_out(lambda: api.go_on(run, set_ or [], changes, (), api.console_for(quiet)))

@@ -98,6 +98,9 @@ class Game(nn.Module):
     needs: tuple[str, ...] = ()
     """What sampling takes from data (``input``, for translation), as keys of an encoded batch."""
 
+    likelihood: str = ""
+    """What ``log_prob`` gives: "exact" or "lower bound"; empty where a game has none."""
+
     shard: int = 0
     """The shard of the batch that is being played; the engine sets it."""
 
@@ -108,6 +111,9 @@ class Game(nn.Module):
     def adapt(self, clock: Clock, notes: Notes) -> None:
         """Change the game's own state, once a round: the only place where that may happen."""
 
+    def look(self, held: Batch) -> None:
+        """Note what the game makes of real data that it is not trained on. Called now and then, without gradients."""
+
     def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
         """The random inputs of ``n`` samples, on the CPU (``z`` [n, latent]). Truncation < 1 trades variety."""
         raise NotImplementedError(f"{type(self).__name__} cannot generate")
@@ -115,6 +121,17 @@ class Game(nn.Module):
     def sample(self, inputs: Batch) -> Batch:
         """Samples as the domain encodes them, a fixed function of ``inputs`` (random inputs and conditions)."""
         raise NotImplementedError(f"{type(self).__name__} cannot generate")
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log p of each encoded sample, in nats [n]: a probability for pixels, a density in own units for points.
+
+        An optional ability, with ``likelihood``; randomness comes from torch's global generator.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no likelihood")
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The latents ``z`` [n, latent] of encoded samples, for ``sample``. An optional ability."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder")
 
     def note(self, name: str, values: Tensor) -> None:
         """Observe ``values`` (small: logits, not images) without a host sync; their mean is logged each tick."""

@@ -154,6 +154,7 @@ REMEDIES = {
     "discriminator too strong": weaken,
     "discriminator too weak": strengthen,
     "overfitting of the discriminator": enlarge,
+    "memorization": enlarge,
     "mode collapse (full)": diversify,
     "mode collapse (partial)": diversify,
     "no progress": refine,

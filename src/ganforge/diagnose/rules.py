@@ -23,7 +23,7 @@ STALL_ROUNDS, STALL_TICKS = 150, 30
 STOP_ROUNDS = 300
 """Below so many rounds no verdict says stop, but for non-finite numbers: the start of training looks like collapse."""
 
-FAR, FAIR, NEAR = 0.5, 0.2, 0.15
+FAR, SOMEWHAT, FAIR, NEAR = 0.5, 0.35, 0.2, 0.15
 """Distances (missing + stray): above FAR fakes are clearly not among the reals, below NEAR they are."""
 IMPROVES = 0.12
 """The share by which the distance must fall within a window of 40 ticks to count as progress; in fewer, less."""
@@ -31,6 +31,10 @@ BARELY = 2e-5
 """A step below this share of the weights moves a player so little that it stands still (usual: 1e-4 to 1e-2)."""
 LOPSIDED = 0.35
 """Missing minus stray: above, the fakes lie among a part of the reals, and that part is small."""
+BY_HEART = 0.4
+"""ADA's r_v: on digits 0.7 to 1.1 with 64 training samples, at most 0.01 with 1,600."""
+COPIED = -5.0
+"""C_T, a z-score, below which samples are copies of training data (Meehan et al. 2020 call below -3 clear)."""
 LARGE = 0.018
 """A median step above this share of the weights is too large."""
 
@@ -43,6 +47,11 @@ class Diagnosis:
     severity: Severity
     evidence: str
     remedy: Remedy
+
+    @property
+    def by_heart(self) -> bool:
+        """A player knows its training samples by heart: no reason to stop while scores get better."""
+        return self.fault in ("memorization", "overfitting of the discriminator")
 
     def __str__(self) -> str:
         lines = [f"{self.fault} ({self.severity})", f"  evidence  {self.evidence}"]
@@ -157,13 +166,26 @@ def overfitted(w: Window) -> Diagnosis | None:
     """D knows its training samples by heart: it fails on real ones that it has not seen, or there are but a few."""
     right, held, repeats = w.level("D/pair_right"), w.level("D/held_pair_right"), w.level("fake/repeats")
     seen = f"each sample seen about {w.epochs:.0f} times" if w.epochs is not None else ""
-    if right is not None and held is not None and right - held >= 0.15:
+    share = w.known_by_heart
+    if right is not None and held is not None and (right - held >= 0.15 or (share or 0.0) >= BY_HEART):
         told = f"D ranks {right:.1%} of pairs rightly with training samples, {held:.1%} with held-out ones"
-        return found(w, "overfitting of the discriminator", "warn", told, seen)
+        more = say("held-out samples lie, for D, this far towards the fakes (0 best, 1 worst):", share)
+        return found(w, "overfitting of the discriminator", "warn", told, more, seen)
     if repeats is not None and repeats >= 0.5 and (right or 0.0) >= 0.8:
         told = f"{repeats:.0%} of the real samples stand twice in their batch"
         return found(w, "overfitting of the discriminator", "warn", told, seen, ranked(w), outcome(w))
     return None
+
+
+def memorized(w: Window) -> Diagnosis | None:
+    """Samples lie nearer to the training data than unseen real data do: copies."""
+    nearer, own = w.now("metric/c_t"), w.now("metric/authenticity")
+    usual = w.now("metric/authenticity/floor")
+    if nearer is None or nearer > COPIED:
+        return None
+    told = f"samples lie nearer to the training data than held-out ones do (C_T {nearer:.1f}, 0 is usual)"
+    share = say("share of samples that are no near-copies", own) + (f", {usual:.2f} of held-out ones" if usual else "")
+    return found(w, "memorization", "warn", told, share)
 
 
 def collapsed(w: Window) -> Diagnosis | None:
@@ -204,7 +226,9 @@ def starved(w: Window) -> Diagnosis | None:
 def too_fast(w: Window) -> Diagnosis | None:
     """Steps so large that a player forgets what it has learned, and the fakes are not good."""
     steps = {name: s for name in ("G", "D") if (s := w.level(f"{name}/update_ratio")) is not None}
-    if max(steps.values(), default=0.0) < LARGE or w.distance is None or w.distance < NEAR:
+    if max(steps.values(), default=0.0) < LARGE or w.distance is None:
+        return None
+    if w.distance < SOMEWHAT or not (is_far(w) or stalls(w)):
         return None
     told = ", ".join(f"a step of {name} changes its weights by {s:.1%}" for name, s in steps.items())
     return found(w, "learning rate too high", "warn", told, outcome(w))
@@ -243,9 +267,29 @@ def unfinished(w: Window) -> Diagnosis | None:
     return found(w, "undertrained", "info", outcome(w), ranked(w))
 
 
+FAKES = ("fake/missing", "fake/stray", "fake/spread")
+SIGNALS: dict[str, tuple[str, ...]] = {
+    "divergence": ("G/grad_norm", "D/grad_norm", "D/real", "D/fake", "skipped_steps"),
+    "vanishing gradient": ("G/grad_norm", "G/update_ratio", "D/pair_right", *FAKES),
+    "discriminator too weak": ("D/pair_right", "D/update_ratio", *FAKES),
+    "overfitting of the discriminator": ("D/pair_right", "D/held_pair_right", "fake/repeats"),
+    "learning rate too high": ("G/update_ratio", "D/update_ratio", *FAKES),
+    "mode collapse (full)": FAKES,
+    "mode collapse (partial)": FAKES,
+    "discriminator too strong": ("D/pair_right", "G/update_ratio", *FAKES),
+    "oscillation": (*FAKES, "D/fake", "G/loss"),
+    "at equilibrium": ("D/pair_right", *FAKES),
+    "no progress": (*FAKES, "D/pair_right"),
+    "plateau": (*FAKES, "D/pair_right"),
+    "undertrained": (*FAKES, "D/pair_right"),
+    "undecided": ("D/pair_right",),
+    "healthy": (*FAKES, "D/pair_right"),
+}
+"""The names in the log that the rule of a fault looks at: what a picture of its evidence shows."""
+
 RULES: Sequence[Rule] = (
-    diverged, vanishing, starved, overfitted, too_weak, too_fast, collapsed, too_strong, oscillates, balanced,
-    unfinished,
+    diverged, vanishing, starved, memorized, overfitted, too_weak, too_fast, collapsed, too_strong, oscillates,
+    balanced, unfinished,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ loss, so that no rule asks which loss it was. Names in a log line, as ``recipes/
 ``fake/missing``        how far reals are from the nearest fake: 0 as near as another real, 1 a random pair's distance
 ``fake/stray``          how far fakes are from the nearest real, in the same unit
 ``fake/repeats``        share of reals that stand twice in their batch
+``metric/fid`` ..       scores of an evaluation, with ``/low``, ``/high`` and ``/floor`` (real against real)
 ``*/grad_norm``         gradient norm; ``*/update_ratio`` size of a step over that of the weights
 """
 
@@ -77,8 +78,23 @@ class Context:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log.jsonl, oldest first (none when there is no such file)."""
-    return read_lines(run / "log.jsonl")
+    """The lines of a run's log.jsonl, oldest first (none when there is no such file), with the scores of
+    metrics.jsonl (``metric/fid``) in the lines of their rounds."""
+    lines = read_lines(run / "log.jsonl")
+    scores = {line.get("round"): line["metrics"] for line in read_lines(run / "metrics.jsonl") if "metrics" in line}
+    return [
+        {**line, **flat_scores(scores[line.get("round")])} if line.get("round") in scores else line for line in lines
+    ]
+
+
+def flat_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Scores by the names of the log: ``metric/fid``, ``metric/fid/low`` .. ; what is unknown is left out."""
+    found: dict[str, float] = {}
+    for name, score in scores.items():
+        for key, value in score.items():
+            if (known := number(value)) is not None:
+                found[f"metric/{name}" + ("" if key == "value" else f"/{key}")] = known
+    return found
 
 
 def number(value: object) -> float | None:
@@ -172,6 +188,15 @@ class Window:
             for line in self.late
         )
         return bad / len(self.late)
+
+    @property
+    def known_by_heart(self) -> float | None:
+        """How far held-out samples lie, for D, from training samples (0) towards fakes (1): r_v of Karras et al. 2020
+        (ADA), eq. 1."""
+        real, held, fake = (self.level(f"D/{name}") for name in ("real", "held_real", "fake"))
+        if real is None or held is None or fake is None or real - fake < 1e-6:
+            return None
+        return (real - held) / (real - fake)
 
     # ---- how good the fakes are, apart from what D thinks
 

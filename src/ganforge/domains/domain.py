@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,22 @@ class Source(Protocol):
     def take(self, rows: Tensor) -> Batch:
         """The raw samples of ``rows`` (int64 [n]) as CPU tensors: ``data`` [n, ...] and, if labelled, ``label`` [n]."""
         ...
+
+
+class Part:
+    """Some rows of a source, as a source."""
+
+    def __init__(self, whole: Source, rows: Tensor) -> None:
+        self.whole, self.rows = whole, rows
+        chosen = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
+        self.fingerprint = hashlib.sha256(f"{whole.fingerprint} rows {chosen}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Tensor) -> Batch:
+        """As of a source."""
+        return self.whole.take(self.rows[rows])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,11 @@ class TrainOptions:
     tick_samples, snapshot_samples, checkpoint_samples: how often numbers are read, pictures drawn, state saved
     (None: 100, 10 and 5 times a run). checkpoint_minutes: save at least this often.
     keep: checkpoints kept. on_nonfinite: what to do when steps keep failing.
+    holdout: real data that is not trained on, for judging: other data, or a share (0.1) that is set aside.
+    stop: auto ends a run also when its metric stands still, when it is hopeless, and when it gets worse by heart.
+    metric: what evaluations follow, the best of which is what generating uses. target: end the run once it is reached.
+    evaluate_samples: how often to evaluate (None: with stop, target or holdout 20 times a run, but for at most a
+    20th of the time; else never). evaluate_count: generated samples each time.
     """
 
     samples: Positive | None = None
@@ -42,6 +47,18 @@ class TrainOptions:
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     keep: Positive = 3
     on_nonfinite: Literal["rollback", "stop"] = "rollback"
+    holdout: str | None = None
+    stop: Literal["budget", "auto"] = "budget"
+    metric: str = "fid"
+    target: float | None = None
+    evaluate_samples: Positive | None = None
+    evaluate_count: Annotated[int, Field(ge=50)] = 1000
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the run is evaluated as it trains."""
+        asked = (self.target, self.evaluate_samples, self.holdout)
+        return self.stop == "auto" or any(each is not None for each in asked)
 
 
 FREE = frozenset(
@@ -57,6 +74,11 @@ FREE = frozenset(
         "checkpoint_minutes",
         "keep",
         "on_nonfinite",
+        "stop",
+        "metric",
+        "target",
+        "evaluate_samples",
+        "evaluate_count",
     ]
 )
 """Options that may change when a run is resumed: they alter its length and cadence, not its course."""

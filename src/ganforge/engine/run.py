@@ -105,6 +105,10 @@ class Run:
         """Append to events.jsonl."""
         append_line(self.path / "events.jsonl", line)
 
+    def metrics(self, line: Mapping[str, Any]) -> None:
+        """Append to metrics.jsonl."""
+        append_line(self.path / "metrics.jsonl", line)
+
     def lines(self, name: str = "log") -> list[dict[str, Any]]:
         """All lines of log, events or metrics."""
         return read_lines(self.path / f"{name}.jsonl")
@@ -120,6 +124,8 @@ class Run:
             if len(kept) < len(lines):
                 text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
                 write_bytes(self.path / f"{name}.jsonl", text.encode())
+        if (self.best() or {}).get("samples", 0) > samples:
+            (self.path / "best.json").unlink(missing_ok=True)
         for picture in (self.path / "samples").glob("[0-9]*.png"):
             if picture.stem.isdigit() and int(picture.stem) > samples:
                 picture.unlink(missing_ok=True)
@@ -140,10 +146,21 @@ class Run:
         folder = self.path / "checkpoints" / name
         write_folder(folder, tensors, {"state.json": state})
         write_json(self.path / "last.json", {"checkpoint": name, "samples": samples, "round": state["round"]})
+        best = (self.best() or {}).get("checkpoint")
         for old in self.checkpoints()[keep:]:
-            discard(old)
-            discard(replaced(old))
+            if old.name != best:
+                discard(old)
+                discard(replaced(old))
         return folder
+
+    def write_best(self, facts: Mapping[str, Any]) -> None:
+        """Point best.json at a checkpoint, whose model is the one that generating uses."""
+        write_json(self.path / "best.json", facts)
+
+    def best(self) -> dict[str, Any] | None:
+        """best.json: which checkpoint the run's metric liked best; None where nothing was measured."""
+        path = self.path / "best.json"
+        return read_json(path) if path.exists() else None
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint folders, newest first."""
@@ -169,10 +186,12 @@ class Run:
 
     # ---- the model
 
-    def write_model(self, tensors: Tensors, model: Mapping[str, Any], domain: Mapping[str, Any], card: str) -> None:
+    def write_model(
+        self, tensors: Tensors, model: Mapping[str, Any], domain: Mapping[str, Any], card: str, name: str = "model"
+    ) -> None:
         """Write model/: what generating needs, and nothing else."""
         documents = {"model.json": {"format": FORMAT, **model}, "domain.json": domain, "card.md": card}
-        write_folder(self.path / "model", {"generator": tensors}, documents)
+        write_folder(self.path / name, {"generator": tensors}, documents)
 
 
 def refuse_existing(path: Path) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,11 +17,12 @@ from torch import Tensor
 from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError, RunError
 from ganforge.core.game import Batch, Clock, Game, Notes, PerShard
-from ganforge.core.watch import Event, Watcher
+from ganforge.core.watch import Event, Verdict, Watcher
 from ganforge.domains.domain import Domain, Source
 from ganforge.engine.averaged import averaged
+from ganforge.engine.interrupt import interruptible
 from ganforge.engine.options import TrainOptions
-from ganforge.engine.rng import generator
+from ganforge.engine.rng import generator, reseed
 from ganforge.engine.run import Run, Tensors
 from ganforge.engine.stream import Stream
 from ganforge.engine.update import Updates, summarize, use_channels_last
@@ -33,9 +33,6 @@ ROLLBACKS = 3
 
 FAILING = 10
 """So many failed steps of one player, in ticks in which half of its steps failed or more, are more than chance."""
-
-ONE_SIGNAL_SECONDS = 0.5
-"""Launchers (torchrun, uv run) pass on a Ctrl-C that their processes have got themselves: two so close are one."""
 
 
 class Diverged(RunError):
@@ -60,6 +57,7 @@ class Trainer:
         watchers: Sequence[Watcher] = (),
         model: Mapping[str, Any] | None = None,
         card: str = "",
+        held: Source | None = None,
     ) -> None:
         self.world = world or World(shards=options.shards or 1)
         if batch % self.world.shards:
@@ -80,6 +78,7 @@ class Trainer:
             for network in networks:
                 network.compile()
         self.stream = Stream(source, domain, batch // self.world.shards, options.seed, self.device)
+        self.held = None if held is None else Stream(held, domain, self.stream.shard_size, options.seed, self.device)
         self.clock = Clock()
         self.drawn = 0
         self.seconds = 0.0
@@ -89,6 +88,7 @@ class Trainer:
         self.worked = False
         self.stopping = threading.Event()
         self.stop_reason = ""
+        self.best: Mapping[str, Any] | None = None
         self.started = 0.0
         self.notes: dict[str, list[Tensor]] = {}
         self.adapts = type(game).adapt is not Game.adapt
@@ -151,7 +151,7 @@ class Trainer:
         ticked, saved_at = (self.clock.round, self.seconds), self.seconds
         self.tell("start")
         why = "budget" if total is not None and self.clock.round >= total else ""
-        with self.interruptible():
+        with interruptible(self.stopping):
             while not why:
                 self.round()
                 why = self.ended(total)
@@ -163,6 +163,7 @@ class Trainer:
                         why, at_save = "", False
                     ticked = (self.clock.round, self.seconds)
                     why = why or self.stop_reason
+                    at_save = at_save or self.best is not None
                 overdue = at_tick and self.seconds - saved_at > 60 * self.options.checkpoint_minutes
                 if why or ((at_save or overdue) and not self.failing):
                     self.save()
@@ -179,34 +180,14 @@ class Trainer:
             return "interrupted"
         return "budget" if flag == 1.0 or (total is not None and self.clock.round >= total) else ""
 
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end training after the round in hand; a second Ctrl-C ends it at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        first = 0.0
-
-        def stop(number: int, frame: object) -> None:
-            nonlocal first
-            if not self.stopping.is_set():
-                first = time.monotonic()
-                self.stopping.set()
-            elif time.monotonic() - first > ONE_SIGNAL_SECONDS:
-                raise KeyboardInterrupt
-
-        old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
     # ---- ticks
 
     def tick(self, rate: float, last: bool) -> bool:
         """Read the numbers of the last rounds, report them, and deal with non-finite ones. True: rolled back."""
+        if self.held is not None:
+            self.updates.look(self.held.take(self.clock.round), self.clock.round)
+            for name, noted in self.game.__dict__.pop("noted", {}).items():
+                self.notes.setdefault(name, []).extend(noted)
         sums = summarize(self.notes, self.world)
         self.notes = {}
         values = {name: total / count for name, (count, total) in sums.items() if count}
@@ -216,8 +197,11 @@ class Trainer:
             values["skipped_steps"] = skipped
         self.stop_reason = ""
         self.tell("tick", values)
-        if self.world.agree(float(bool(self.stop_reason))):
+        said = self.world.agree(float(bool(self.stop_reason) + 2 * (self.best is not None)))
+        if said % 2:
             self.stop_reason = self.stop_reason or "a watcher on the first process said stop"
+        if said >= 2 and self.best is None:
+            self.best = {}
         if max(self.failing.values(), default=0.0) >= FAILING or (last and self.failing and not self.worked):
             return self.recover(values)
         if skipped:
@@ -267,15 +251,23 @@ class Trainer:
             if kind == "tick":
                 finite = {k: v if math.isfinite(v) else None for k, v in event.values.items()}
                 self.run.log({**line, **finite})
-            elif message:
+            elif message and kind != "verdict":
                 self.run.event({**line, "kind": kind, "message": message})
         for watcher in self.watchers:
             verdict = watcher.see(event)
             if verdict is not None:
-                if self.run is not None:
-                    self.run.event({**line, "kind": "verdict", **asdict(verdict)})
-                if verdict.action == "stop":
-                    self.stop_reason = verdict.reason
+                self.hear(verdict, line)
+
+    def hear(self, verdict: Verdict, line: Mapping[str, Any]) -> None:
+        """Record a verdict, show it, and do what it says."""
+        if self.run is not None:
+            self.run.event({**line, "kind": "verdict", **asdict(verdict)})
+        if verdict.action == "stop":
+            self.stop_reason = verdict.reason
+        elif verdict.action == "keep_best":
+            self.best = verdict.values
+        parts = [f"{verdict.action.replace('_', ' ')}: {verdict.reason}", verdict.evidence, verdict.remedy]
+        self.tell("verdict", message="; ".join(part for part in parts if part))
 
     # ---- state
 
@@ -362,15 +354,22 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write a checkpoint and the model that generating uses."""
+        """Write a checkpoint and the model that generating uses: the best so far, where that is measured."""
         tensors, numbers = self.state()
         if self.run is not None and self.world.rank == 0:
-            self.run.write_checkpoint(self.clock.samples, tensors, numbers, self.options.keep)
+            folder = self.run.write_checkpoint(self.clock.samples, tensors, numbers, self.options.keep)
             with self.sampling():
                 used = self.game.used_by_model
                 weights = {k: v for k, v in self.game.state_dict().items() if k.partition(".")[0] in used}
-                facts = {**self.model, **asdict(self.clock)}
-                self.run.write_model(weights, facts, self.domain.to_dict(), self.card)
+                facts, described = {**self.model, **asdict(self.clock)}, self.domain.to_dict()
+                measured = self.best is not None or self.run.best() is not None
+                if self.best is not None or not measured:
+                    self.run.write_model(weights, facts, described, self.card)
+                if measured:
+                    self.run.write_model(weights, facts, described, self.card, "model-last")
+            if self.best is not None:
+                self.run.write_best({"checkpoint": folder.name, **asdict(self.clock), **self.best})
+        self.best = None
         self.world.barrier()
 
     def draw(self, n: int, *tag: int | str) -> Batch:
@@ -382,6 +381,7 @@ class Trainer:
         inputs = {**self.game.draw(n, seeded), **self.domain.conditions(n, seeded)}
         if self.game.needs:
             rows = torch.randint(len(self.stream.source), (n,), generator=seeded)
+            reseed(self.options.seed, "draw", *tag)  # encoding may add noise
             given = self.domain.encode(self.stream.source.take(rows))
             inputs |= {name: given[name] for name in self.game.needs}
         return {k: v.to(self.device) for k, v in inputs.items()}

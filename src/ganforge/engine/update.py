@@ -196,6 +196,17 @@ class Updates:
                 move.after()
 
     @torch.no_grad()
+    def look(self, held: Batch, round_: int) -> None:
+        """Let the game look at real data that it is not trained on; all state stays as it is."""
+        before, counted = foreach.copies(self.floats), [c.clone() for c in self.counters]
+        reseed(self.seed, round_, "look")
+        with self.autocast(Move("", lambda _: {})):
+            self.game.look(held)
+        foreach.copy_to(self.floats, before)
+        for counter, value in zip(self.counters, counted, strict=True):
+            counter.copy_(value)
+
+    @torch.no_grad()
     def fold_buffers(self, before: list[Tensor], total: list[Tensor], good: Tensor) -> None:
         """What forward passes changed (BatchNorm's moments): the mean over all shards, or as before a bad step."""
         if total:

@@ -263,6 +263,11 @@ class TwoPlayer(Game):
         """D's logits, [batch / pack]."""
         return self.logit(self.features(x, label), label)
 
+    def value(self, batch: Batch) -> Tensor:
+        """V(G, D) of the duality gap, a scalar: what D's adversarial loss alone earns on reals and fresh fakes."""
+        label, fake = self.label(batch), self.fake(batch)
+        return -self.loss.discriminator(self.logits(batch["data"], label), self.logits(fake, label))
+
     # ---- moves
 
     def generate(self, batch: Batch) -> Terms:
@@ -337,6 +342,13 @@ class TwoPlayer(Game):
         """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""
         torch._foreach_clamp_min_(list(self.D.parameters()), -self.recipe.clip)
         torch._foreach_clamp_max_(list(self.D.parameters()), self.recipe.clip)
+
+    def look(self, held: Batch) -> None:
+        """How often D ranks a real sample that it was not trained on above a fake: its score where that is lower."""
+        label = self.label(held)
+        real = self.logits(held["data"], label)
+        self.note("D/held_real", real)
+        self.note("D/held_pair_right", (real > self.logits(self.fake(held), label)).float())
 
     # ---- sampling
 

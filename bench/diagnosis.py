@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import subprocess
 import sys
@@ -33,6 +34,8 @@ COLLAPSE = frozenset({"mode collapse (full)", "mode collapse (partial)"})
 UNSTABLE = frozenset({"divergence", "oscillation", "learning rate too high"})
 STRONG = frozenset({"discriminator too strong", "vanishing gradient"})
 
+BY_HEART = frozenset({"overfitting of the discriminator", "memorization"})
+
 POOR = COLLAPSE | UNSTABLE | {"discriminator too strong", "no progress"}
 
 
@@ -45,11 +48,16 @@ class Plant:
     rounds: int
     accepts: frozenset[str]
     params: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
-def fault(recipe: str, data: str, rounds: int, accepts: frozenset[str] | str, **params: Any) -> Plant:
+def fault(
+    recipe: str, data: str, rounds: int, accepts: frozenset[str] | str, options: dict[str, Any] | None = None,
+    **params: Any,
+) -> Plant:  # fmt: skip
     """A plant that is ill."""
-    return Plant(recipe, data, rounds, frozenset({accepts}) if isinstance(accepts, str) else accepts, params)
+    right = frozenset({accepts}) if isinstance(accepts, str) else accepts
+    return Plant(recipe, data, rounds, right, params, options or {})
 
 
 PLANTS: dict[str, Plant] = {
@@ -65,6 +73,14 @@ PLANTS: dict[str, Plant] = {
     "clip-too-wide": fault("wgan", "ring", 400, UNSTABLE | COLLAPSE, clip=10.0, lr=1e-2),
     "no-gradient-penalty": fault("wgan-gp", "ring", 400, UNSTABLE | COLLAPSE, gp=0.0, lr=1e-2),
     "tiny-data": fault("dcgan", "tiny", 300, "overfitting of the discriminator"),
+    "few-data": fault("r3gan", "few", 400, BY_HEART, {"holdout": "unseen"}, size=16, lr=1e-3),
+    "few-data-dcgan": fault("dcgan", "few", 800, BY_HEART, {"holdout": "unseen"}, size=32),
+    "copies": fault("r3gan", "few", 800, BY_HEART, {"holdout": "unseen", "evaluate_samples": 6400}, size=16, lr=1e-3),
+    "repeated-data": fault("r3gan", "repeated", 600, BY_HEART, {"holdout": "unseen"}, size=16, lr=1e-3),
+    "mnist-lr-x100": fault("dcgan", "mnist", 150, COLLAPSE | UNSTABLE | STRONG, size=32, lr=0.02),
+    "mnist-starved-generator": fault("dcgan", "mnist", 200, STRONG, size=32, lr=1e-7, lr_discriminator=2e-4),
+    "mnist-instance-noise": fault("dcgan", "mnist", 150, "discriminator too weak", size=32, instance_noise=20.0),
+    "mnist-few-data": fault("r3gan", "mnist-few", 400, BY_HEART, {"holdout": "mnist-unseen"}, size=16, lr=1e-3),
     "no-norm-high-lr": fault("hinge", "digits", 200, UNSTABLE | COLLAPSE | STRONG, norm_discriminator="none", lr=1e-2),
     "infinite-lr": fault("hinge", "digits", 100, "divergence", lr=1e30),
     "vanilla-ring": fault("gan", "ring", 1000, POOR, lr=1e-3),
@@ -82,6 +98,9 @@ PLANTS: dict[str, Plant] = {
     "wgan-gp-digits": Plant("wgan-gp", "digits", 100, GOOD),
     "cgan-digits": Plant("cgan", "digits", 300, GOOD),
     "minibatch-digits": Plant("minibatch", "digits", 200, GOOD),
+    "r3gan-digits-holdout": Plant("r3gan", "digits", 400, GOOD, {}, {"holdout": "0.1", "evaluate_samples": 6400}),
+    "r3gan-mnist": Plant("r3gan", "mnist", 400, GOOD, {"size": 16}, {"holdout": "0.1"}),
+    "dcgan-mnist": Plant("dcgan", "mnist", 400, GOOD, {"size": 32}),
 }
 
 
@@ -91,18 +110,27 @@ def is_healthy(plant: Plant) -> bool:
 
 
 def data_path(name: str, folder: Path) -> str:
-    """``tiny`` is 16 digits in a file; other names are the built-in sets."""
-    if name != "tiny":
-        return name
+    """Data by its name: a built-in set, or MNIST, or some of either in a file.
+
+    ``tiny`` is 16 digits, ``few`` 64, ``repeated`` the same 64 twenty times over, ``unseen`` 900 others; ``mnist-few``
+    and ``mnist-unseen`` likewise.
+    """
     import numpy as np
     import torch
 
     from ganforge.domains import open_data
 
-    path = folder / "tiny.npz"
+    kind, _, part = name.rpartition("-")
+    parts = {"tiny": slice(0, 16), "few": slice(0, 64), "repeated": slice(0, 64), "unseen": slice(64, 964)}
+    mnist = str(Path(os.environ.get("GANFORGE_DATA", "../shared/data")) / "mnist-train.zip")
+    if part not in parts:
+        return mnist if name == "mnist" else name
+    path = folder / f"{name}.npz"
     if not path.exists():
-        _, source = open_data("digits")
-        np.savez(path, images=source.take(torch.arange(16))["data"].permute(0, 2, 3, 1).numpy())
+        _, source = open_data(mnist if kind == "mnist" else "digits")
+        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[parts[part]]
+        images = source.take(order)["data"].permute(0, 2, 3, 1).numpy()
+        np.savez(path, images=np.concatenate([images] * 20) if part == "repeated" else images)
     return str(path)
 
 
@@ -111,11 +139,14 @@ def grow(name: str, plant: Plant, seed: int, folder: Path) -> Path:
     import ganforge
 
     run = folder / f"{name}-{seed}"
+    options = dict(plant.options)
+    if "holdout" in options:
+        options["holdout"] = data_path(options["holdout"], folder)
     if not (run / "log.jsonl").exists():
         with contextlib.suppress(GanforgeError):  # divergence ends training: the log tells
             ganforge.train(
                 plant.recipe, data_path(plant.data, folder), run=run, params=plant.params, quiet=True,
-                rounds=plant.rounds, seed=seed, on_nonfinite="stop", precision="fp32",
+                rounds=plant.rounds, seed=seed, on_nonfinite="stop", precision="fp32", **options,
             )  # fmt: skip
     return run
 
@@ -124,7 +155,8 @@ def replay(run: Path) -> list[Verdict]:
     """What ``--stop auto`` would have said while the run was training."""
     watcher, said = Diagnoser(Context.of(run), stop=True), []
     for line in read_log(run):
-        verdict = watcher.see(Event("tick", Clock(line["round"], line["samples"]), line["seconds"], line))
+        clock = Clock(line["round"], line["samples"])
+        verdict = watcher.see(Event("tick", clock, line["seconds"], line))
         said += [verdict] if verdict is not None else []
         if verdict is not None and verdict.action == "stop":
             break

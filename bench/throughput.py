@@ -1,10 +1,11 @@
 """Images a second: the engine against a hand-optimized minimal loop and against a plain tutorial loop.
 
-    python bench/throughput.py [--precision fp32|bf16] [--resolution 64] [--width 64] [--batch 64] [--repeats 7]
+    python bench/throughput.py [--precision auto|fp32|bf16] [--resolution 64] [--width 64] [--batch 64] [--repeats 7]
 
 All three train the same DCGAN (the networks of ganforge.nn, the same initial weights) on the same JPEG or PNG files,
 with the same batch size. They take turns, round by round of turns, so that a noisy machine hurts all alike; medians
-of the paired ratios are reported.
+of the paired ratios are reported. The tutorial loop is in fp32, as tutorials are; the other two in what ganforge picks
+by itself on this machine (auto: bf16 where convolutions are quicker in it), or in what --precision says.
 
 - tutorial: the pattern of PyTorch's DCGAN tutorial. Files are decoded in the loop, D's gradients are computed in G's
   step as well, Adam is the plain one, losses are read with .item() at each step.
@@ -31,6 +32,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from ganforge.core.device import fast_bf16
 from ganforge.domains import open_data
 from ganforge.domains.image import ImageOptions
 from ganforge.engine.options import TrainOptions
@@ -162,8 +164,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=4, help="steps in a turn")
     parser.add_argument("--repeats", type=int, default=7, help="turns")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of minimal and ganforge")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of minimal and ganforge")
     args = parser.parse_args()
+    if args.precision == "auto":
+        args.precision = "bf16" if fast_bf16(torch.device("cpu")) else "fp32"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_files(folder, max(512, 2 * args.batch), args.resolution)
@@ -204,6 +208,7 @@ def main() -> None:
                 "resolution": args.resolution,
                 "width": args.width,
                 "batch": args.batch,
+                "precision": args.precision,
                 "threads": torch.get_num_threads(),
                 "images_per_second": {name: round(args.batch / value, 1) for name, value in median.items()},
                 "ganforge_over_minimal": round(over, 3),

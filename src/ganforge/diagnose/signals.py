@@ -19,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,8 @@ class Window:
     late: Sequence[Line]
     context: Context = field(default_factory=Context)
     ticks: int = 0
+    read: dict[str, list[float]] = field(default_factory=dict, compare=False, repr=False)
+    """Values that have been read: rules ask for the same ones again and again."""
 
     @classmethod
     def of(cls, lines: Sequence[Line], context: Context | None = None) -> Window:
@@ -136,17 +139,19 @@ class Window:
 
     def values(self, name: str) -> list[float]:
         """The finite values of a name in the window, oldest first."""
-        return [v for line in self.late if (v := number(line.get(name))) is not None]
+        if name not in self.read:
+            self.read[name] = [v for line in self.late if (v := number(line.get(name))) is not None]
+        return self.read[name]
 
     def level(self, name: str) -> float | None:
         """Median over the window."""
         values = self.values(name)
-        return float(np.median(values)) if values else None
+        return median(values) if values else None
 
     def now(self, name: str) -> float | None:
         """Median over the last third of the window: where it stands."""
         values = self.values(name)
-        return float(np.median(values[-max(1, len(values) // 3) :])) if values else None
+        return median(values[-max(1, len(values) // 3) :]) if values else None
 
     def highest(self, name: str) -> float | None:
         """Largest value in the window."""
@@ -155,7 +160,7 @@ class Window:
     def start(self, name: str) -> float | None:
         """Median over the run's start."""
         values = [v for line in self.early if (v := number(line.get(name))) is not None]
-        return float(np.median(values)) if values else None
+        return median(values) if values else None
 
     def ratio(self, name: str) -> float | None:
         """Level in the window over that at the start of the run."""
@@ -166,7 +171,7 @@ class Window:
         """Change from the first to the last third of the window, in medians; None below 6 values."""
         values = self.values(name)
         third = len(values) // 3
-        return float(np.median(values[-third:]) - np.median(values[:third])) if third >= 2 else None
+        return median(values[-third:]) - median(values[:third]) if third >= 2 else None
 
     def swing(self, name: str) -> float | None:
         """Standard deviation about a straight line; None below 8 values."""

@@ -12,6 +12,9 @@ from ganforge.nn.layers import Norm
 from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
 
 
+MOST_CLASSES, FEWEST_SAMPLES = 100, 50
+
+
 @dataclass(frozen=True, kw_only=True)
 class R3gan(TwoPlayerRecipe):
     """D minimizes E softplus(D(G(z)) - D(x)) + gamma / 2 (E |grad D(x)|^2 + E |grad D(G(z))|^2), G the reverse.
@@ -44,7 +47,8 @@ class R3gan(TwoPlayerRecipe):
 
         For images: batch normalization in G, minibatch standard deviation and a higher lr that falls to almost 0
         (together, on MNIST, better after 200,000 samples than none of them after a million; not told apart), lazy
-        penalties, and gamma 0.1 up to 32 x 32 pixels, then in proportion to their number.
+        penalties, and gamma 0.1 up to 32 x 32 pixels, then in proportion to their number. Labels are used where there
+        are some for every class: on MNIST they even out the classes' shares (conditioning=none leaves them out).
         """
         over = cls.budget(domain)
         if len(domain.shape) == 3:
@@ -52,6 +56,7 @@ class R3gan(TwoPlayerRecipe):
             return {
                 "size": 32 if min(domain.shape[1:]) <= 32 else 64,
                 "norm_generator": "batch",
+                "conditioning": "auxiliary" if labelled(domain) else "none",
                 "minibatch_stddev": True,
                 "lr": Schedule(1e-3, 2e-5, over, shape="cosine"),
                 "r1": gamma,
@@ -76,8 +81,13 @@ class R3gan(TwoPlayerRecipe):
 
     @classmethod
     def budget(cls, domain: Domain) -> int:
-        """6,000 rounds of 256 points; 400,000 images of up to 16 pixels, a million larger ones."""
+        """6,000 rounds of 256 points; 400,000 images of up to 16 pixels (labelled: 32), a million larger ones."""
         if domain.kind == "points":
             return 6000 * 256
-        tiny = len(domain.shape) == 3 and min(domain.shape[1:]) <= 16
+        tiny = len(domain.shape) == 3 and min(domain.shape[1:]) <= (32 if labelled(domain) else 16)
         return 400_000 if tiny else 1_000_000
+
+
+def labelled(domain: Domain) -> bool:
+    """There are classes, not too many, with enough samples each to learn them from."""
+    return 2 <= len(domain.classes) <= MOST_CLASSES and min(domain.counts) >= FEWEST_SAMPLES

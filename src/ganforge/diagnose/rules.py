@@ -23,8 +23,11 @@ STALL_ROUNDS, STALL_TICKS = 150, 30
 STOP_ROUNDS = 300
 """Below so many rounds no verdict says stop, but for non-finite numbers: the start of training looks like collapse."""
 
-FAR, SOMEWHAT, FAIR, NEAR = 0.5, 0.35, 0.2, 0.15
-"""Distances (missing + stray): above FAR fakes are clearly not among the reals, below NEAR they are."""
+FAR, FAR_FOR_IMAGES = 0.25, 0.6
+"""Distances (missing + stray) above which fakes are clearly not among the reals. Two images are about as far apart as
+any two: the unit is small there."""
+SOMEWHAT, FAIR, NEAR = 0.35, 0.2, 0.15
+"""Lesser distances; below NEAR the fakes lie among the reals."""
 IMPROVES = 0.12
 """The share by which the distance must fall within a window of 40 ticks to count as progress; in fewer, less."""
 BARELY = 2e-5
@@ -35,8 +38,8 @@ BY_HEART = 0.4
 """ADA's r_v: on digits 0.7 to 1.1 with 64 training samples, at most 0.01 with 1,600."""
 COPIED = -5.0
 """C_T, a z-score, below which samples are copies of training data (Meehan et al. 2020 call below -3 clear)."""
-LARGE = 0.018
-"""A median step above this share of the weights is too large."""
+LARGE, HUGE = 0.018, 0.03
+"""A median step above this share of the weights is too large: LARGE where the fakes are off and get no better."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def found(w: Window, fault: str, severity: Severity, *evidence: str) -> Diagnosi
 
 def is_far(w: Window) -> bool:
     """The fakes are measured to be off."""
-    return w.distance is not None and w.distance >= FAR
+    return w.distance is not None and w.distance >= (FAR_FOR_IMAGES if w.context.images else FAR)
 
 
 def stalls(w: Window, sure: bool = True) -> bool:
@@ -147,9 +150,10 @@ def vanishing(w: Window) -> Diagnosis | None:
 
 
 def too_weak(w: Window) -> Diagnosis | None:
-    """Fakes are far from the data and D cannot tell: it teaches G nothing."""
-    right = w.level("D/pair_right")
-    if right is None or right > 0.65 or not is_far(w):
+    """Fakes are far from the data, or all near its mean, and D cannot tell: it teaches G nothing."""
+    right, spread = w.level("D/pair_right"), w.now("fake/spread")
+    blurred = right is not None and right <= 0.53 and spread is not None and spread <= 0.5
+    if right is None or right > 0.65 or not (is_far(w) or blurred):
         return None
     step = w.now("D/update_ratio")
     return found(
@@ -226,9 +230,10 @@ def starved(w: Window) -> Diagnosis | None:
 def too_fast(w: Window) -> Diagnosis | None:
     """Steps so large that a player forgets what it has learned, and the fakes are not good."""
     steps = {name: s for name in ("G", "D") if (s := w.level(f"{name}/update_ratio")) is not None}
-    if max(steps.values(), default=0.0) < LARGE or w.distance is None:
+    largest = max(steps.values(), default=0.0)
+    if largest < LARGE or w.distance is None or w.distance < NEAR:
         return None
-    if w.distance < SOMEWHAT or not (is_far(w) or stalls(w)):
+    if largest < HUGE and (w.distance < SOMEWHAT or not (is_far(w) or stalls(w))):
         return None
     told = ", ".join(f"a step of {name} changes its weights by {s:.1%}" for name, s in steps.items())
     return found(w, "learning rate too high", "warn", told, outcome(w))
@@ -282,6 +287,7 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "no progress": (*FAKES, "D/pair_right"),
     "plateau": (*FAKES, "D/pair_right"),
     "undertrained": (*FAKES, "D/pair_right"),
+    "memorization": ("metric/c_t", "metric/authenticity"),
     "undecided": ("D/pair_right",),
     "healthy": (*FAKES, "D/pair_right"),
 }

@@ -1,0 +1,46 @@
+"""The command ``ganforge duality``: what each player of a trained game could still gain."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, RunPath, say
+from ganforge.app.arguments import allow as allow_module
+
+DUALITY_EXAMPLES = (
+    "Examples: ganforge duality runs/dcgan-digits-01 | ganforge duality RUN --steps 5000 --holdout test.zip --json"
+)
+
+
+def duality(
+    run: RunPath,
+    steps: Annotated[int | None, typer.Option(min=1, help="Rounds of each best response (default 1,000).")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Instead: time for all of them together.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Its number of samples (default: the newest).")] = None,
+    holdout: Annotated[str | None, typer.Option(help="Real data that the run has not seen.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Judge G as it plays, not its average.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the split, fresh weights and noise.")] = 0,
+    device: Device = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the result to this .json too.")] = None,
+    allow_: Allow = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+) -> None:
+    """Measure the duality gap: how far a trained game is from equilibrium, in its own payoff."""
+    allow_module(allow_)
+    from ganforge.api import memory_errors
+    from ganforge.core.store import write_json
+    from ganforge.duality import duality_gap
+
+    tell = None if quiet or json else lambda text: typer.echo(f".. {text}", err=True)
+    with memory_errors():
+        found = duality_gap(
+            run, steps, minutes, checkpoint=checkpoint, holdout=holdout, live=live, seed=seed, device=device, tell=tell
+        )
+    if out is not None:
+        write_json(out, found.to_dict())
+    say(json_text.dumps(found.to_dict(), indent=2) if json else "\n".join(found.lines()))

@@ -19,7 +19,7 @@ from ganforge.app import evaluate as command
 from ganforge.core.errors import InputError
 from ganforge.domains import open_data
 from ganforge.measure import evaluate as measuring
-from ganforge.measure import features
+from ganforge.measure import features, sides
 from ganforge.measure.evaluate import Options, Side, collect, evaluate, from_source
 from ganforge.measure.features import find_extractor
 
@@ -69,7 +69,7 @@ def test_real_data_score_like_their_floor(tmp_path: Path) -> None:
     images = digits()
     np.savez(tmp_path / "a.npz", images=images[0::2])
     np.savez(tmp_path / "b.npz", images=images[1::2])
-    result, _, _ = judge.compare(str(tmp_path / "b.npz"), str(tmp_path / "a.npz"))
+    result, _, _ = judge.compare(str(tmp_path / "b.npz"), str(tmp_path / "a.npz"), features="pixels")
     for name in ("fid", "kid", "swd", "vendi"):
         score, floor = result.scores[name], result.floors[name]
         assert score.low <= floor.high and floor.low <= score.high, name  # type: ignore[operator]
@@ -81,12 +81,12 @@ def test_memorization_needs_held_out_data_and_finds_copies(tmp_path: Path) -> No
     np.savez(train, images=images[:1000])
     np.savez(held, images=images[1000:])
     np.savez(tmp_path / "copies.npz", images=images[:500])
-    result, _, _ = judge.compare(str(tmp_path / "copies.npz"), str(train), holdout=str(held))
+    result, _, _ = judge.compare(str(tmp_path / "copies.npz"), str(train), holdout=str(held), features="pixels")
     assert result.scores["c_t"].value < -5 and result.scores["authenticity"].value == 0  # type: ignore[operator]
     assert abs(result.floors["c_t"].value) < 3 and result.floors["authenticity"].value > 0.3  # type: ignore
     assert result.protocol.split == "all against held-out data" and result.protocol.counts["real"] == 1000
     with pytest.raises(InputError, match="--holdout DATA"):
-        judge.compare(str(tmp_path / "copies.npz"), str(train), metrics=("memorization",))
+        judge.compare(str(tmp_path / "copies.npz"), str(train), metrics=("memorization",), features="pixels")
     with pytest.raises(InputError, match="hold the same"):
         judge.compare(str(tmp_path / "copies.npz"), str(train), holdout=str(train))
 
@@ -116,6 +116,7 @@ def test_the_real_side_is_computed_once(samples: Path, monkeypatch: pytest.Monke
         return original(*args)
 
     monkeypatch.setattr(measuring, "collect", counted)
+    monkeypatch.setattr(sides, "collect", counted)
     first = judge.compare(str(samples), "digits", metrics=("fid", "swd"))[0]
     again = judge.compare(str(samples), "digits", metrics=("fid", "swd"))[0]
     assert seen == ["real", "real", "generated", "generated"]

@@ -11,10 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, allow, say
+from ganforge.app.compare import COMPARE_EXAMPLES, compare
 from ganforge.app.data import data_app
 from ganforge.app.diagnose import DIAGNOSE_EXAMPLES, diagnose
+from ganforge.app.duality import DUALITY_EXAMPLES, duality
 from ganforge.app.evaluate import evaluate
+from ganforge.app.report import REPORT_EXAMPLES, report
+from ganforge.app.study import STUDY_EXAMPLES, study
 from ganforge.app.train import RESUME_EXAMPLE, TRAIN_EXAMPLES, resume, train
+from ganforge.app.translate import TRANSLATE_EXAMPLES, translate
+from ganforge.app.traverse import TRAVERSE_EXAMPLES, traverse
 from ganforge.core.errors import GanforgeError, RunError
 
 app = typer.Typer(
@@ -34,10 +40,17 @@ app.command(
     "--holdout test.zip --metrics fid,kid,prdc --json"
 )(evaluate)
 app.command(epilog=DIAGNOSE_EXAMPLES)(diagnose)
+app.command(epilog=TRAVERSE_EXAMPLES)(traverse)
+app.command(epilog=TRANSLATE_EXAMPLES)(translate)
+app.command(epilog=REPORT_EXAMPLES)(report)
+app.command(epilog=COMPARE_EXAMPLES)(compare)
+app.command(epilog=DUALITY_EXAMPLES)(duality)
+app.command(epilog=STUDY_EXAMPLES)(study)
 
 
 @app.command(
-    epilog="Examples: ganforge generate RUN -n 64 --seed 1 | ganforge generate RUN -n 1000 --label 3 --out threes.npz"
+    epilog="Examples: ganforge generate RUN -n 64 --seed 1 | ganforge generate RUN -n 1000 --label 3 --out threes.npz "
+    "| ganforge generate RUN -n 1000 --where education=Masters --out masters.csv"
 )
 def generate(
     run: RunPath,
@@ -45,6 +58,10 @@ def generate(
     seed: Seed = 0,
     label: Label = None,
     truncation: Annotated[float, typer.Option(help="Below 1: less variety, better samples.")] = 1.0,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Rows of tables: column=value, or with <, <=, >, >=, !=. May be given again."),
+    ] = None,
     out: Out = None,
     device: Device = "auto",
     allow_: Allow = None,
@@ -54,8 +71,9 @@ def generate(
 
     allow(allow_)
     model = load(run, device)
-    samples = model.generate(n, seed, label, truncation)
-    of_class = "" if label is None else "-label" + "".join(c if c.isalnum() or c in "-_." else "_" for c in label)
+    samples = model.generate(n, seed, label, truncation, where or ())
+    asked = [*([] if label is None else [f"-label{label}"]), *(f"-{text}" for text in where or ())]
+    of_class = "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(asked))[:100]
     target = out or run / "generated" / f"seed{seed}{of_class}"
     written = model.domain.save(samples, target)
     if out is None or not out.suffix:
@@ -105,7 +123,8 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.
     if name is None:
         for each in recipe_names():
             recipe = find_recipe(each)
-            say(f"{each:12} {recipe.title}: {recipe.paper}")
+            able = f" [{', '.join(recipe.abilities)}]" if recipe.abilities else ""
+            say(f"{each:12} {recipe.title}: {recipe.paper}{able}")
         return
     recipe = find_recipe(name)
     say(
@@ -151,15 +170,6 @@ def runs(root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("ru
             f"{path}  {data}  {last.get('round', 0):,} rounds  {last.get('samples', 0):,} samples  "
             f"{last.get('seconds', 0):,.0f} s"
         )
-
-
-@app.command(epilog="Example: ganforge report runs/dcgan-digits-01")
-def report(run: RunPath) -> None:
-    """Write report.html of a run anew."""
-    from ganforge.engine.run import Run
-    from ganforge.report import write_report
-
-    say(str(write_report(Run.open(run))))
 
 
 @app.callback(invoke_without_command=True)

@@ -10,8 +10,12 @@ import typer
 
 from ganforge.app.arguments import allow as allow_module
 
-METRICS = ("fid", "fid_infinity", "kid", "prdc", "is", "birthday", "memorization", "vendi", "swd", "modes")
-FEATURES = ("auto", "pixels", "values", "classifier", "inception", "squeezenet", "onnx:FILE")
+METRICS = (
+    "fid", "fid_infinity", "kid", "prdc", "is", "birthday", "memorization", "vendi", "swd", "modes",
+    "bias", "tstr", "held_out_discriminator", "ppl",
+)  # fmt: skip
+ON_REQUEST = METRICS[10:]
+FEATURES = ("auto", "pixels", "values", "classifier", "self-supervised", "inception", "squeezenet", "onnx:FILE")
 """As in ganforge.measure, which is imported only when it is used; a test compares them."""
 
 
@@ -19,7 +23,12 @@ def evaluate(
     what: Annotated[str, typer.Argument(help="A run, or samples: a folder, .zip, .npz, .csv.", metavar="RUN|SAMPLES")],
     against: Annotated[str, typer.Option(help="The real data: folder, .zip, .npz, .parquet, .csv or a built-in set.")],
     holdout: Annotated[str | None, typer.Option(help="Real data that the model has not seen.")] = None,
-    metrics: Annotated[str | None, typer.Option(help=f"Some of {','.join(METRICS)}.")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Some of {', '.join(METRICS)}, comma-separated; the last {len(ON_REQUEST)} only when asked."
+        ),
+    ] = None,
     features: Annotated[str, typer.Option(help=f"One of {', '.join(FEATURES)}.")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")] = None,
     n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
@@ -29,6 +38,7 @@ def evaluate(
     resizer: Annotated[str, typer.Option(help="bicubic or bilinear, both antialiased.")] = "bicubic",
     resolution: Annotated[str | None, typer.Option(help="Read images at this size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Read images with 1, 3 or 4 channels.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column of a table that tstr predicts.")] = None,
     seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
     truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -46,7 +56,7 @@ def evaluate(
     tell = None if quiet or json else lambda text: typer.echo(f".. {text}", err=True)
     result, domain, source = judge.compare(
         what, against, holdout, names, features, weights, n, real, whole, neighbors, resizer, resolution, channels,
-        seed, truncation, device, keep, tell,
+        seed, truncation, device, keep, tell, target,
     )  # fmt: skip
     if out is not None:
         for path in judge.write(result, domain, source, out):

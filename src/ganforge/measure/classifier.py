@@ -17,12 +17,12 @@ from ganforge.core.errors import InputError, RunError
 from ganforge.core.store import Folder, write_folder
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.packed import cache_folder
+from ganforge.measure.learn import fit
 
 VERSION = 1
 """Of the network and its training: raising it makes every classifier be trained anew."""
 
 FEATURES = 128
-BATCH = 128
 LARGEST = 64
 """Pixels: larger images are averaged down to this side before they are classified."""
 
@@ -63,7 +63,8 @@ class ConvClassifier(nn.Module):
 class Classifier:
     """A trained judge. ``accuracy`` is that on ``held_out`` real samples which it has not seen.
 
-    ``key`` names what it was trained from, so that figures that it gave can say so.
+    ``key`` names what it was trained from, so that figures that it gave can say so. ``true`` and ``judged`` are the
+    classes of those held-out samples, and what it takes them for: int64 [held_out].
     """
 
     network: ConvClassifier
@@ -72,6 +73,8 @@ class Classifier:
     accuracy: float
     held_out: int
     key: str
+    true: Tensor
+    judged: Tensor
 
     def __str__(self) -> str:
         return f"classifier {self.key[:8]}: accuracy {self.accuracy:.2%} on {self.held_out:,} held-out real samples"
@@ -123,7 +126,8 @@ def train_classifier(
         classifier = _train(domain, source, held, key)
     if cached:
         facts = {"accuracy": classifier.accuracy, "held_out": classifier.held_out, "key": key}
-        tensors = {"classifier": classifier.network.state_dict()}
+        tests = {"true": classifier.true, "judged": classifier.judged}
+        tensors = {"classifier": classifier.network.state_dict(), "tests": tests}
         with contextlib.suppress(RunError):  # a cache that cannot be written is only slower
             write_folder(place, tensors, {"classifier.json": {**facts, "classes": domain.classes}})
     return classifier
@@ -132,13 +136,14 @@ def train_classifier(
 def _read(folder: Folder, domain: Domain, key: str) -> Classifier:
     network = ConvClassifier(domain.shape, len(domain.classes))
     network.load_state_dict(folder.tensors("classifier"))
-    facts = folder.document("classifier.json")
-    return _finished(network, domain, facts["accuracy"], facts["held_out"], key)
+    tests = folder.tensors("tests")
+    return _finished(network, domain, tests["true"], tests["judged"], key)
 
 
-def _finished(network: ConvClassifier, domain: Domain, accuracy: float, held_out: int, key: str) -> Classifier:
+def _finished(network: ConvClassifier, domain: Domain, true: Tensor, judged: Tensor, key: str) -> Classifier:
     network.eval().requires_grad_(False)
-    return Classifier(network, domain.classes, tuple(domain.shape), accuracy, held_out, key)
+    right = int((true == judged).sum()) / len(true)
+    return Classifier(network, domain.classes, tuple(domain.shape), right, len(true), key, true, judged)
 
 
 def _train(domain: Domain, source: Source, held: Source | None, key: str) -> Classifier:
@@ -149,26 +154,16 @@ def _train(domain: Domain, source: Source, held: Source | None, key: str) -> Cla
         test, rows, held = rows[:cut], rows[cut:], source
     else:
         test = torch.arange(len(held))
-    # small sets are seen 25 times, large ones until about 130,000 samples, at least twice
-    epochs = max(2, min(25, round(130_000 / len(rows))))
-    batch = min(BATCH, len(rows))
-    steps = epochs * (len(rows) // batch)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps + 1, pct_start=0.2)
-    for _ in range(epochs):
-        order = rows[torch.randperm(len(rows))]
-        for part in order.split(batch):
-            if len(part) < batch:
-                continue
-            taken = domain.encode(source.take(part))
-            optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(network(taken["data"]), taken["label"], label_smoothing=0.05)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    judge = _finished(network, domain, 0.0, len(test), key)
-    right = 0
-    for part in test.split(1024):
-        taken = domain.encode(held.take(part))
-        right += int((judge.predict(taken["data"]) == taken["label"]).sum())
-    return _finished(network, domain, right / len(test), len(test), key)
+
+    def examples(part: Tensor) -> tuple[Tensor, Tensor]:
+        taken = domain.encode(source.take(part))
+        return taken["data"], taken["label"]
+
+    fit(network, examples, rows)
+    true, judged = [], []
+    with torch.no_grad():
+        for part in test.split(1024):
+            taken = domain.encode(held.take(part))
+            true.append(taken["label"])
+            judged.append(network(taken["data"]).argmax(1))
+    return _finished(network, domain, torch.cat(true), torch.cat(judged), key)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ganforge.core.errors import InputError, nearest, need_extra
 from ganforge.core.game import Batch
 from ganforge.domains.domain import Domain, Source
+from ganforge.domains.image import ImageDomain
 from ganforge.measure import inception, squeezenet
 from ganforge.measure.resize import Filter, resize
 from ganforge.measure.weights import find_weights, load_weights, present, sha256
@@ -21,10 +22,13 @@ from ganforge.measure.weights import find_weights, load_weights, present, sha256
 PIXELS = 1024
 """``pixels`` shrinks images until they have at most this many numbers."""
 
+LEARNABLE, LEARNABLE_SIDE = 500, 16
+"""``auto`` learns features from at least so many images of at least so many pixels a side."""
+
 CHUNK = 50
 """Images that a network sees at once."""
 
-NAMES = ("auto", "pixels", "values", "classifier", "inception", "squeezenet", "onnx:FILE")
+NAMES = ("auto", "pixels", "values", "classifier", "self-supervised", "inception", "squeezenet", "onnx:FILE")
 
 
 class Extractor(Protocol):
@@ -41,10 +45,12 @@ class Extractor(Protocol):
     def __call__(self, raw: Batch) -> tuple[Tensor, Tensor | None]: ...
 
 
-def levels(data: Tensor, bits: int) -> Tensor:
+def levels(data: Tensor, bits: int, rounded: bool = True) -> Tensor:
     """Images of 8 or 16 bits [n, c, h, w] as float32 levels 0 to 255."""
     data = data.to(torch.float32)
-    return data if bits == 8 else (data / 257).round()
+    if bits == 8:
+        return data
+    return (data / 257).round() if rounded else data / 257
 
 
 def as_rgb(images: Tensor) -> Tensor:
@@ -64,6 +70,8 @@ class Pixels:
     """The images themselves, in [0, 1], shrunk to at most ``PIXELS`` numbers."""
 
     name = "pixels"
+    rounded = True
+    """Whether what is resized is rounded to levels, as files are; path lengths need what is not."""
 
     def __init__(self, domain: Domain, kind: Filter = "bilinear") -> None:
         self.shape, self.bits, self.kind = tuple(domain.shape), getattr(domain, "bits", 8), kind
@@ -80,7 +88,8 @@ class Pixels:
                 f"pixels compare images of one shape, {list(self.shape)}, not {list(raw['data'].shape[1:])}: give both "
                 "sides the same resolution and channels"
             )
-        return resize(levels(raw["data"], self.bits), self.size, self.kind).flatten(1) / 255, None
+        images = levels(raw["data"], self.bits, self.rounded)
+        return resize(images, self.size, self.kind, self.rounded).flatten(1) / 255, None
 
 
 class Values:
@@ -95,13 +104,16 @@ class Values:
         self.sha256 = hashlib.sha256(document.encode()).hexdigest()
 
     def __call__(self, raw: Batch) -> tuple[Tensor, None]:
-        if tuple(raw["data"].shape[1:]) != tuple(self.domain.shape):
-            raise InputError(f"samples of shape {tuple(raw['data'].shape[1:])}, but the data's is {self.domain.shape}")
+        shape = (len(self.domain.columns),) if hasattr(self.domain, "columns") else tuple(self.domain.shape)
+        if tuple(raw["data"].shape[1:]) != shape:
+            raise InputError(f"samples of shape {tuple(raw['data'].shape[1:])}, but the data's is {shape}")
         return self.domain.encode(raw)["data"].flatten(1), None
 
 
 class Network:
     """A feature network on images: resized, brought to RGB and scaled by ``prepare``, ``CHUNK`` at a time."""
+
+    rounded = True
 
     def __init__(
         self, name: str, network: nn.Module, path: Path, side: int, prepare: Callable[[Tensor], Tensor], bits: int,
@@ -119,8 +131,9 @@ class Network:
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
     def _part(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        images = as_rgb(levels(data.to(self.device), self.bits))
-        features, logits = self.network(self.prepare(resize(images, (self.side, self.side), self.kind)))
+        images = as_rgb(levels(data.to(self.device), self.bits, self.rounded))
+        images = resize(images, (self.side, self.side), self.kind, self.rounded)
+        features, logits = self.network(self.prepare(images))
         return features.float().cpu(), logits.float().cpu()
 
 
@@ -129,6 +142,8 @@ class Onnx:
 
     Images are resized to the network's input size if that is fixed. A second output, if any, is taken as class logits.
     """
+
+    rounded = True
 
     def __init__(self, path: Path, bits: int, kind: Filter) -> None:
         try:
@@ -153,12 +168,12 @@ class Onnx:
         self.resizer = f"{kind}, antialiased, to {self.size[0]}x{self.size[1]}" if self.size else "none"
 
     def __call__(self, raw: Batch) -> tuple[Tensor, Tensor | None]:
-        images = levels(raw["data"], self.bits)
+        images = levels(raw["data"], self.bits, self.rounded)
         if self.channels != images.shape[1]:
             images = as_rgb(images)
             if self.channels == 1:
                 images = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-        images = (resize(images, self.size, self.kind) if self.size else images) / 255
+        images = (resize(images, self.size, self.kind, self.rounded) if self.size else images) / 255
         size = self.batch if isinstance(self.batch, int) else CHUNK
         outputs = []
         for part in images.split(size):
@@ -203,17 +218,22 @@ def find_extractor(
 ) -> Extractor:
     """The extractor that ``spec`` names: one of ``NAMES``.
 
-    ``auto`` is inception if its weights are here, else pixels (nothing is downloaded), and values for data that are no
-    images. InputError for an unknown name, for features that do not fit the data, for weights that are missing.
+    ``auto`` is inception if its weights are here, else pixels for images with classes, self-supervised features for
+    images without (nothing is downloaded), and values for data that are no images. InputError for an unknown name, for
+    features that do not fit the data, for weights that are missing.
     """
-    images = domain.kind == "image"
+    images = isinstance(domain, ImageDomain)
     device = device or torch.device("cpu")
     if spec == "auto":
-        spec = "values" if not images else "inception" if present("inception", weights) else "pixels"
+        spec = "values" if not images else "inception" if present("inception", weights) else _own(domain, source)
     if spec == "values" or (not images and spec == "pixels"):
         if images:
             raise InputError("features 'values' are for points and tables; for images use pixels")
         return Values(domain)
+    if spec == "self-supervised":
+        from ganforge.measure.selfsupervised import Learned
+
+        return Learned(domain, source, seed)
     if not images and (spec in NAMES or spec.startswith("onnx:")):
         raise InputError(f"features '{spec}' are for images, but the data are of kind '{domain.kind}': use values")
     bits = getattr(domain, "bits", 8)
@@ -231,3 +251,10 @@ def find_extractor(
         path, small = find_weights(spec, weights), squeezenet.SqueezeNet()
         return Network(spec, small, path, squeezenet.SIDE, lambda x: x.flip(1) - means, bits, kind, device)
     raise InputError(f"unknown features '{spec}': {nearest(spec, NAMES)}")
+
+
+def _own(domain: Domain, source: Source) -> str:
+    """The features that the data themselves give: pixels, or learned ones for unlabelled images where these are better
+    (bench/features.py): not for tiny images, or few."""
+    learnable = not domain.classes and len(source) >= LEARNABLE and min(domain.shape[1:]) >= LEARNABLE_SIDE
+    return "self-supervised" if learnable else "pixels"

@@ -15,7 +15,8 @@ VERSION = 1
 @dataclass(frozen=True)
 class Protocol:
     """``features``, their ``features_sha256`` and ``resizer``; how many samples of each side (``counts``: real,
-    generated, floor); how the real ones were split; the fingerprints of the data; seeds, settings and versions."""
+    generated, floor); how the real ones were split; the fingerprints of the data; seeds, settings and versions;
+    ``quality``: how good the features are, where that was measured."""
 
     features: str
     features_sha256: str
@@ -26,12 +27,13 @@ class Protocol:
     seed: int
     settings: Mapping[str, int | float]
     versions: Mapping[str, str]
+    quality: str = ""
     version: int = VERSION
 
     @property
     def key(self) -> str:
         """Ten hex digits that are equal for scores that may be compared."""
-        text = json.dumps({k: v for k, v in asdict(self).items() if k != "versions"}, sort_keys=True)
+        text = json.dumps({k: v for k, v in asdict(self).items() if k not in ("versions", "quality")}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,8 +43,9 @@ class Protocol:
     def lines(self) -> list[str]:
         """For people."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
-        return [
+        lines = [
             f"protocol {self.key}: features {self.features} (sha256 {self.features_sha256[:12]}), "
             f"resizer {self.resizer}",
             f"  samples: {counts}; real split: {self.split}; seed {self.seed}",
         ]
+        return [*lines, f"  features: {self.quality}"] if self.quality else lines

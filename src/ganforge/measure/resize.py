@@ -45,19 +45,23 @@ def weights(before: int, after: int, kind: Filter) -> Tensor:
     return (taps / taps.sum(1, keepdim=True)).to(torch.float32)
 
 
-def resize(images: Tensor, size: tuple[int, int], kind: Filter = "bicubic") -> Tensor:
+def resize(images: Tensor, size: tuple[int, int], kind: Filter = "bicubic", rounded: bool = True) -> Tensor:
     """Levels 0 to 255 [n, c, height, width] of any dtype to float32 levels [n, c, *size], rounded as uint8 would be.
 
     Agrees with ``PIL.Image.resize`` on uint8 to one level: rows first, rounded, then columns, rounded. (Newer versions
     of Pillow turn the order round where one side grows and the other shrinks; that only shows where bicubic's
-    overshoots are cut off.)
+    overshoots are cut off.) Without ``rounded`` it is smooth, and linear but for that cut.
     """
     if kind not in FILTERS:
         raise InputError(f"unknown resizer '{kind}': known: {', '.join(FILTERS)}")
     x = images.to(torch.float32)
     height, width = size
     if x.shape[3] != width:
-        x = (x @ weights(x.shape[3], width, kind).to(x.device).T).add_(0.5).floor_().clamp_(0, 255)
+        x = _levels(x @ weights(x.shape[3], width, kind).to(x.device).T, rounded)
     if x.shape[2] != height:
-        x = (weights(x.shape[2], height, kind).to(x.device) @ x).add_(0.5).floor_().clamp_(0, 255)
+        x = _levels(weights(x.shape[2], height, kind).to(x.device) @ x, rounded)
     return x
+
+
+def _levels(x: Tensor, rounded: bool) -> Tensor:
+    return (x.add_(0.5).floor_() if rounded else x).clamp_(0, 255)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ganforge.measure.intervals import Score
+from ganforge.measure.metrics.bias import Bias
 from ganforge.measure.protocol import Protocol
 
 
@@ -27,7 +28,8 @@ class Duplicate:
 class Evaluation:
     """Scores by name, each with its floor (real against real) where that could be had; how; and what was left out.
 
-    ``gallery`` holds the raw samples of the duplicates by their numbers, if they were asked for.
+    ``gallery`` holds the raw samples of the duplicates by their numbers, if they were asked for; ``audits`` the shares
+    of each class, if the bias was.
     """
 
     scores: dict[str, Score]
@@ -36,6 +38,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     duplicates: tuple[Duplicate, ...] = ()
     gallery: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    audits: Mapping[str, Bias] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what is unknown is null, never NaN."""
@@ -48,6 +51,7 @@ class Evaluation:
             "protocol": self.protocol.to_dict(),
             "notes": list(self.notes),
             "duplicates": [asdict(pair) for pair in self.duplicates],
+            **{name: audit.to_dict() for name, audit in self.audits.items()},
         }
 
     def lines(self) -> list[str]:
@@ -59,7 +63,8 @@ class Evaluation:
             rows.append((name, *_shown(score), *(_shown(floor) if floor else ("", "")), better))
         widths = [max(len(row[i]) for row in rows) for i in range(6)]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return [*table, *self.protocol.lines(), *(f"  note: {note}" for note in self.notes)]
+        audits = [line for audit in self.audits.values() for line in audit.lines()]
+        return [*table, *audits, *self.protocol.lines(), *(f"  note: {note}" for note in self.notes)]
 
 
 def _shown(score: Score) -> tuple[str, str]:

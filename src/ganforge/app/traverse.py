@@ -1,0 +1,65 @@
+"""The command ``ganforge traverse``: which directions of latent space change samples, and how."""
+
+from __future__ import annotations
+
+import json as json_text
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, allow, say
+from ganforge.core.errors import InputError, nearest
+
+KINDS = ("principal", "coordinate")
+TRAVERSE_EXAMPLES = (
+    "Examples: ganforge traverse RUN | ganforge traverse RUN --kind coordinate --count 12 --out axes.png | "
+    "ganforge traverse RUN --against digits --features classifier --json"
+)
+
+
+def traverse(
+    run: RunPath,
+    count: Annotated[int, typer.Option(help="Directions: rows of the picture.")] = 8,
+    steps: Annotated[int, typer.Option(help="Samples along each: columns of the picture.")] = 9,
+    reach: Annotated[float, typer.Option(help="How far to go to either side, in units of the latent.")] = 3.0,
+    kind: Annotated[
+        str, typer.Option(help="principal: directions that change samples most; coordinate: the latent's own axes.")
+    ] = "principal",
+    against: Annotated[
+        str | None, typer.Option(help="The real data, for features other than pixels and values.", metavar="DATA")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="What moves are measured in, as of 'ganforge evaluate'; needs --against.")
+    ] = None,
+    seed: Seed = 0,
+    label: Label = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Out = None,
+    device: Device = "auto",
+    allow_: Allow = None,
+) -> None:
+    """Walk along directions of latent space: a picture, and how much each direction changes the samples."""
+    if kind not in KINDS:
+        raise InputError(f"unknown kind '{kind}': {nearest(kind, KINDS)}")
+    if (features is None) != (against is None):
+        raise InputError("--features and --against go together: features are fitted to the real data")
+    from ganforge import judge, latent
+    from ganforge.model import load
+
+    allow(allow_)
+    model = load(run, device)
+    extract = judge.features_for(model, against, features, seed) if against and features else None
+    found = latent.traverse(model, count, steps, reach, kind, seed, label, extract)  # type: ignore[arg-type]
+    target = out or run / "generated" / f"traversal-{kind}-seed{seed}.png"
+    latent.draw(model, found, target)
+    if json:
+        rows = [
+            {"direction": d.name, "vector": d.vector.tolist(), "share": d.share, "move": asdict(move)}
+            for d, move in zip(found.directions, found.moves, strict=True)
+        ]
+        say(json_text.dumps({"features": found.features, "directions": rows, "picture": str(target)}))
+        return
+    for line in found.lines():
+        say(line)
+    say(f"{count} directions, {steps} steps each: {target}")

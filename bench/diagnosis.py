@@ -63,7 +63,7 @@ def fault(
 PLANTS: dict[str, Plant] = {
     # ill
     "lr-x100": fault("dcgan", "digits", 200, COLLAPSE | UNSTABLE | STRONG, lr=0.02),
-    "lr-discriminator-x50": fault("dcgan", "digits", 200, COLLAPSE | UNSTABLE | STRONG, lr_discriminator=0.01),
+    "lr-discriminator-x250": fault("dcgan", "digits", 200, COLLAPSE | UNSTABLE | STRONG, lr_discriminator=0.05),
     "starved-generator": fault("dcgan", "digits", 200, STRONG, lr=1e-7, lr_discriminator=2e-4),
     "saturating": fault("gan", "digits", 400, STRONG, payoff="minimax", lr_discriminator=2e-3),
     "no-learning-discriminator": fault("dcgan", "digits", 200, "discriminator too weak", lr_discriminator=1e-9),
@@ -80,12 +80,12 @@ PLANTS: dict[str, Plant] = {
     "mnist-lr-x100": fault("dcgan", "mnist", 150, COLLAPSE | UNSTABLE | STRONG, size=32, lr=0.02),
     "mnist-starved-generator": fault("dcgan", "mnist", 200, STRONG, size=32, lr=1e-7, lr_discriminator=2e-4),
     "mnist-instance-noise": fault("dcgan", "mnist", 150, "discriminator too weak", size=32, instance_noise=20.0),
-    "mnist-few-data": fault("dcgan", "mnist-few", 500, BY_HEART, {"holdout": "mnist-unseen"}, size=16),
+    "mnist-few-data": fault("dcgan", "mnist-few", 1200, BY_HEART, {"holdout": "mnist-unseen"}, size=16),
     "no-norm-high-lr": fault("hinge", "digits", 200, UNSTABLE | COLLAPSE | STRONG, norm_discriminator="none", lr=1e-2),
     "infinite-lr": fault("hinge", "digits", 100, "divergence", lr=1e30),
-    "vanilla-ring": fault("gan", "ring", 1000, POOR, lr=1e-3),
-    "vanilla-grid": fault("gan", "grid", 1000, POOR, lr=1e-3),
-    "momentum-ring": fault("gan", "ring", 1000, COLLAPSE | UNSTABLE | STRONG, betas=(0.9, 0.999), lr=1e-2),
+    "vanilla-ring": fault("gan", "ring", 2000, POOR, lr=1e-3),
+    "vanilla-grid": fault("gan", "grid", 2000, POOR, lr=1e-3),
+    "momentum-ring": fault("gan", "ring", 2000, COLLAPSE | UNSTABLE | STRONG, betas=(0.9, 0.999), lr=1e-2),
     "too-short": fault("dcgan", "digits", 40, "undertrained"),
     # well
     "r3gan-ring": Plant("r3gan", "ring", 1000, GOOD),

@@ -188,3 +188,13 @@ def test_too_few_samples_say_how_many_are_needed() -> None:
     with pytest.raises(InputError, match="Vendi score needs at least 50 generated"):
         vendi(x[:3])
     assert len(Points(x)) == 120
+
+
+def test_fewer_near_pairs_than_among_real_ones_still_give_a_bound() -> None:
+    """Fakes far apart say that the support is large: the bound is what so many samples can show, not 1."""
+    seeded = torch.Generator().manual_seed(0)
+    real = torch.randn(1000, 2, generator=seeded)
+    fake = 50 * torch.randn(1000, 2, generator=seeded)
+    score = birthday(fake, calibrate(real)).score
+    assert score.value is None and score.high is None
+    assert score.low is not None and 1e5 < score.low <= 1000 * 999 / 2 / 3.6

@@ -65,7 +65,7 @@ class Evaluator:
         )  # fmt: skip
         options = trainer.options
         self.score = options.metric
-        extra = ["prdc", "birthday"] + (["memorization"] if held is not None else [])
+        extra = ["prdc", "birthday"] + ["memorization"] * (held is not None) + ["bias"] * (extract.name == "classifier")
         metrics = tuple(dict.fromkeys([metric_of(self.score), *extra]))
         few = max(options.evaluate_count, 1000)  # what is compared pair by pair costs its square
         self.options = Options(metrics, options.evaluate_count, max(few, 5000), seed=0, rows=few, pairs=few)
@@ -152,7 +152,7 @@ def watchers(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watche
     if not options.evaluates:
         return [diagnoser]
     metric_of(options.metric)
-    if plan.domain.kind not in ("image", "points", "table"):
+    if plan.domain.kind not in ("image", "points", "table", "paired", "unpaired"):
         raise InputError(
             f"data of kind '{plan.domain.kind}' cannot be evaluated during training: leave out stop, target"
         )

@@ -38,6 +38,8 @@ BY_HEART = 0.4
 """ADA's r_v: on digits 0.7 to 1.1 with 64 training samples, at most 0.01 with 1,600."""
 COPIED = -5.0
 """C_T, a z-score, below which samples are copies of training data (Meehan et al. 2020 call below -3 clear)."""
+MISSED = 0.9
+"""Class coverage (of an evaluation of a labelled set) up to which modes are missing."""
 LARGE, HUGE = 0.018, 0.03
 """A median step above this share of the weights is too large: LARGE where the fakes are off and get no better."""
 
@@ -194,6 +196,10 @@ def memorized(w: Window) -> Diagnosis | None:
 
 def collapsed(w: Window) -> Diagnosis | None:
     """Fakes are alike (full), or keep to some of the data (partial)."""
+    classes = w.now("metric/class_coverage")
+    if classes is not None and classes <= MISSED and w.rounds >= STALL_ROUNDS and stalls(w):
+        told = f"{1 - classes:.0%} of the classes are left out"
+        return found(w, "mode collapse (partial)", "warn", told, outcome(w))
     spread, missing, stray = (w.now(f"fake/{n}") for n in ("spread", "missing", "stray"))
     if spread is None or missing is None or stray is None:
         return None

@@ -179,9 +179,9 @@ class Window:
         return float(np.std(without_line(values))) if len(values) >= 8 else None
 
     def oscillation(self, name: str) -> float | None:
-        """How periodic: the highest autocorrelation after its first fall below 0, from 0 to 1; None below 16 values."""
+        """How periodic: the highest autocorrelation after its first fall below 0, from 0 to 1; None below 24 values."""
         values = self.values(name)
-        return oscillation(values) if len(values) >= 16 else None
+        return oscillation(values) if len(values) >= 24 else None
 
     def broken(self) -> float:
         """Share of the window's lines with a number that is not finite, or with steps left out."""

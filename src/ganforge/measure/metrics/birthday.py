@@ -101,7 +101,8 @@ def birthday(fake: Tensor, threshold: Threshold) -> Support:
         v / threshold.trials for v in (threshold.pairs, *_counted(threshold.pairs, threshold.dispersion))
     )
     excess = rate - chance
-    upper = excess + math.hypot(high - rate, chance - least)
+    resolution = _counted(0, 1.0)[1] / trials  # so few samples cannot tell a smaller rate from none
+    upper = max(excess + math.hypot(high - rate, chance - least), resolution)
     lower = excess - math.hypot(rate - low, most - chance)
     bounded = lower > 0
     score = Score(

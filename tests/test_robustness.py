@@ -241,7 +241,7 @@ def test_log_cut_short(run: Path) -> None:
     log.write_bytes(log.read_bytes()[:-30])
     assert quick("resume", run, "--rounds", 18).code == 0
     assert [line["round"] for line in read_lines(log)] == [*range(1, 16), 17, 18]
-    assert "18 rounds" in quick("runs", run.parent).out and quick("report", run).code == 0
+    assert "18 rounds" in quick("runs", run.parent).out and quick("report", run, "--no-evaluate").code == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ _HOMES = {
     "train": "api",
     "resume": "api",
     "evaluate": "judge",
+    "compare_runs": "comparison",
+    "duality_gap": "duality",
     "load": "model",
     "Model": "model",
     "Recipe": "recipes.recipe",
@@ -27,6 +29,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from ganforge.api import resume as resume
     from ganforge.api import train as train
+    from ganforge.comparison import compare_runs as compare_runs
     from ganforge.core.errors import GanforgeError as GanforgeError
     from ganforge.core.errors import InputError as InputError
     from ganforge.core.errors import RunError as RunError
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from ganforge.core.game import Move as Move
     from ganforge.core.game import Player as Player
     from ganforge.core.schedule import Schedule as Schedule
+    from ganforge.duality import duality_gap as duality_gap
     from ganforge.judge import evaluate as evaluate
     from ganforge.model import Model as Model
     from ganforge.model import load as load

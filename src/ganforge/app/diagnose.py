@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganforge.app.arguments import RunPath, say
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +29,14 @@ def diagnose(
     """Name what is wrong with a run, with the evidence, and a remedy as a command."""
     last = look(run)
     tell(last, json)
+    draw(run, last, json)
     try:
         while watch and not ended(run):
             time.sleep(seconds)
             now = look(run)
             if now.fault != last.fault:
                 tell(now, json)
+                draw(run, now, json)
             last = now
     except KeyboardInterrupt:
         pass  # how one stops watching
@@ -66,3 +68,16 @@ def ended(run: Path) -> bool:
 def tell(diagnosis: Diagnosis, json: bool) -> None:
     """Print a diagnosis."""
     say(json_text.dumps(asdict(diagnosis)) if json else str(diagnosis))
+
+
+def draw(run: Path, diagnosis: Diagnosis, json: bool) -> None:
+    """Draw the signals that a diagnosis rests on, and say where; a folder that cannot be written to is no error."""
+    from ganforge.report import write_diagnosis
+
+    try:
+        place = write_diagnosis(run, diagnosis)
+    except RunError as error:
+        typer.echo(f"no picture: {error}", err=True)
+        return
+    if place is not None:
+        typer.echo(f"  picture   {place}", err=json)

@@ -1,0 +1,88 @@
+"""The command ``ganforge compare``: runs side by side, judged alike."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, allow
+
+if TYPE_CHECKING:
+    from ganforge.comparison import Comparison
+
+COMPARE_EXAMPLES = (
+    "Examples: ganforge compare runs/dcgan-digits-01 runs/r3gan-digits-01 | ganforge compare runs/* --against test.zip "
+    "--quality precision --diversity recall"
+)
+WIDE = 180
+"""Columns of the table where there is no terminal to fit."""
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Runs, as 'ganforge runs' lists them.", metavar="RUN...")],
+    against: Annotated[str | None, typer.Option(help="Real data; default: what all were trained on.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for comparison.html, comparison.csv and pareto.png.")] = Path(
+        "comparison"
+    ),
+    metrics: Annotated[str | None, typer.Option(help="As in 'ganforge evaluate'. Default: fid,prdc,birthday.")] = None,
+    quality: Annotated[str, typer.Option(help="The score that is the plot's quality.")] = "fid",
+    diversity: Annotated[str, typer.Option(help="The score that is the plot's diversity.")] = "coverage",
+    features: Annotated[str, typer.Option(help="As in 'ganforge evaluate'.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
+    device: Device = "auto",
+    allow_: Allow = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+) -> None:
+    """Set runs side by side, judged by the same real data: a table, a page, and quality against diversity."""
+    from ganforge.comparison import FILES, compare_runs
+
+    allow(allow_)
+    names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+    tell = (lambda text: None) if quiet or json else (lambda text: typer.echo(f".. {text}", err=True))
+    found = compare_runs(
+        runs, against, out=out, metrics=names, quality=quality, diversity=diversity, tell=tell, features=features,
+        weights=weights, n=n, seed=seed, device=device,
+    )  # fmt: skip
+    if json:
+        typer.echo(json_text.dumps(found.to_dict(), indent=2))
+        return
+    show(found)
+    for path in (out / name for name in FILES if (out / name).exists()):
+        typer.echo(f"wrote {path}")
+
+
+def show(found: Comparison) -> None:
+    """The table on the terminal; the best of each score is bold, what no other run dominates has a star."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ganforge.comparison.page import cells, columns, floors, head
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    drawn = Table(
+        title=escape(f"judged by {found.against}, protocol {found.protocol.get('key')}"), title_justify="left"
+    )
+    names = head(found)
+    for name in names:
+        drawn.add_column(escape(name), overflow="fold", no_wrap=name.startswith(("fid", "run")))
+    scores = columns(found)
+    first = next((i for i, name in enumerate(names) if scores and name.startswith(scores[0])), 0)
+    best = {first + i: found.best(name) for i, name in enumerate(scores)}
+    for place, row in enumerate(found.rows):
+        told = [escape(cell) for cell in cells(found, row)]
+        told = [f"[bold]{cell}[/bold]" if best.get(i, -1) == place else cell for i, cell in enumerate(told)]
+        told[0] += " *" if row.pareto else ""
+        drawn.add_row(*told)
+    drawn.add_section()
+    drawn.add_row(*(escape(cell) for cell in floors(found)))
+    console.print(drawn)
+    console.print(f"* not dominated in {found.quality} and {found.diversity}", highlight=False, markup=False)

@@ -1,0 +1,64 @@
+"""The command ``ganforge report``: one page about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, RunPath, allow, say
+from ganforge.core.errors import GanforgeError
+
+REPORT_EXAMPLES = (
+    "Examples: ganforge report runs/dcgan-digits-01 | ganforge report runs/dcgan-digits-01 --against test.zip"
+)
+
+
+def report(
+    run: RunPath,
+    against: Annotated[str | None, typer.Option(help="Real data to judge the run by; default: its own.")] = None,
+    evaluate: Annotated[
+        bool | None,
+        typer.Option("--evaluate/--no-evaluate", help="Judge the run first. Default: if that was not done yet."),
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="As in 'ganforge evaluate'. Default: all that apply.")] = None,
+    features: Annotated[str, typer.Option(help="As in 'ganforge evaluate'.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")] = None,
+    holdout: Annotated[str | None, typer.Option(help="Real data that the model has not seen.")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
+    device: Device = "auto",
+    allow_: Allow = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the page is.")] = False,
+) -> None:
+    """Write report.html of a run anew: one self-contained page, with scores by real data."""
+    from ganforge.engine.run import Run
+    from ganforge.report import write_report
+
+    if not (run / "run.json").is_file() and not (run / "config.yaml").is_file():
+        Run.open(run)  # says what is wrong
+    allow(allow_)
+
+    def tell(text: str) -> None:
+        if not quiet:
+            typer.echo(f".. {text}", err=True)
+
+    def judge() -> None:
+        from ganforge.appraisal import appraise, is_current, keep
+
+        if evaluate is None and against is None and is_current(run):
+            return
+        names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+        options = {"features": features, "weights": weights, "holdout": holdout, "n": n, "seed": seed, "tell": tell}
+        for path in keep(appraise(run, against, device=device, metrics=names, **options), seed, tell):
+            tell(f"wrote {path}")
+
+    if evaluate or against is not None:
+        judge()
+    elif evaluate is None:
+        try:
+            judge()
+        except GanforgeError as error:  # the rest of the page does not depend on it
+            tell(f"not judged: {error}")
+    say(str(write_report(Run(run))))

@@ -18,8 +18,9 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from command import ganforge
+from command import TINY, ganforge
 from ganforge import appraisal, judge
+from ganforge.appraisal import own_data
 from ganforge.diagnose import Window, diagnose, rules
 from ganforge.domains import open_data
 from ganforge.engine.run import Run
@@ -313,3 +314,9 @@ def test_nearest_rows_are_those_of_brute_force() -> None:
     assert torch.allclose(distances, expected.values[:, : appraisal.COLUMNS], rtol=1e-9)
     own, rows = appraisal.nearest_rows(real[:5], domain, source, order)
     assert float(own[:, 0].max()) < 1e-6
+
+
+def test_a_run_with_held_out_data_is_judged_by_its_own(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    assert ganforge("train", *TINY, "--rounds", "4", "--holdout", "0.25", "--run", run, draw=False).code == 0
+    assert len(own_data(run)[2]) == json.loads((run / "run.json").read_text())["data"]["count"]

@@ -216,7 +216,8 @@ def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None]) 
         tell(f"  best     {best['metric']} {best['value']:.4g} at {best['samples']:,} samples: the model that is used")
     tell(f"  losses   {run.path / 'losses.png'}")
     tell(f"  report   {run.path / 'report.html'}")
-    verb = f"ganforge resume {run.path}" if why == "interrupted" else f"ganforge generate {run.path} -n 64"
+    use = f"translate {run.path} INPUT --out OUTPUT" if trainer.game.needs else f"generate {run.path} -n 64"
+    verb = f"ganforge resume {run.path}" if why == "interrupted" else f"ganforge {use}"
     tell(f"  next     {verb}")
 
 

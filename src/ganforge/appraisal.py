@@ -24,7 +24,7 @@ from ganforge.measure.distances import Points, blocks
 from ganforge.measure.evaluate import COPYABLE
 from ganforge.measure.result import Evaluation
 from ganforge.model import CHUNK, Model, load
-from ganforge.plan import threads_for
+from ganforge.plan import set_aside, threads_for
 from ganforge.report.contents import DUPLICATES, EVALUATION, NEIGHBORS, Contents
 
 ROWS, COLUMNS, SEARCHED = 5, 5, 256
@@ -54,7 +54,9 @@ def own_data(path: Path) -> tuple[str, Domain, Source]:
     run = Run.open(path)
     settings = read_settings(path / "config.yaml")
     try:
-        domain, source = open_data(settings.path, settings.data_options(), settings.recipe_class().kinds)
+        options = settings.data_options()
+        domain, source = open_data(settings.path, options, settings.recipe_class().kinds)
+        source, _ = set_aside(settings, settings.train_options().holdout, domain, source, options)
     except GanforgeError as error:
         raise InputError(f"the data of {path} cannot be opened: {error}; give --against DATA") from None
     if source.fingerprint != run.facts["data"].get("fingerprint"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,12 +19,15 @@ from ganforge.core.game import Batch, Game
 from ganforge.core.store import Corrupt, Folder, check_format
 from ganforge.domains import domain_from_dict
 from ganforge.domains.domain import Domain
-from ganforge.engine.rng import generator
+from ganforge.engine.rng import generator, reseed
 from ganforge.ops.noise import lerp, slerp
-from ganforge.recipes.recipe import find_recipe
+from ganforge.recipes.recipe import find_recipe, recipe_names
+from ganforge.translation import TILE, directions, translate
 
 CHUNK = 64
 """Latents are drawn this many at a time, each chunk with its own seed: sample i does not depend on their number."""
+TRIES = 200
+"""Samples that obey constraints are sought among this many times as many."""
 
 
 class Model:
@@ -38,8 +43,18 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.facts['recipe']}, {self.domain.kind} {self.domain.shape}, {self.facts['samples']} samples)"
 
-    def inputs(self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Iterator[Batch]:
-        """Latents and conditions of ``n`` samples, in chunks. InputError for a label that the model does not know."""
+    def inputs(
+        self,
+        n: int,
+        seed: int = 0,
+        label: int | str | None = None,
+        truncation: float = 1.0,
+        constraints: Sequence[Any] = (),
+    ) -> Iterator[Batch]:
+        """Latents and conditions of ``n`` samples, in chunks. InputError for a label that the model does not know.
+
+        Conditions suit the ``constraints`` (of ``Domain.constrain``) where the game has such conditions.
+        """
         if label is not None and "label" not in self.game.conditions:
             raise InputError(f"a label was asked for, but this {self.facts['recipe']} was trained without conditions")
         if self.game.needs:
@@ -53,8 +68,9 @@ class Model:
         for chunk in range(-(-n // CHUNK)):
             seeded = generator("generate", seed, chunk)
             drawn = self.game.draw(CHUNK, seeded, truncation)
-            if "label" in self.game.conditions:
-                drawn |= self.domain.conditions(CHUNK, seeded, label)
+            if self.game.conditions:
+                asked = {"where": constraints} if constraints else {}
+                drawn |= self.domain.conditions(CHUNK, seeded, label, **asked)
             yield {k: v[: n - chunk * CHUNK].to(self.game.device) for k, v in drawn.items()}
 
     @torch.no_grad()
@@ -63,9 +79,73 @@ class Model:
         parts = [self.game.sample(inputs) for inputs in self.inputs(n, seed, label, truncation)]
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
-    def generate(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Any:
-        """``n`` samples. The same seed gives the same samples, and a larger ``n`` begins with those of a smaller."""
-        return self.domain.decode(self.encoded(n, seed, label, truncation))
+    def generate(
+        self,
+        n: int = 64,
+        seed: int = 0,
+        label: int | str | None = None,
+        truncation: float = 1.0,
+        where: Sequence[str] | Mapping[str, Any] = (),
+    ) -> Any:
+        """``n`` samples. The same seed gives the same samples, and a larger ``n`` begins with those of a smaller.
+
+        ``where`` constrains rows of tables: ``{"education": "Masters"}``, or ``["education=Masters", "age>=30"]``.
+        InputError for what no row can obey, and where too few do.
+
+        >>> rows = model.generate(1000, where={"education": "Masters"})
+        """
+        if not where:
+            return self.domain.decode(self.encoded(n, seed, label, truncation))
+        texts = [f"{k}={v}" for k, v in where.items()] if isinstance(where, Mapping) else where
+        return self.domain.decode(self.obeying(n, list(texts), seed, label, truncation))
+
+    @torch.no_grad()
+    def obeying(
+        self, n: int, where: Sequence[str], seed: int = 0, label: int | str | None = None, truncation: float = 1.0
+    ) -> Batch:
+        """The first ``n`` samples that obey all of ``where``, as networks see them; others are thrown away."""
+        constraints = self.domain.constrain(where)
+        if n < 1:
+            raise InputError(f"the number of samples must be at least 1, not {n}")
+        kept: list[Batch] = []
+        have = made = 0
+        for inputs in self.inputs(max(n, CHUNK) * TRIES, seed, label, truncation, constraints):
+            samples = self.game.sample(inputs)
+            obeys = self.domain.obeys(samples, constraints)
+            kept.append({key: value[obeys] for key, value in samples.items()})
+            have, made = have + int(obeys.sum()), made + len(obeys)
+            if have >= n:
+                return {key: torch.cat([part[key] for part in kept])[:n] for key in kept[0]}
+        raise InputError(
+            f"only {have} of {made:,} samples obey {' and '.join(where)}: ask for fewer samples, or for less"
+        )
+
+    def translate(
+        self, images: Any, direction: str | None = None, seed: int = 0, degrade: bool = False, tile: int = TILE
+    ) -> Any:
+        """Images from images: a list of uint8 (or uint16) [height, width(, channels)] of any sizes, or one array of
+        them; the same comes back.
+
+        ``direction`` is AtoB or BtoA (the model's own by default), ``seed`` that of its noise. A model that restores
+        takes degraded images; with ``degrade`` it takes good ones, and degrades them first. Larger images than ``tile``
+        pixels are translated in overlapping tiles. InputError for a model that does not translate, or not that way.
+        """
+        ways = directions(self.game, self.domain, self.facts["recipe"])
+        if direction is not None and direction not in ways:
+            raise InputError(f"direction '{direction}': this model translates {' and '.join(ways)}")
+        if tile < 16:
+            raise InputError(f"tile must be at least 16 pixels, not {tile}")
+        several = isinstance(images, list | tuple) or np.ndim(images) == 4
+        made = translate(
+            self.game,
+            self.domain,
+            images if several else [images],
+            direction or ways[0],
+            seed,
+            degrade,
+            tile,  # type: ignore[arg-type]
+        )
+        return made if isinstance(images, list | tuple) else np.stack(made) if several else made[0]
 
     @torch.no_grad()
     def interpolate(
@@ -97,6 +177,53 @@ class Model:
             self.game.sample({k: v[i : i + CHUNK] for k, v in inputs.items()}) for i in range(0, len(points), CHUNK)
         ]
         return self.domain.decode({"data": torch.cat([part["data"] for part in parts])})
+
+    def log_prob(self, samples: Any, seed: int = 0) -> np.ndarray:
+        """log p of each sample, in nats, float64 [n]; ``samples`` as ``generate`` gives them.
+
+        Of images a probability, of points a density. ``game.likelihood`` says whether it is exact or a lower bound; a
+        bound's noise is a function of ``seed``. InputError when this model has no likelihood.
+        """
+        return self._ask("log_prob", samples, seed).double().cpu().numpy()
+
+    def bits_per_dim(self, samples: Any, seed: int = 0) -> float:
+        """-log2 p per value (pixel and channel, or coordinate), the mean over ``samples``: lower is better."""
+        return float(-self.log_prob(samples, seed).mean() / (math.prod(self.domain.shape) * math.log(2)))
+
+    def encode(self, samples: Any) -> np.ndarray:
+        """The latents of samples, float32 [n, latent]. InputError when this model has no encoder."""
+        return self._ask("encode", samples, 0).float().cpu().numpy()
+
+    @torch.no_grad()
+    def decode(self, latents: Any) -> Any:
+        """The samples of latents [n, latent], such as ``encode`` gives; for a model without labels."""
+        (inputs,) = self.inputs(1)
+        size = tuple(inputs["z"].shape[1:]) if "z" in inputs else ()
+        z = torch.as_tensor(np.asarray(latents), dtype=torch.float32)
+        if set(inputs) != {"z"} or tuple(z.shape[1:]) != size:
+            raise InputError(
+                f"this {self.facts['recipe']} takes latents of shape {list(size)}, not {list(z.shape[1:])}"
+            )
+        parts = [self.game.sample({"z": part.to(self.game.device)})["data"] for part in z.split(CHUNK)]
+        return self.domain.decode({"data": torch.cat(parts)})
+
+    @torch.no_grad()
+    def _ask(self, ability: str, samples: Any, seed: int) -> Tensor:
+        """What the game's ability says of samples, a chunk at a time, each with its own seed."""
+        if getattr(type(self.game), ability) is getattr(Game, ability):
+            able = [name for name in recipe_names() if ability in find_recipe(name).abilities]
+            raise InputError(f"{self.facts['recipe']} cannot do {ability}; recipes that can: {', '.join(able)}")
+        to_raw = getattr(self.domain, "to_raw", np.ascontiguousarray)  # lines and tables are not tensors yet
+        data = torch.as_tensor(to_raw(samples))
+        raw = data.permute(0, 3, 1, 2) if data.dim() == 4 else data
+        if tuple(raw.shape[1:]) != tuple(self.domain.shape) or not len(raw):
+            raise InputError(f"samples of shape {list(data.shape)} do not fit {self!r}: give them as generate does")
+        found = []
+        with torch.random.fork_rng():
+            for index, part in enumerate(raw.split(CHUNK)):
+                reseed(ability, seed, index)
+                found.append(getattr(self.game, ability)(self.domain.encode({"data": part.to(self.game.device)})))
+        return torch.cat(found)
 
 
 def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Model:

@@ -205,13 +205,16 @@ def model_card(plan: Plan) -> str:
     """card.md: what the model is, what it was trained on, and what is not known about it."""
     recipe, domain = type(plan.recipe), plan.domain
     labels = f", {len(domain.classes)} classes" if domain.classes else ", no labels"
+    use = "`ganforge generate RUN -n 64 --seed 0`, or `ganforge.load(RUN).generate(64)`"
+    if hasattr(domain, "directions"):
+        use = "`ganforge translate RUN INPUT --out OUTPUT`, or `ganforge.load(RUN).translate(images)`"
     return (
         f"# {recipe.title} trained on {plan.settings.path}\n\n"
         f"- Recipe: `{recipe_name(recipe)}` ({recipe.paper})\n"
         f"- Data: {len(plan.source):,} samples of kind {domain.kind}, shape {tuple(domain.shape)}{labels}; "
         f"sha256 `{plan.source.fingerprint}`\n"
         f"- Made with ganforge {__version__}, PyTorch {torch.__version__}, seed {plan.options.seed}\n"
-        "- Use: `ganforge generate RUN -n 64 --seed 0`, or `ganforge.load(RUN).generate(64)`\n\n"
+        f"- Use: {use}\n\n"
         "Not known unless you measured it: how close samples are to training data, and which groups are missing or\n"
         "over-represented. The licence of the training data applies.\n"
     )

@@ -111,6 +111,11 @@ class Game(nn.Module):
     def adapt(self, clock: Clock, notes: Notes) -> None:
         """Change the game's own state, once a round: the only place where that may happen."""
 
+    @property
+    def adapts(self) -> bool:
+        """Whether ``adapt`` wants the notes of every round, which are read from the device for it."""
+        return type(self).adapt is not Game.adapt
+
     def look(self, held: Batch) -> None:
         """Note what the game makes of real data that it is not trained on. Called now and then, without gradients."""
 

@@ -1,8 +1,8 @@
 """Kinds of data, a module each.
 
 A module has ``DOMAIN`` (its Domain class), ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``;
-it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several accept) and ``READS`` (what it reads, in
-words, for errors).
+it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several accept), ``READS`` (what it reads, in
+words, for errors) and ``ASKED`` (only recipes that name its kind get it).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
 
     ``kinds`` are those that a recipe is for (all, if empty): a folder may be read as images, or as pairs of images.
     """
-    wanted = [m for m in modules() if not kinds or m.DOMAIN.kind in kinds]
+    wanted = [m for m in modules() if (m.DOMAIN.kind in kinds if kinds else not hasattr(m, "ASKED"))]
     accepting = [m for m in wanted if m.accepts(spec)]
     if accepting:
         return max(accepting, key=lambda m: getattr(m, "PRIORITY", 0))
@@ -40,6 +40,9 @@ def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
         built_in = f"; built in: {', '.join(builtin)}" if builtin else ""
         needs = "; ".join(getattr(m, "READS", m.DOMAIN.kind) for m in wanted)
         raise InputError(f"{spec} does not hold what this recipe needs: {needs}{built_in}")
+    asked = next((m for m in modules() if not kinds and m not in wanted and m.accepts(spec)), None)
+    if asked is not None:
+        raise InputError(f"{spec} is of kind {asked.DOMAIN.kind}, which this recipe is not for: see 'ganforge recipes'")
     if Path(spec).exists():
         raise InputError(
             f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet) or as a table (.csv)"

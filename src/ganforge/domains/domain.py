@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -96,6 +97,14 @@ class Domain(ABC):
             return {"label": torch.full((n,), self.class_index(label), dtype=torch.int64)}
         shares = torch.tensor(self.counts, dtype=torch.float64)
         return {"label": torch.multinomial(shares, n, replacement=True, generator=generator)}
+
+    def constrain(self, where: Sequence[str]) -> Sequence[Any]:
+        """What ``where`` asks (``column=value``), for ``conditions`` and ``obeys``. InputError for the impossible."""
+        raise InputError(f"only rows of tables can be constrained, and these samples are of kind '{self.kind}'")
+
+    def obeys(self, batch: Batch, where: Sequence[Any]) -> Tensor:
+        """Which encoded samples obey all constraints: bool [n]."""
+        raise NotImplementedError
 
     def class_index(self, label: int | str) -> int:
         """The index of a class given by name, or by index when no class has that name."""

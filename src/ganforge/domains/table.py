@@ -1,171 +1,338 @@
-"""Tables of numbers: every column is standardized, and comes back in its own units."""
+"""Tables of numbers, categories and dates, with missing values; they come back with the same columns and types."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain
 from ganforge.domains.pictures import figure_png
+from ganforge.domains.table_columns import Array, Column, Columns, as_numbers
+from ganforge.domains.table_example import customers
+from ganforge.domains.table_files import (
+    check_names,
+    csv_bytes,
+    is_plain_parquet,
+    read_csv,
+    read_parquet,
+    write_parquet,
+)
+from ganforge.domains.table_where import Constraint, parse
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Columns = dict[str, Array]
+MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL")
 
 
 @dataclass(frozen=True)
 class TableOptions:
-    """A numeric table needs no options."""
+    """categorical: columns to be taken as names, though they look like numbers. numeric: the reverse.
+
+    drop: columns to be left out. missing: cells of a CSV that mean "no value". max_categories: more different names
+    than this in a column are an error, not a category.
+    """
+
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
+    max_categories: Annotated[int, Field(ge=2)] = 250
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableDomain(Domain):
-    """Numeric columns with their mean, spread and range; integer columns come back as integers."""
+    """Columns as they were found in training (``schema``), and how many ``rows`` there were.
+
+    Encoded, a number is standardized (missing: 0, and an indicator of 1 beside it), a category one-hot (missing is one
+    more category).
+    """
 
     kind: ClassVar[str] = "table"
     shown: ClassVar[int] = 1000
-    columns: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    integer: tuple[bool, ...] = ()
+    schema: tuple[Column, ...] = ()
+    rows: int = 0
 
     @classmethod
-    def fit(cls, table: Columns) -> TableDomain:
-        """Learn the columns' units from data: name -> numbers [rows]."""
-        values = np.stack([np.asarray(v, dtype=np.float64) for v in table.values()], 1)
-        spread = values.std(0)
-        return cls(
-            shape=(values.shape[1],),
-            columns=tuple(table),
-            mean=tuple(values.mean(0).tolist()),
-            scale=tuple(np.where(spread > 0, spread, 1.0).tolist()),
-            low=tuple(values.min(0).tolist()),
-            high=tuple(values.max(0).tolist()),
-            integer=tuple(bool(np.all(column == np.rint(column))) for column in values.T),
-        )
+    def fit(cls, table: Columns, missing: Mapping[str, str] | None = None) -> TableDomain:
+        """Learn the columns from data: name -> numbers (NaN: missing), datetime64, strings or booleans [rows]."""
+        schema = tuple(Column.fit(name, column, (missing or {}).get(name, "")) for name, column in table.items())
+        rows = len(next(iter(table.values()), ()))
+        return cls(shape=(sum(c.width for c in schema),), schema=schema, rows=rows)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TableDomain:
+        """Restore what ``to_dict`` wrote."""
+        given = {f.name for f in fields(Column)}
+        if "schema" not in values:
+            raise InputError("the model's table is of an older format: train it anew")
+        schema = tuple(Column(**{k: nested(v) for k, v in c.items() if k in given}) for c in values["schema"])
+        return cls(shape=tuple(values["shape"]), schema=schema, rows=values["rows"])
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
+        return tuple(c.name for c in self.schema)
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """Where each column begins in an encoded row."""
+        return tuple(np.cumsum([0, *(c.width for c in self.schema)])[:-1].tolist())
+
+    # ---- tensors
 
     def encode(self, raw: Batch) -> Batch:
-        """Standardized columns: float32 [n, columns]."""
+        """``data`` float64 [n, columns] (as ``TableSource`` gives it) to float32 [n, width]."""
         data = raw["data"].to(torch.float64)
-        return {
-            **raw,
-            "data": ((data - data.new_tensor(self.mean)) / data.new_tensor(self.scale)).to(torch.float32),
-        }
+        out = data.new_zeros(len(data), self.shape[0])
+        numbers = [i for i, c in enumerate(self.schema) if not c.is_category]
+        if numbers:
+            at = [self.places[i] for i in numbers]
+            mean = data.new_tensor([self.schema[i].mean for i in numbers])
+            scale = data.new_tensor([self.schema[i].scale for i in numbers])
+            values = (data[:, numbers] - mean) / scale
+            out[:, at] = values.nan_to_num(0.0)
+            gaps = [k for k, i in enumerate(numbers) if self.schema[i].has_missing]
+            if gaps:
+                out[:, [at[k] + 1 for k in gaps]] = values[:, gaps].isnan().to(out.dtype)
+        names = [i for i, c in enumerate(self.schema) if c.is_category]
+        if names:
+            first = torch.tensor([self.places[i] for i in names], device=data.device)
+            codes = data[:, names]
+            out.scatter_(1, first + codes.nan_to_num(0.0).long(), (~codes.isnan()).to(out.dtype))
+        return {**raw, "data": out.to(torch.float32)}
+
+    def raw(self, batch: Batch) -> Array:
+        """Encoded rows, also such as networks make, as raw values: float64 [n, columns], in range, NaN: missing."""
+        data = batch["data"].detach().cpu().to(torch.float64).numpy()
+        out = np.empty((len(data), len(self.schema)))
+        for i, (column, at) in enumerate(zip(self.schema, self.places, strict=True)):
+            if column.is_category:
+                out[:, i] = data[:, at : at + column.width].argmax(1)
+                continue
+            values = np.clip(data[:, at] * column.scale + column.mean, column.low, column.high)
+            values = values if column.decimals is None else np.round(values, column.decimals)
+            out[:, i] = np.where(data[:, at + 1] > 0.5, np.nan, values) if column.has_missing else values
+        return out
 
     def decode(self, batch: Batch) -> Columns:
-        """Columns in their own units, within the range seen in training."""
-        values = batch["data"].detach().cpu().to(torch.float64).numpy() * np.asarray(self.scale) + np.asarray(self.mean)
-        values = np.clip(values, self.low, self.high)
-        return {
-            name: np.rint(column).astype(np.int64) if whole else column
-            for name, column, whole in zip(self.columns, values.T, self.integer, strict=True)
-        }
+        """Columns in their own units and types: numbers within the range seen in training and with its decimals (NaN:
+        missing), datetime64, strings and booleans (None: missing).
+        """
+        raw = self.raw(batch)
+        return {c.name: c.from_raw(raw[:, i]) for i, c in enumerate(self.schema)}
+
+    def to_raw(self, table: Columns) -> Array:
+        """Columns as raw values, float64 [rows, columns]. InputError when a column is not there."""
+        for name in self.columns:
+            if name not in table:
+                raise InputError(f"the table has no column '{name}'")
+        return np.stack([c.raw(table[c.name]) for c in self.schema], 1)
+
+    # ---- conditions
+
+    @cached_property
+    def cells(self) -> tuple[tuple[int, int], ...]:
+        """(column, code) of every category that can be a condition: those of columns with two or more."""
+        chosen = [i for i, c in enumerate(self.schema) if c.is_category and len(c.counts) > 1]
+        return tuple((i, code) for i in chosen for code in range(len(self.schema[i].counts)))
+
+    def conditions(
+        self,
+        n: int,
+        generator: torch.Generator,
+        label: int | str | None = None,
+        where: Sequence[Constraint] = (),
+    ) -> Batch:
+        """``cell`` int64 [n]: an index into ``cells``, of a column at random and a category by its share.
+
+        Where constraints ask for categories, it is the rarest of these. Nothing without columns of categories.
+        """
+        if label is not None:
+            raise InputError("rows of a table have no label: use --where column=value")
+        if not self.cells:
+            return {}
+        shares = torch.tensor(
+            [self.schema[i].counts[k] / sum(self.schema[i].counts) for i, k in self.cells], dtype=torch.float64
+        )
+        drawn = torch.multinomial(shares, n, replacement=True, generator=generator)
+        asked = [(c.column, int(c.value)) for c in where if c.sign == "=" and self.schema[c.column].is_category]
+        asked = [cell for cell in asked if cell in self.cells]
+        if asked:
+            drawn.fill_(self.cells.index(min(asked, key=lambda cell: self.schema[cell[0]].counts[cell[1]])))
+        return {"cell": drawn}
+
+    def constrain(self, where: Sequence[str]) -> tuple[Constraint, ...]:
+        """Constraints such as ``education=Masters`` or ``age>=30``. InputError for what no row can obey."""
+        return tuple(parse(text, self.schema) for text in where)
+
+    def obeys(self, batch: Batch, where: Sequence[Constraint]) -> Tensor:
+        """Which encoded rows obey all constraints: bool [n], on the batch's device."""
+        raw = self.raw(batch)
+        kept = np.ones(len(raw), dtype=bool)
+        for constraint in where:
+            kept &= constraint.holds(raw)
+        return torch.from_numpy(kept).to(batch["data"].device)
+
+    # ---- files and pictures
 
     def save(self, samples: Columns, out: Path) -> list[Path]:
-        """Write rows as CSV: ``out`` is a .csv file, or a folder that gets rows.csv and rows.png."""
-        if out.suffix == ".png":
-            self.show(samples, out)
-            return [out]
-        if not out.suffix:
+        """Write rows: ``out`` is a .csv or .parquet file, a .png, or a folder that gets rows.csv and rows.png."""
+        suffix = out.suffix.lower()
+        if not suffix:
             return [*self.save(samples, out / "rows.csv"), *self.save(samples, out / "rows.png")]
-        if out.suffix != ".csv":
-            raise InputError(f"cannot write a table as '{out.suffix}': use .csv, .png or a folder")
-        rows = zip(*(column.tolist() for column in samples.values()), strict=True)
-        lines = [",".join(samples), *(",".join(f"{v:.10g}" for v in row) for row in rows)]
-        write_bytes(out, ("\n".join(lines) + "\n").encode())
+        if suffix == ".png":
+            self.show(samples, out)
+        elif suffix == ".csv":
+            write_bytes(out, csv_bytes(self.schema, samples))
+        elif suffix == ".parquet":
+            write_parquet(self.schema, samples, out)
+        else:
+            raise InputError(f"cannot write a table as '{out.suffix}': use .csv, .parquet, .png or a folder")
         return [out]
 
     def show(self, samples: Columns, path: Path, real: Columns | None = None) -> None:
-        """Histograms of the first twelve columns, as PNG; the dotted lines are the training data's range."""
+        """The first sixteen columns as PNG: histograms of numbers, with the range seen in training as dotted lines,
+        and shares of the commonest categories, with those in training as black marks.
+        """
         from matplotlib.figure import Figure
 
-        names = self.columns[:12]
-        across = min(4, len(names))
-        down = -(-len(names) // across)
-        figure = Figure(figsize=(3 * across, 2.2 * down), layout="constrained")
-        for index, name in enumerate(names):
+        columns = self.schema[:16]
+        across = min(4, len(columns))
+        down = -(-len(columns) // across)
+        figure = Figure(figsize=(3.2 * across, 2.4 * down), layout="constrained")
+        for index, column in enumerate(columns):
             axes = figure.add_subplot(down, across, index + 1)
-            if real is not None:
-                axes.hist(real[name], bins=30, density=True, color="0.75")
-            axes.hist(samples[name], bins=30, density=True, alpha=0.6)
-            axes.axvline(self.low[index], ls=":", c="0.4")
-            axes.axvline(self.high[index], ls=":", c="0.4")
-            axes.set_title(name, fontsize="small")
+            axes.set_title(column.name, fontsize="small")
+            axes.tick_params(labelsize=6)
+            if column.is_category:
+                show_shares(axes, column, samples[column.name])
+                continue
+            for side, style in ((real, {"color": "0.75"}), (samples, {"alpha": 0.6})):
+                if side is not None:
+                    values = as_numbers(np.asarray(side[column.name]))
+                    bins = np.linspace(column.low, math.nextafter(max(column.high, column.low + 1e-9), math.inf), 31)
+                    axes.hist(values[~np.isnan(values)], bins=bins, density=True, **style)
+            axes.axvline(column.low, ls=":", c="0.4")
+            axes.axvline(column.high, ls=":", c="0.4")
             axes.set_yticks([])
         write_bytes(path, figure_png(figure))
 
 
-class TableSource:
-    """Rows held in memory."""
+def show_shares(axes: Any, column: Column, drawn: Array) -> None:
+    """Bars of the eight commonest categories."""
+    names = [*column.values, *([None] if column.has_missing else [])]
+    order = sorted(range(len(names)), key=lambda k: -column.counts[k])[:8]
+    given = drawn.tolist()
+    place = range(len(order))
+    axes.barh(place, [given.count(names[k]) / max(len(given), 1) for k in order], alpha=0.6)
+    axes.plot([column.counts[k] / sum(column.counts) for k in order], place, "k|", ms=8)
+    axes.set_yticks(place, ["missing" if names[k] is None else str(names[k])[:14] for k in order])
+    axes.invert_yaxis()
 
-    def __init__(self, table: Columns) -> None:
-        values = np.ascontiguousarray(np.stack([np.asarray(v, dtype=np.float64) for v in table.values()], 1))
+
+def nested(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    return tuple(nested(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+class TableSource:
+    """Rows held in memory. ``messages`` say what the columns were taken for."""
+
+    def __init__(self, table: Columns, domain: TableDomain | None = None) -> None:
+        domain = domain or TableDomain.fit(table)
+        values = np.ascontiguousarray(domain.to_raw(table))
         self.values = torch.from_numpy(values)
-        self.fingerprint = hashlib.sha256(",".join(table).encode() + values.tobytes()).hexdigest()
+        described = repr([(c.name, c.kind, c.values) for c in domain.schema]).encode()
+        self.fingerprint = hashlib.sha256(described + values.tobytes()).hexdigest()
+        numbers = [c.describe() for c in domain.schema if not c.is_category]
+        names = [c.describe() for c in domain.schema if c.is_category]
+        self.messages = [f"numbers: {', '.join(numbers) or 'none'}"] if numbers or names else []
+        self.messages += [f"categories: {', '.join(names)}"] if names else []
+        self.messages += ["(to change that: --set data.categorical=[..], data.numeric=[..], data.drop=[..])"]
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, rows: Tensor) -> Batch:
-        """``data`` float64 [n, columns]."""
+        """``data`` float64 [n, columns]: numbers, and codes of categories."""
         return {"data": self.values[rows]}
-
-
-def read_csv(path: Path) -> Columns:
-    """A CSV file of numbers with a header line; InputError names the row and column of what is not a number."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, skipinitialspace=True)
-        header = next(rows, None)
-        if not header:
-            raise InputError(f"{path} is empty: a table needs a header line and rows of numbers")
-        if len(set(header)) < len(header):
-            raise InputError(f"{path}: two columns have the same name")
-        values: list[list[float]] = []
-        for row in rows:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise InputError(f"{path}, row {rows.line_num}: {len(row)} fields where the header has {len(header)}")
-            values.append([number(cell, path, rows.line_num, name) for cell, name in zip(row, header, strict=True)])
-    if len(values) < 2:
-        raise InputError(f"{path} has {len(values)} rows of data: a GAN needs many")
-    return dict(zip(header, np.asarray(values).T, strict=True))
-
-
-def number(cell: str, path: Path, row: int, column: str) -> float:
-    """A finite number, or InputError."""
-    try:
-        value = float(cell)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise InputError(
-            f"{path}, row {row}, column '{column}': '{cell}' is not a number (this domain reads numbers only)"
-        )
-    return value
 
 
 DOMAIN = TableDomain
 OPTIONS = TableOptions
+BUILTIN = ("customers",)
+PRIORITY = 1
+READS = "a table (.csv, or .parquet of numbers and names)"
 
 
 def accepts(spec: str) -> bool:
-    """Whether ``spec`` is a CSV file."""
-    return spec.lower().endswith(".csv") and Path(spec).is_file()
+    """Whether ``spec`` is a CSV file, a Parquet file without images, or the built-in table."""
+    path = Path(spec)
+    if spec in BUILTIN:
+        return True
+    suffix = path.suffix.lower()
+    return path.is_file() and (suffix == ".csv" or (suffix == ".parquet" and is_plain_parquet(path)))
+
+
+def read(spec: str, options: TableOptions) -> tuple[Columns, dict[str, str]]:
+    """The columns of a file, typed, and what stands for a missing value in each."""
+    if spec in BUILTIN:
+        table, missing = customers(), {}
+    elif Path(spec).suffix.lower() == ".parquet":
+        table, missing = read_parquet(Path(spec), options.categorical)
+    else:
+        table, missing = read_csv(Path(spec), options.missing, options.categorical, options.numeric, options.drop)
+    for name in ("categorical", "numeric", "drop"):
+        check_names(getattr(options, name), list(table), name)
+    return {name: column for name, column in table.items() if name not in options.drop}, missing
 
 
 def open(spec: str, options: TableOptions) -> tuple[TableDomain, TableSource]:
-    """Read a CSV file of numbers."""
-    table = read_csv(Path(spec))
-    return TableDomain.fit(table), TableSource(table)
+    """Read a table and learn its columns. InputError for one that is empty, or has a column that is no category."""
+    table, missing = read(spec, options)
+    rows = len(next(iter(table.values()), ()))
+    if rows < 2:
+        raise InputError(f"{spec} has {rows} rows of data in {len(table)} columns: a GAN needs many")
+    for name, column in table.items():
+        if column.dtype == object:
+            check_category(spec, name, column, options.max_categories)
+    domain = TableDomain.fit(table, missing)
+    return domain, TableSource(table, domain)
+
+
+def check_category(spec: str, name: str, column: Array, most: int) -> None:
+    """InputError for a column of free text or of keys."""
+    different = len(set(column.tolist()) - {None})
+    if different > most:
+        raise InputError(
+            f"{spec}: column '{name}' has {different:,} different values in {len(column):,} rows, which is text or a "
+            f"key, not a category: leave it out (data.drop=[{name}]), or raise data.max_categories"
+        )
+
+
+def open_like(spec: str, domain: TableDomain) -> tuple[TableDomain, TableSource]:
+    """Read a table as the columns of ``domain`` have it, and no others: for comparing tables with each other.
+
+    InputError when one of them is not there. A category that ``domain`` does not know is none of its categories.
+    """
+    names = tuple(c.name for c in domain.schema if c.is_category and not all(isinstance(v, bool) for v in c.values))
+    numbers = tuple(c.name for c in domain.schema if c.kind == "number")
+    absent = {c.missing for c in domain.schema if c.missing}
+    table, _ = read(spec, TableOptions(missing=tuple({*MISSING, *absent})))
+    for name in domain.columns:
+        if name not in table:
+            raise InputError(f"{spec} has no column '{name}': {nearest(name, table)}")
+    others = tuple(name for name in table if name not in domain.columns)
+    options = TableOptions(categorical=names, numeric=numbers, drop=others, missing=tuple({*MISSING, *absent}))
+    return domain, TableSource(read(spec, options)[0], domain)

@@ -91,7 +91,7 @@ class Trainer:
         self.best: Mapping[str, Any] | None = None
         self.started = 0.0
         self.notes: dict[str, list[Tensor]] = {}
-        self.adapts = type(game).adapt is not Game.adapt
+        self.adapts = game.adapts
 
     # ---- rounds
 

@@ -107,6 +107,12 @@ def _lean(up: Tensor, down: Tensor) -> Tensor:
     return F.softplus(-above).mean() + F.softplus(below).mean()
 
 
+def halfway_at_zero(loss: AdversarialLoss) -> bool:
+    """Whether a logit above 0 says "real": not with least squares (1 / 2 is halfway), critics and pairs."""
+    zero = torch.zeros(())
+    return loss.costs is not None and bool(loss.costs.real(zero) == loss.costs.fake(zero))
+
+
 ADVERSARIAL: dict[str, AdversarialLoss] = {
     "minimax": minimax,
     "non-saturating": non_saturating,

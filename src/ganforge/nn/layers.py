@@ -15,6 +15,14 @@ NORMALIZES = ("batch", "instance", "layer")
 """The kinds that normalize activations, and so make the bias before them useless."""
 
 
+class PlaneNorm(nn.GroupNorm):
+    """Group normalization that is quick on CPUs: channels_last costs it up to 15 times the time."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As of GroupNorm."""
+        return super().forward(input.contiguous() if input.device.type == "cpu" else input)
+
+
 def normalizer(norm: str, channels: int, spatial: bool = True, affine: bool = True) -> nn.Module:
     """The layer that normalizes activations ``[batch, channels, height, width]``, or ``[batch, channels]``
     if not ``spatial``; the identity for ``none`` and ``spectral``.
@@ -27,9 +35,9 @@ def normalizer(norm: str, channels: int, spatial: bool = True, affine: bool = Tr
     if norm == "batch":
         return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(channels, affine=affine)
     if norm == "layer":
-        return nn.GroupNorm(1, channels, affine=affine)
+        return PlaneNorm(1, channels, affine=affine)
     if norm == "instance" and spatial:
-        return nn.GroupNorm(channels, channels, affine=affine)
+        return PlaneNorm(channels, channels, affine=affine)
     if norm == "instance":
         raise ValueError("instance normalization needs images: flat data have one value per channel")
     raise ValueError(f"unknown normalization '{norm}': use batch, none, spectral, instance or layer")

@@ -38,6 +38,8 @@ class Recipe(ABC):
     """The kinds of data that it is for (domain kinds); empty: any, and ``build`` says what does not suit it."""
     tiny: ClassVar[Mapping[str, Any]] = {}
     """Settings that make it small, for the conformity suite: ``size`` and ``batch`` are lowered anyway."""
+    abilities: ClassVar[tuple[str, ...]] = ()
+    """What its games can do besides generating: log_prob, encode."""
     size: Positive = 64
     batch: Annotated[int, Field(ge=2)] = 64
 
@@ -60,7 +62,7 @@ def recipe_names() -> list[str]:
     """The names of all recipes: their files' names."""
     found = []
     for module in pkgutil.iter_modules(ganforge.recipes.__path__):
-        if module.name not in ("recipe", "two_player"):
+        if module.name not in ("recipe", "two_player", "one_player"):
             found.append(module.name.replace("_", "-"))
     return sorted(found)
 

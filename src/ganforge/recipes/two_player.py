@@ -15,16 +15,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganforge.core.errors import InputError
-from ganforge.core.game import Batch, Clock, Game, Move, PerShard, Player, Terms
+from ganforge.core.game import Batch, Clock, Game, Move, Notes, PerShard, Player, Terms
 from ganforge.core.schedule import Scalar, Schedule, value_at
 from ganforge.domains.domain import Domain
-from ganforge.losses.adversarial import AdversarialLoss, flipped, smoothed
+from ganforge.losses.adversarial import AdversarialLoss, flipped, halfway_at_zero, smoothed
 from ganforge.losses.auxiliary import auxiliary_classification
 from ganforge.losses.regularizers import Probe, Regularizer, gradient_penalty, r1, r2
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, Upsample
 from ganforge.nn.layers import MinibatchDiscrimination, MinibatchStddev, Norm
 from ganforge.nn.mlp import Activation, MlpDiscriminator, MlpGenerator
+from ganforge.ops.ada import AdaptiveAugment, categories
 from ganforge.ops.augment import diff_augment, steps
 from ganforge.ops.nearness import nearness
 from ganforge.ops.noise import Prior, add_instance_noise, draw_latents, latents_on, random_signs
@@ -62,7 +63,10 @@ class TwoPlayerRecipe(Recipe):
     label_smoothing: real labels are 1 minus this
     label_flips: share of wrong labels that D is told
     instance_noise: standard deviation of noise on all that D sees; may be a schedule
-    augment: DiffAugment's policy, such as color,translation,cutout
+    augment: DiffAugment's policy, such as color,translation,cutout; or ada, whose probability adapts itself
+        (ada:blit,color chooses from blit, geometric, color, filter and corrupt; alone it is the first three)
+    ada_target: how sure of real images D is to be, from 0 to 1; ada augments more where it is surer
+    ada_samples: real samples in which ada's probability goes from 0 to 1 at the fastest
     replay: share of D's fakes that are past ones
     replay_batches: how many rounds of fakes are kept
     minibatch_stddev: D sees how much a group of samples varies
@@ -73,6 +77,8 @@ class TwoPlayerRecipe(Recipe):
     """
 
     loss: ClassVar[AdversarialLoss]
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """Fields that mean nothing to a recipe with networks of its own: they keep their defaults."""
     network: Literal["auto", "conv", "mlp"] = "auto"
     depth: Positive = 3
     activation: Activation = "leaky_relu"
@@ -98,6 +104,8 @@ class TwoPlayerRecipe(Recipe):
     label_flips: Share = 0.0
     instance_noise: NonNegative = 0.0
     augment: str = ""
+    ada_target: Share = 0.6
+    ada_samples: Annotated[float, Field(gt=0)] = 500_000.0
     replay: Share = 0.0
     replay_batches: Positive = 16
     minibatch_stddev: bool = False
@@ -109,8 +117,12 @@ class TwoPlayerRecipe(Recipe):
     def __post_init__(self) -> None:
         if self.batch % self.pack:
             raise ValueError(f"pack {self.pack} must divide batch {self.batch}")
-        steps(self.augment)
+        if not categories(self.augment):
+            steps(self.augment)
         self.payoffs()
+        for name in self.fixed:
+            if getattr(self, name) != self.__dataclass_fields__[name].default:
+                raise ValueError(f"{name} changes nothing here, as {type(self).__name__} has networks of its own")
 
     def build(self, domain: Domain) -> Game:
         """The game on networks that suit the data."""
@@ -207,6 +219,8 @@ class TwoPlayer(Game):
             "G": Player([G], lr=recipe.lr, ema_samples=recipe.ema_samples, **rates),
             "D": Player([D], lr=lr_discriminator, **rates),
         }
+        chosen = categories(recipe.augment)
+        self.ada = AdaptiveAugment(chosen, recipe.ada_target, recipe.ada_samples) if chosen else None
         self.replay: Replay | None = None
         self.shape = domain.shape
         if recipe.replay:
@@ -250,7 +264,9 @@ class TwoPlayer(Game):
 
     def features(self, x: Tensor, label: Tensor | None) -> Tensor:
         """D's features of what D is shown: augmented, with instance noise."""
-        if self.recipe.augment:
+        if self.ada is not None:
+            x = self.ada(x)
+        elif self.recipe.augment:
             x = diff_augment(x, self.recipe.augment)
         x = add_instance_noise(x, value_at(self.recipe.instance_noise, self.clock.samples))
         return self.D.features(x, label)
@@ -342,6 +358,18 @@ class TwoPlayer(Game):
         """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""
         torch._foreach_clamp_min_(list(self.D.parameters()), -self.recipe.clip)
         torch._foreach_clamp_max_(list(self.D.parameters()), self.recipe.clip)
+
+    @property
+    def adapts(self) -> bool:
+        """Only ada looks at every round."""
+        return self.ada is not None
+
+    def adapt(self, clock: Clock, notes: Notes) -> None:
+        """ada's p follows how often D is right: about reals, or pairs where the sign of D(x) means nothing."""
+        if self.ada is not None:
+            count, right = notes["D/real_right" if halfway_at_zero(self.loss) else "D/pair_right"]
+            self.ada.follow(clock.round, self.recipe.batch, count, right)
+            self.note("D/ada_p", self.ada.p.clone())
 
     def look(self, held: Batch) -> None:
         """How often D ranks a real sample that it was not trained on above a fake: its score where that is lower."""

@@ -36,7 +36,8 @@ STRONG = frozenset({"discriminator too strong", "vanishing gradient"})
 
 BY_HEART = frozenset({"overfitting of the discriminator", "memorization"})
 
-POOR = COLLAPSE | UNSTABLE | {"discriminator too strong", "no progress"}
+POOR = COLLAPSE | UNSTABLE | {"discriminator too strong", "discriminator too weak", "no progress"}
+"""No fault was planted: the outcome is poor, and any of these says so."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fault(
 PLANTS: dict[str, Plant] = {
     # ill
     "lr-x100": fault("dcgan", "digits", 200, COLLAPSE | UNSTABLE | STRONG, lr=0.02),
-    "lr-discriminator-x250": fault("dcgan", "digits", 200, COLLAPSE | UNSTABLE | STRONG, lr_discriminator=0.05),
+    "lr-discriminator-x250": fault("dcgan", "digits", 600, COLLAPSE | UNSTABLE | STRONG, lr_discriminator=0.05),
     "starved-generator": fault("dcgan", "digits", 200, STRONG, lr=1e-7, lr_discriminator=2e-4),
     "saturating": fault("gan", "digits", 400, STRONG, payoff="minimax", lr_discriminator=2e-3),
     "no-learning-discriminator": fault("dcgan", "digits", 200, "discriminator too weak", lr_discriminator=1e-9),
@@ -77,7 +78,7 @@ PLANTS: dict[str, Plant] = {
     "few-data-dcgan": fault("dcgan", "few", 800, BY_HEART, {"holdout": "unseen"}, size=32),
     "copies": fault("r3gan", "few", 800, BY_HEART, {"holdout": "unseen", "evaluate_samples": 6400}, size=16, lr=1e-3),
     "repeated-data": fault("r3gan", "repeated", 600, BY_HEART, {"holdout": "unseen"}, size=16, lr=1e-3),
-    "mnist-lr-x100": fault("dcgan", "mnist", 150, COLLAPSE | UNSTABLE | STRONG, size=32, lr=0.02),
+    "mnist-lr-x500": fault("dcgan", "mnist", 150, COLLAPSE | UNSTABLE | STRONG, size=32, lr=0.1),
     "mnist-starved-generator": fault("dcgan", "mnist", 200, STRONG, size=32, lr=1e-7, lr_discriminator=2e-4),
     "mnist-instance-noise": fault("dcgan", "mnist", 150, "discriminator too weak", size=32, instance_noise=20.0),
     "mnist-few-data": fault("dcgan", "mnist-few", 1200, BY_HEART, {"holdout": "mnist-unseen"}, size=16),

@@ -1,0 +1,145 @@
+"""Flows: invertible, with the log-determinant that autograd finds; Flow-GAN's settings."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+from torch.func import jacrev
+
+from ganforge.config import checked
+from ganforge.core.errors import InputError
+from ganforge.domains import open_data
+from ganforge.nn.flow import ConvFlow, Coupling, Flow, Mix, MlpFlow, Pixels, masks
+from ganforge.recipes.flowgan import Flowgan
+from ganforge.recipes.one_player import Values
+from ganforge.recipes.realnvp import Realnvp
+
+FLOWS = {
+    "points": lambda: MlpFlow((2,), 0, 8, 4),
+    "flat": lambda: MlpFlow((7,), 0, 8, 6),
+    "pixels": lambda: MlpFlow((1, 3, 4), 255, 8, 4),
+    "conv": lambda: ConvFlow((1, 4, 4), 255, 6, 2),
+    "levels": lambda: ConvFlow((2, 8, 8), 0, 6, 2),
+    "sides": lambda: ConvFlow((3, 2, 6), 15, 6, 2),
+}
+
+
+def moved(flow: Flow) -> Flow:
+    """The flow in float64, away from the identity as which it starts."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return flow.double()
+
+
+def data_of(flow: Flow, n: int) -> torch.Tensor:
+    """Data that the flow can explain."""
+    return flow(torch.randn(n, flow.latent, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_log_det_is_that_of_the_jacobian(name: str) -> None:
+    flow = moved(FLOWS[name]())
+    x = data_of(flow, 3)
+    z, log_det = flow.inverse(x)
+    for i in range(len(x)):
+        jacobian = jacrev(lambda point: flow.inverse(point[None])[0][0])(x[i]).reshape(flow.latent, flow.latent)
+        assert float(torch.linalg.slogdet(jacobian.detach())[1]) == pytest.approx(float(log_det[i].detach()), abs=1e-9)
+    expected = stats.norm.logpdf(z.detach().numpy()).sum(1) + log_det.detach().numpy()
+    assert flow.log_prob(x).tolist() == pytest.approx(expected.tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_there_and_back(name: str) -> None:
+    flow = moved(FLOWS[name]())
+    x = data_of(flow, 5)
+    assert x.shape == (5, *flow.shape)
+    z = flow.inverse(x)[0]
+    assert torch.allclose(flow(z), x, atol=1e-9)
+    if flow.pixels is None:  # pixels are clamped to their range, so only data come back
+        z = torch.randn(5, flow.latent, dtype=torch.float64)
+        assert torch.allclose(flow.inverse(flow(z))[0], z, atol=1e-8)
+
+
+def test_density_of_points_integrates_to_one() -> None:
+    flow = moved(MlpFlow((2,), 0, 8, 4))
+    axis = torch.linspace(-20, 20, 1001, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        assert float(flow.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2,), (5,), (1, 4, 4), (3, 2, 3)])
+def test_masks_leave_no_entry_untouched(shape: tuple[int, ...]) -> None:
+    found = masks(shape, 4)
+    assert len(found) == 4
+    for half, opposite in zip(found[::2], found[1::2], strict=True):
+        assert torch.equal(half, ~opposite) and 0 < int(half.sum()) < math.prod(shape)
+    if len(shape) == 3:  # a checkerboard: no two neighbors alike
+        board = found[0].reshape(shape)
+        assert bool((board[..., 1:] != board[..., :-1]).all()) and bool((board[:, 1:] != board[:, :-1]).all())
+
+
+def test_coupling_keeps_what_its_mask_says_and_reads_nothing_else() -> None:
+    torch.manual_seed(0)
+    mask = torch.tensor([True, False, True, False, False])
+    coupling = Coupling(mask, torch.nn.Linear(2, 6)).double()
+    z = torch.randn(4, 5, dtype=torch.float64)
+    x = coupling(z)
+    assert torch.equal(x[:, mask], z[:, mask]) and not torch.allclose(x[:, ~mask], z[:, ~mask])
+    jacobian = jacrev(lambda v: coupling(v[None])[0])(z[0])
+    among = jacobian[~mask][:, ~mask]
+    assert torch.equal(among, torch.diag(among.diagonal()))
+
+
+def test_mixing_starts_as_a_rotation() -> None:
+    torch.manual_seed(0)
+    weight = Mix(6).weight()
+    assert torch.allclose(weight @ weight.T, torch.eye(6), atol=1e-5)
+
+
+def test_pixels_are_the_middles_of_their_bins() -> None:
+    pixels = Pixels(255)
+    levels = torch.arange(256, dtype=torch.float64)[None] / 127.5 - 1
+    assert torch.allclose(pixels(pixels.inverse(levels)[0]), levels, atol=1e-12)
+    edge = torch.tensor([[1 + 0.999 / 255, -1 - 0.999 / 255]], dtype=torch.float64)
+    assert bool(pixels.inverse(edge)[0].isfinite().all())
+
+
+def test_dequantization_stays_within_its_bin_and_bounds_the_probability() -> None:
+    """The identity flow on pixels of one bin: the bound is the log volume, whatever the noise."""
+    domain, source = open_data("digits")
+    values, x = Values(domain), domain.encode(source.take(torch.arange(50)))["data"]
+    torch.manual_seed(0)
+    spread = values.dequantize(x)
+    assert float((spread - x).abs().max()) <= 1 / 255 + 1e-6 and float((spread - x).std()) > 0.4 / 255
+    # a uniform density on [-1 - 1/255, 1 + 1/255] gives every one of 256 levels the probability 1/256
+    uniform = -values.dims * math.log(2 + 2 / 255)
+    assert (uniform + values.bins) / values.dims == pytest.approx(math.log(1 / 256))
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"latent": 7}, "as many entries as the data"),
+        ({"prior": "sphere"}, "as many entries as the data"),
+        ({"conditioning": "projection"}, "takes no labels"),
+    ],
+)
+def test_flowgan_refuses_what_a_flow_cannot_have(params: dict, says: str) -> None:
+    domain, _ = open_data("digits")
+    recipe = checked(Flowgan, {**Flowgan.defaults_for(domain), **params}, "params")
+    with pytest.raises(InputError, match=says):
+        recipe.build(domain)
+
+
+def test_a_convolutional_flow_wants_even_images() -> None:
+    with pytest.raises(InputError, match="even sides"):
+        ConvFlow((1, 7, 8), 255, 4, 1)
+    domain, _ = open_data("ring")
+    with pytest.raises(InputError, match="network conv needs images"):
+        checked(Realnvp, {"network": "conv"}, "params").build(domain)

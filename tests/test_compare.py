@@ -187,3 +187,28 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     tree = parsed(written[0].read_text())
     assert len(list(tree.iter("script"))) == 1 and words(tree).count(nasty) >= 4
     assert next(csv.DictReader(io.StringIO(written[1].read_text())))["name"] == nasty
+
+
+def test_recipes_are_trained_for_equal_time_and_set_side_by_side(tmp_path: Path) -> None:
+    out = tmp_path / "contest"
+    asked = ("--data", "ring", "--recipes", "gan,realnvp", "--minutes", "0.02", "--out", out)
+    said = ganforge("compare", *asked, draw=False)
+    assert said.code == 0, said.err
+    rows = json.loads((out / "contest.json").read_text())
+    assert [row["recipe"] for row in rows] == ["gan", "realnvp"]
+    assert all(row["distance"] >= 0 and row["samples"] > 0 for row in rows)
+    assert rows[1]["bits_per_dim"] is not None and rows[0]["bits_per_dim"] is None
+    assert "realnvp" in said.out and (out / "gan-0" / "model").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "nothing to compare"),
+        (("--recipes", "gan"), "both --data and --recipes"),
+        (("--data", "ring", "--recipes", "gann"), "did you mean 'gan'"),
+    ],
+)
+def test_wrong_contests_are_one_line(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    said = ganforge("compare", *arguments, "--out", tmp_path / "x")
+    assert said.code == 2 and expected in said.error

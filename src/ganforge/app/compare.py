@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganforge.app.arguments import Allow, Device, allow
+from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
     from ganforge.comparison import Comparison
 
 COMPARE_EXAMPLES = (
     "Examples: ganforge compare runs/dcgan-digits-01 runs/r3gan-digits-01 | ganforge compare runs/* --against test.zip "
-    "--quality precision --diversity recall"
+    "--quality precision --diversity recall | ganforge compare --data digits --recipes dcgan,r3gan,vae,ddpm --minutes 3"
 )
 WIDE = 180
 """Columns of the table where there is no terminal to fit."""
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Runs, as 'ganforge runs' lists them.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Runs, as 'ganforge runs' lists them.", metavar="[RUN...]")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="With --recipes: train each on these data, then compare.")] = None,
+    recipes: Annotated[str | None, typer.Option(help="Recipes to train for equal time: dcgan,r3gan,ddpm.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="With --recipes: of computing, for each and seed.")] = 3.0,
+    seeds: Annotated[int, typer.Option(min=1, help="With --recipes: how many seeds of each.")] = 1,
     against: Annotated[str | None, typer.Option(help="Real data; default: what all were trained on.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, comparison.csv and pareto.png.")] = Path(
         "comparison"
@@ -39,12 +47,22 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
-    """Set runs side by side, judged by the same real data: a table, a page, and quality against diversity."""
+    """Set runs side by side, judged by the same real data: a table, a page, and quality against diversity.
+
+    With --recipes, train each of them anew for the same time, and compare what comes of it.
+    """
     from ganforge.comparison import FILES, compare_runs
 
     allow(allow_)
-    names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
     tell = (lambda text: None) if quiet or json else (lambda text: typer.echo(f".. {text}", err=True))
+    if recipes is not None or data is not None:
+        if runs or recipes is None or data is None:
+            raise InputError("give runs to compare, or both --data and --recipes to train them first")
+        compete(data, recipes, minutes, seeds, against, out, json, tell)
+        return
+    if not runs:
+        raise InputError("nothing to compare: ganforge compare RUN RUN.., or --data DATA --recipes dcgan,r3gan")
+    names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
     found = compare_runs(
         runs, against, out=out, metrics=names, quality=quality, diversity=diversity, tell=tell, features=features,
         weights=weights, n=n, seed=seed, device=device,
@@ -55,6 +73,24 @@ def compare(
     show(found)
     for path in (out / name for name in FILES if (out / name).exists()):
         typer.echo(f"wrote {path}")
+
+
+def compete(
+    data: str, recipes: str, minutes: float, seeds: int, held: str | None, out: Path, json: bool,
+    tell: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Train recipes for equal time and print the table; contest.json and contest.md keep it, ``out`` the runs."""
+    from ganforge.contest import contest, table
+    from ganforge.core.store import write_bytes, write_json
+
+    names = [name.strip() for name in recipes.split(",") if name.strip()]
+    rows = contest(data, names, minutes, range(seeds), held, out, tell=tell)
+    kept = [row.to_dict() for row in rows]
+    write_json(out / "contest.json", kept)
+    write_bytes(out / "contest.md", ("\n".join(table(rows)) + "\n").encode())
+    typer.echo(json_text.dumps(kept, indent=2) if json else "\n".join(table(rows)))
+    if not json:
+        typer.echo(f"wrote {out / 'contest.md'} and {out / 'contest.json'}")
 
 
 def show(found: Comparison) -> None:

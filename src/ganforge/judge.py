@@ -55,6 +55,8 @@ def compare(
     if resizer not in FILTERS:
         raise InputError(f"unknown resizer '{resizer}': {nearest(resizer, FILTERS)}")
     model = open_model(what, device)
+    if model and model.domain.kind == "text":
+        raise InputError("evaluate does not judge text: ganforge.measure.text.text_report(lines, held_out, train) does")
     if model and model.domain.kind == "image":
         resolution = resolution or "x".join(map(str, model.domain.shape[1:]))
         channels = channels or model.domain.shape[0]

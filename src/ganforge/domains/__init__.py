@@ -45,7 +45,8 @@ def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
         raise InputError(f"{spec} is of kind {asked.DOMAIN.kind}, which this recipe is not for: see 'ganforge recipes'")
     if Path(spec).exists():
         raise InputError(
-            f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet) or as a table (.csv)"
+            f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet), as a table (.csv) "
+            "or as text (.txt)"
         )
     builtin = sorted(name for m in modules() for name in getattr(m, "BUILTIN", ()))
     raise InputError(

@@ -24,9 +24,10 @@ class R3gan(TwoPlayerRecipe):
     For: the recommended default. Local convergence is proved, and modes are kept. lazy=4 pays the penalties every
     4th round.
 
-    Measured: digits, seeds 0 to 2: every class within 13.2, 12.5 and 9.6 % of uniform, KL 0.001 to 0.002, no
-    near-copies above the held-out rate (`python bench/quality.py images --data digits --recipe r3gan --seeds
-    3`).
+    Measured: MNIST, seeds 0 and 1, 400,000 images: every class within 9.8 and 10.7 % of uniform, Frechet distance in a
+    classifier's features 1.20 and 1.07 (held-out real 0.55); digits, seeds 0 to 2: within 5.7, 4.6 and 5.7 %; no
+    near-copies above the held-out rate (`python bench/quality.py images --data mnist --recipe r3gan --seeds 2`). Without
+    labels: digits within 13.2 %, MNIST within 19.8 % after a million images.
     """
 
     title: ClassVar[str] = "R3GAN objective on our networks"

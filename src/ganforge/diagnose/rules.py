@@ -26,10 +26,12 @@ STOP_ROUNDS = 300
 FAR, FAR_FOR_IMAGES = 0.25, 0.6
 """Distances (missing + stray) above which fakes are clearly not among the reals. Two images are about as far apart as
 any two: the unit is small there."""
-SOMEWHAT, FAIR, NEAR = 0.35, 0.2, 0.15
+SOMEWHAT, FAIR, NEAR = 0.3, 0.2, 0.15
 """Lesser distances; below NEAR the fakes lie among the reals."""
 IMPROVES = 0.12
 """The share by which the distance must fall within a window of 40 ticks to count as progress; in fewer, less."""
+LEAPS = 0.5
+"""So much nearer within a window, no step is too large."""
 BARELY = 2e-5
 """A step below this share of the weights moves a player so little that it stands still (usual: 1e-4 to 1e-2)."""
 LOPSIDED = 0.35
@@ -237,9 +239,10 @@ def too_fast(w: Window) -> Diagnosis | None:
     """Steps so large that a player forgets what it has learned, and the fakes are not good."""
     steps = {name: s for name in ("G", "D") if (s := w.level(f"{name}/update_ratio")) is not None}
     largest = max(steps.values(), default=0.0)
-    if largest < LARGE or w.distance is None or w.distance < NEAR:
+    if largest < LARGE or w.distance is None or w.distance < SOMEWHAT:
         return None
-    if largest < HUGE and (w.distance < SOMEWHAT or not (is_far(w) or stalls(w))):
+    fine = not (is_far(w) or stalls(w)) if largest < HUGE else w.improvement is None or w.improvement >= LEAPS
+    if fine:
         return None
     told = ", ".join(f"a step of {name} changes its weights by {s:.1%}" for name, s in steps.items())
     return found(w, "learning rate too high", "warn", told, outcome(w))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -193,11 +193,9 @@ def text_report(
     scores["corpus_bleu4"] = jackknife(four, [without(made, lambda some: corpus_bleu(some, references, 4))], "higher")
     for n in (1, 2):
         share = partial(distinct, n=n)
-        scores[f"distinct{n}"] = jackknife(share(made), [without(made, share)], "higher")
+        scores[f"distinct{n}"] = share_score(made, share)
     lines = [tuple(line) for line in made]
-    scores["unique"] = jackknife(
-        len(set(lines)) / len(lines), [without(lines, lambda x: len(set(x)) / len(x))], "higher"
-    )
+    scores["unique"] = share_score(lines, lambda some: len(set(some)) / len(some))
     if seen:
         known = {tuple(line) for line in seen}
         scores["copied"] = wilson(sum(line in known for line in lines), len(lines), "lower")
@@ -215,6 +213,12 @@ def mean(values: Tensor, better: str) -> Score:
     """The mean of scores of single lines."""
     low, high = bootstrap([values], lambda some: float(some.mean()))
     return Score(float(values.mean()), low, high, "bootstrap over lines", better)
+
+
+def share_score(lines: Sequence[Any], share: Callable[[Sequence[Any]], float]) -> Score:
+    """A share of all lines that is no mean over them, 1 at most."""
+    score = jackknife(share(lines), [without(lines, share)], "higher")
+    return replace(score, high=min(score.high or 0.0, 1.0))
 
 
 def without(lines: Sequence[Any], statistic: Callable[[Sequence[Any]], float]) -> Callable[[int], float]:

@@ -205,3 +205,10 @@ def test_a_kind_without_scores_is_refused() -> None:
     assert metric_of("recall") == "prdc"
     with pytest.raises(InputError, match="cannot follow 'birthday'"):
         metric_of("birthday")
+
+
+def test_what_cannot_be_scored_is_said_before_a_run_is_made(tmp_path: Path) -> None:
+    asked = ("lm", "--data", "sentences", "--samples", "100", "--target", "3", "--run", tmp_path / "r")
+    said = ganforge("train", *asked, draw=False)
+    assert said.code == 2 and "data of kind 'text' have no score" in said.error
+    assert not (tmp_path / "r").exists()

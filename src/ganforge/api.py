@@ -88,6 +88,7 @@ def start(
     old = Run.open(fork) if fork is not None else None
     with memory_errors(), connected():
         plan = make_plan(settings, tell)
+        live.check(plan)
         game = plan.build()
         if old is not None:
             adopt(game, old, tell)
@@ -128,6 +129,7 @@ def go_on(
                 f"{new.path} no longer holds the data that {path} was trained on: restore it, or start a new run "
                 f"from the old weights: ganforge train --fork {path}"
             )
+        live.check(plan)
         game = plan.build()
         if run.facts.get("forked_from") and not run.checkpoints():
             adopt(game, Run.open(Path(run.facts["forked_from"])), say(console))

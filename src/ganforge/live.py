@@ -38,6 +38,8 @@ SCORES = {
     "modes": ("modes", "high_quality", "reverse_kl"),
 }
 """What a run may follow: the scores that each metric gives."""
+SCORED = ("image", "points", "table", "paired", "unpaired")
+"""The kinds of data that evaluations during training know."""
 CHUNK = 64
 
 
@@ -48,6 +50,17 @@ def metric_of(score: str) -> str:
             return metric
     known = [name for names in SCORES.values() for name in names]
     raise InputError(f"train.metric: a run cannot follow '{score}': {nearest(score, known)}")
+
+
+def check(plan: Plan) -> None:
+    """InputError for evaluations that these data cannot have: before a run is made."""
+    metric_of(plan.options.metric)
+    asked = plan.options.target is not None or plan.options.evaluate_samples is not None
+    if asked and plan.domain.kind not in SCORED:
+        raise InputError(
+            f"train.target, train.evaluate_samples: data of kind '{plan.domain.kind}' have no score to follow (only "
+            f"{', '.join(SCORED)})"
+        )
 
 
 class Evaluator:
@@ -149,13 +162,8 @@ def watchers(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watche
     options = plan.options
     automatic = options.stop == "auto"
     diagnoser = Diagnoser(Context.of(run.path), automatic, read_log(run.path), plan.domain.kind == "image")
-    if not options.evaluates:
+    if not options.evaluates or plan.domain.kind not in SCORED:
         return [diagnoser]
-    metric_of(options.metric)
-    if plan.domain.kind not in ("image", "points", "table", "paired", "unpaired"):
-        raise InputError(
-            f"data of kind '{plan.domain.kind}' cannot be evaluated during training: leave out stop, target"
-        )
     labelled = plan.domain.kind == "image" and len(plan.domain.classes) > 1
     extract = find_extractor(
         "classifier" if labelled else "auto", plan.domain, plan.source, plan.held, device=trainer.device

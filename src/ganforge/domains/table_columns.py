@@ -1,0 +1,189 @@
+"""One column of a table: what its values are, and how they become numbers and come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ganforge.core.errors import InputError, nearest
+from ganforge.domains.table_modes import Modes, find_modes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Columns = dict[str, Array]
+Value = str | bool
+
+UNITS = {"date": "datetime64[D]", "time": "datetime64[us]"}
+MOST_DECIMALS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column as it was found in training.
+
+    kind: number, date, time (numbers inside: days and microseconds since 1970) or category
+    missing: what stands in a CSV for a missing value; None: no value was missing
+    mean, scale, low, high: of the numbers, in their own units
+    decimals: digits after the point (0: integers; None: any)
+    modes: see ``table_modes``
+    values: the categories, sorted; counts: rows of each, and after them those where it is missing
+    """
+
+    name: str
+    kind: Literal["number", "date", "time", "category"]
+    missing: str | None = None
+    mean: float = 0.0
+    scale: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+    decimals: int | None = None
+    missing_share: float = 0.0
+    modes: Modes = ()
+    values: tuple[Value, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @classmethod
+    def fit(cls, name: str, column: Array, missing: str = "") -> Column:
+        """Learn a column: numbers, datetime64, or strings and booleans; NaN, NaT and None are missing values."""
+        column = np.asarray(column)
+        if column.dtype.kind not in "iufM":
+            return cls.fit_category(name, column, missing)
+        kind: Any = "number"
+        if column.dtype.kind == "M":
+            kind = "date" if column.dtype == UNITS["date"] else "time"
+        values = as_numbers(column)
+        there = values[~np.isnan(values)]
+        gone = 1 - len(there) / max(len(values), 1)
+        if not len(there):
+            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop={name}")
+        if np.isinf(there).any():
+            raise InputError(f"column '{name}' holds infinite values")
+        decimals = next((d for d in range(MOST_DECIMALS + 1) if np.array_equal(np.round(there, d), there)), None)
+        return cls(
+            name=name,
+            kind=kind,
+            missing=missing if gone else None,
+            mean=float(there.mean()),
+            scale=float(there.std()) or 1.0,
+            low=float(there.min()),
+            high=float(there.max()),
+            decimals=decimals if kind == "number" else 0,
+            missing_share=gone,
+            modes=find_modes(there),
+        )
+
+    @classmethod
+    def fit_category(cls, name: str, column: Array, missing: str) -> Column:
+        """Learn the values of a column of strings or booleans and how many rows have each."""
+        codes: dict[Any, int] = {}
+        for value in column.tolist():
+            codes[value] = codes.get(value, 0) + 1
+        absent = codes.pop(None, 0)
+        if not codes:
+            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop={name}")
+        values = tuple(sorted(codes, key=lambda v: (isinstance(v, str), v)))
+        counts = (*(codes[v] for v in values), *((absent,) if absent else ()))
+        gone = absent / max(len(column), 1)
+        return cls(
+            name=name,
+            kind="category",
+            missing=missing if absent else None,
+            missing_share=gone,
+            values=values,
+            counts=counts,
+        )
+
+    @property
+    def is_category(self) -> bool:
+        """Whether its values are names, not numbers."""
+        return self.kind == "category"
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether a value was missing in training: then one may be missing in samples."""
+        return self.missing is not None
+
+    @property
+    def width(self) -> int:
+        """How many numbers encode a value: one and perhaps an indicator, or one for each category."""
+        return len(self.counts) if self.is_category else 1 + self.has_missing
+
+    def raw(self, column: Array) -> Array:
+        """The column as float64 [rows]: numbers (NaN: missing), or codes of categories.
+
+        A category that was not there in training is NaN: unknown, and encoded as none of the known ones.
+        """
+        if not self.is_category:
+            return as_numbers(np.asarray(column))
+        codes: dict[Any, float] = {str(value): float(code) for code, value in enumerate(self.values)}
+        codes |= {value: float(code) for code, value in enumerate(self.values)}
+        if self.has_missing:
+            codes[None] = float(len(self.values))
+        return np.asarray([codes.get(v, np.nan) for v in np.asarray(column).tolist()], dtype=np.float64)
+
+    def from_raw(self, raw: Array) -> Array:
+        """The reverse of ``raw``: numbers within their range and with their decimals; categories by name."""
+        if self.is_category:
+            names = np.empty(len(self.counts) + 1, dtype=object)  # the last one, None, is for what is not known
+            names[: len(self.values)] = self.values
+            picked = names[np.where(np.isnan(raw), len(self.counts), raw).astype(np.int64)]
+            plain = all(isinstance(v, bool) for v in (*self.values, *picked[:1])) and not self.has_missing
+            return picked.astype(bool) if plain and not np.isnan(raw).any() else picked
+        values = np.clip(raw, self.low, self.high)
+        if self.decimals is not None:
+            values = np.round(values, self.decimals)
+        if self.kind != "number":
+            absent = np.isnan(values)
+            dates = np.where(absent, 0, values).astype(np.int64).astype(UNITS[self.kind])
+            return np.where(absent, np.datetime64("NaT"), dates)
+        return values.astype(np.int64) if self.decimals == 0 and not self.has_missing else values
+
+    def text(self, column: Array) -> list[str]:
+        """The column as a CSV writes it."""
+        absent = self.missing or ""
+        if self.kind == "category":
+            return [absent if v is None else str(v) for v in column.tolist()]
+        if self.kind != "number":
+            texts = np.datetime_as_string(column, unit="D" if self.kind == "date" else "s")
+            return [absent if t == "NaT" else t.replace("T", " ") for t in texts.tolist()]
+        form = ".10g" if self.decimals is None else f".{self.decimals}f"
+        return [absent if v != v else format(v, form) for v in column.tolist()]
+
+    def describe(self) -> str:
+        """A few words."""
+        gone = f", {self.missing_share:.1%} missing" if self.has_missing else ""
+        if self.is_category:
+            return f"{self.name} ({len(self.values)} values{gone})"
+        if self.kind != "number":
+            return f"{self.name} ({self.kind}{gone})"
+        return f"{self.name} ({'integer' if self.decimals == 0 else 'number'}{gone})"
+
+    def parse(self, text: str) -> Any:
+        """A value that a user gave as text. InputError when the column can have no such value."""
+        if text == (self.missing or ""):
+            if self.has_missing:
+                return None
+            raise InputError(f"column '{self.name}' is never missing in the training data")
+        if self.is_category:
+            known = {str(v): v for v in self.values}
+            if text not in known:
+                raise InputError(f"'{text}' is not in the training data's column '{self.name}': {nearest(text, known)}")
+            return known[text]
+        try:
+            if self.kind != "number":
+                return float(as_numbers(np.asarray([text], dtype=UNITS[self.kind]))[0])
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if value != value:
+            raise InputError(f"column '{self.name}' holds {self.kind}s, and '{text}' is none")
+        return value
+
+
+def as_numbers(column: Array) -> Array:
+    """Numbers and dates as float64, NaN where missing."""
+    if column.dtype.kind != "M":
+        return column.astype(np.float64)
+    whole = column.astype(np.int64).astype(np.float64)
+    return np.where(np.isnat(column), np.nan, whole)

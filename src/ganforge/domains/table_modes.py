@@ -1,0 +1,89 @@
+"""Where the values of a column lie: single values that many rows share, and a variational Gaussian mixture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Modes = tuple[tuple[float, float, float], ...]
+"""(share, mean, standard deviation) of each mode, in the column's units; a deviation of 0 is a single value."""
+
+COMPONENTS = 10
+LEAST_SHARE = 0.005
+COMMON = 0.05
+"""A value that so many of the rows have is a mode of its own."""
+FEW = 20
+"""With at most so many different values, each of them is a mode of its own."""
+POINTS = 1000
+"""More different values than this are first put into so many bins of equally many rows."""
+
+
+def find_modes(values: Array) -> Modes:
+    """The modes of a column: float64 [rows], finite. Their shares sum to 1.
+
+    Mode-specific normalization (Xu et al. 2019, sec. 4.2) has the mixture alone; common single values (the zeros of
+    capital gains) are taken out first, because a Gaussian that is shrunk onto one value tells nothing.
+    """
+    points, counts = np.unique(values, return_counts=True)
+    shares = counts / counts.sum()
+    single = np.ones(len(points), dtype=bool) if len(points) <= FEW else shares >= COMMON
+    modes = [(float(s), float(p), 0.0) for p, s in zip(points[single], shares[single], strict=True)]
+    rest, weight = points[~single], counts[~single].astype(np.float64)
+    if len(rest) == 1:
+        modes.append((float(shares[~single][0]), float(rest[0]), 0.0))
+    elif len(rest):
+        share = float(weight.sum() / counts.sum())
+        modes += [(share * w, m, s) for w, m, s in mixture(*binned(rest, weight))]
+    total = sum(m[0] for m in modes)
+    return tuple(sorted(((w / total, m, s) for w, m, s in modes), key=lambda mode: mode[1]))
+
+
+def binned(points: Array, weight: Array) -> tuple[Array, Array]:
+    """Sorted points with weights, merged to ``POINTS`` weighted means where there are more."""
+    if len(points) <= POINTS:
+        return points, weight
+    place = np.cumsum(weight) - weight / 2
+    group = np.minimum((place / weight.sum() * POINTS).astype(np.int64), POINTS - 1)
+    total = np.bincount(group, weight, POINTS)
+    mean = np.bincount(group, weight * points, POINTS) / np.maximum(total, 1e-300)
+    return mean[total > 0], total[total > 0]
+
+
+def mixture(points: Array, weight: Array, components: int = COMPONENTS, steps: int = 100) -> list[tuple[float, ...]]:
+    """A variational Bayesian mixture of Gaussians in one dimension: (share, mean, sd) of the components that are used.
+
+    ``points`` and ``weight`` [n]. Mean-field updates of a Dirichlet and Normal-Gammas (Bishop 2006, sec. 10.2); the
+    concentration of 0.001 lets superfluous components die, so their number needs no choice.
+    """
+    center, spread = np.average(points, weights=weight), 0.0
+    spread = float(np.sqrt(np.average((points - center) ** 2, weights=weight))) or 1.0
+    x = torch.from_numpy((points - center) / spread)[:, None]
+    c = torch.from_numpy(weight)[:, None]
+    components = min(components, len(points))
+    concentration, beta0, nu0, scale0 = 1e-3, 1e-2, 1.0, 1e-2
+    place = (c.cumsum(0) - c / 2) / c.sum()
+    r = torch.nn.functional.one_hot((place[:, 0] * components).long().clamp_max(components - 1), components).to(x)
+    before = torch.zeros(components, dtype=x.dtype)
+    n = mean = scale = before
+    for _ in range(steps):
+        n = (c * r).sum(0)
+        average = (c * r * x).sum(0) / n.clamp_min(1e-10)
+        scatter = (c * r * (x - average) ** 2).sum(0)
+        beta, nu, alpha = beta0 + n, nu0 + n, concentration + n
+        mean = n * average / beta
+        scale = scale0 + scatter + beta0 * n / beta * average**2
+        log_precision = torch.digamma(nu / 2) + np.log(2.0) - scale.log()
+        log_share = torch.digamma(alpha) - torch.digamma(alpha.sum())
+        log_r = log_share + 0.5 * log_precision - 0.5 / beta - 0.5 * nu / scale * (x - mean) ** 2
+        r = log_r.softmax(1)
+        if float((n - before).abs().max()) < 1e-4 * float(c.sum()):
+            break
+        before = n
+    share = n / n.sum()
+    used = share >= min(LEAST_SHARE, float(share.max()))
+    sd = (scale / (nu0 + n)).sqrt()
+    found = zip(share[used].tolist(), mean[used].tolist(), sd[used].tolist(), strict=True)
+    return [(w, float(m * spread + center), s * spread) for w, m, s in found]

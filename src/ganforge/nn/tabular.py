@@ -1,0 +1,207 @@
+"""Networks for rows of tables, and the encoding in which they see them (Xu et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+SPREAD = 4.0
+"""A mode's numbers are written as (x - mean) / (4 sd), which is nearly always within [-1, 1] (sec. 4.2)."""
+SAME = 1e-5
+"""A number this near to a single-valued mode, in units of 1 + |x|, has that value."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column of numbers: its place in the row, whether an indicator of "missing" follows it, and its modes: (share,
+    mean, sd) in the row's units; sd 0 is a single value.
+    """
+
+    place: int
+    missing: bool
+    modes: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Names:
+    """A column of categories: its place in the row, and how many there are."""
+
+    place: int
+    width: int
+
+
+class RowCode(nn.Module):
+    """Between rows as their domain encodes them and what networks see: mode-specific normalization (sec. 4.2).
+
+    A row of the domain is [n, width]. Its code [n, size] begins with a number in [-1, 1] for each column of numbers:
+    where in its mode the value lies (0 for single values and missing ones). Then come blocks, one-hot: the mode of
+    each column of numbers ("missing" is its last mode), then each column of categories. The mode is the likeliest one,
+    where the paper draws it: then a row has one code, and decoding it gives the row back.
+    """
+
+    def __init__(self, width: int, numbers: Sequence[Numbers], names: Sequence[Names]) -> None:
+        super().__init__()
+        self.width, self.numbers, self.names = width, tuple(numbers), tuple(names)
+        widths = [len(c.modes) + c.missing for c in numbers] + [c.width for c in names]
+        self.first = len(numbers)
+        self.size = self.first + sum(widths)
+        self.widest = max(widths)
+        starts = torch.tensor([0, *widths]).cumsum(0)[:-1]
+        padded = torch.zeros(len(widths), self.widest, dtype=torch.int64)
+        flat = []
+        for i, w in enumerate(widths):
+            padded[i, :w] = starts[i] + torch.arange(w)
+            flat += [i * self.widest + k for k in range(w)]
+        self._keep("padded", padded.flatten())
+        self._keep("absent", torch.arange(self.widest) >= torch.tensor(widths)[:, None])
+        self._keep("flat", torch.tensor(flat, dtype=torch.int64))
+        self._keep("starts", starts)
+        modes = max((len(c.modes) for c in numbers), default=0)
+        table = torch.zeros(len(numbers), modes, 3, dtype=torch.float64)
+        for i, c in enumerate(numbers):
+            table[i, : len(c.modes)] = torch.tensor(c.modes, dtype=torch.float64)
+        share, mean, sd = table.unbind(-1)
+        gaussian = sd > 0
+        self._keep("mean", mean.float())
+        self._keep("sd", sd.float())
+        self._keep("gaussian", gaussian)
+        self._keep("single", (share > 0) & ~gaussian)
+        prior = torch.where(gaussian, share.log() - sd.log(), -torch.inf)
+        self._keep("prior", prior.float())
+        self._keep("at", torch.tensor([c.place for c in numbers], dtype=torch.int64))
+        gaps = [i for i, c in enumerate(numbers) if c.missing]
+        self._keep("gaps", torch.tensor(gaps, dtype=torch.int64))
+        self._keep("gap_mode", torch.tensor([len(numbers[i].modes) for i in gaps], dtype=torch.int64))
+        self._keep("gap_at", torch.tensor([numbers[i].place + 1 for i in gaps], dtype=torch.int64))
+        self._keep("name_at", torch.tensor([c.place + k for c in names for k in range(c.width)], dtype=torch.int64))
+        self._keep("graded", self._graded())
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    def _graded(self) -> Tensor:
+        """[columns of numbers, widest]: 1 for the modes within which a value has a place."""
+        out = torch.zeros(self.first, self.widest)
+        if self.first:
+            out[:, : self.gaussian.shape[1]] = self.gaussian.float()
+        return out
+
+    @property
+    def blocks(self) -> int:
+        """How many one-hot blocks a code has."""
+        return len(self.starts)
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Rows [n, width] to codes [n, size]."""
+        n = len(rows)
+        code = rows.new_zeros(n, self.size)
+        if self.first:
+            x = rows[:, self.at].unsqueeze(-1)
+            offset = (x - self.mean) / self.sd.clamp_min(1e-12)
+            likely = torch.where(self.gaussian, self.prior - 0.5 * offset.square(), -torch.inf)
+            same = self.single & ((x - self.mean).abs() <= SAME * (1 + x.abs()))
+            mode = torch.where(same, torch.inf, likely).argmax(-1)
+            lonely = likely.isinf().all(-1) & ~same.any(-1)  # no Gaussian, and none of the single values: the nearest
+            nearest = torch.where(self.single, (x - self.mean).abs(), torch.inf).argmin(-1)
+            mode = torch.where(lonely, nearest, mode)
+            chosen = mode.unsqueeze(-1)
+            place = (offset.gather(-1, chosen) / SPREAD).clamp(-1, 1).squeeze(-1)
+            place = torch.where(self.gaussian.expand(n, -1, -1).gather(-1, chosen).squeeze(-1), place, 0.0)
+            if len(self.gaps):
+                gone = rows[:, self.gap_at] > 0.5
+                mode[:, self.gaps] = torch.where(gone, self.gap_mode, mode[:, self.gaps])
+                place[:, self.gaps] = place[:, self.gaps].masked_fill(gone, 0.0)
+            code[:, : self.first] = place
+            code.scatter_(1, self.first + self.starts[: self.first] + mode, 1.0)
+        if len(self.name_at):
+            code[:, self.size - len(self.name_at) :] = rows[:, self.name_at]
+        return code
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes [n, size], or what a generator makes in their place, to rows [n, width]: the largest of each block."""
+        n = len(code)
+        rows = code.new_zeros(n, self.width)
+        chosen = self.apart(code).argmax(-1)
+        if self.first:
+            mode = chosen[:, : self.first]
+            gone = mode >= torch.tensor([len(c.modes) for c in self.numbers], device=code.device)
+            mode = mode.masked_fill(gone, 0).unsqueeze(-1)
+            mean, sd = (v.expand(n, -1, -1).gather(-1, mode).squeeze(-1) for v in (self.mean, self.sd))
+            rows[:, self.at] = (mean + SPREAD * sd * code[:, : self.first].clamp(-1, 1)).masked_fill(gone, 0.0)
+            if len(self.gaps):
+                rows[:, self.gap_at] = gone[:, self.gaps].to(rows.dtype)
+        if self.names:
+            first = torch.tensor([c.place for c in self.names], device=code.device)
+            rows.scatter_(1, first + chosen[:, self.first :], 1.0)
+        return rows
+
+    def apart(self, code: Tensor) -> Tensor:
+        """The blocks of codes or logits [n, size], apart: [n, blocks, widest], -inf where a block is narrower."""
+        blocks = code[:, self.first :].index_select(1, self.padded).view(len(code), self.blocks, self.widest)
+        return blocks.masked_fill(self.absent, -torch.inf)
+
+    def soften(self, made: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """What a generator makes [n, size] as codes that can be differentiated: tanh for places in modes, Gumbel
+        softmax for blocks (Jang et al. 2017, eq. 2). ``noise`` [n, size - numbers] is Gumbel's.
+
+        Where the mode is a single value, the place in it is scaled to 0, as it is in real rows.
+        """
+        noisy = torch.cat([made[:, : self.first], made[:, self.first :] + noise], 1)
+        soft = (self.apart(noisy) / temperature).softmax(-1)
+        blocks = soft.flatten(1).index_select(1, self.flat)
+        if not self.first:
+            return blocks
+        graded = (soft[:, : self.first] * self.graded).sum(-1)
+        return torch.cat([made[:, : self.first].tanh() * graded, blocks], 1)
+
+    def harden(self, made: Tensor, noise: Tensor) -> Tensor:
+        """What a generator makes [n, size] as rows [n, width]: the limit of ``soften`` at temperature 0, decoded."""
+        return self.decode(torch.cat([made[:, : self.first].tanh(), made[:, self.first :] + noise], 1))
+
+
+def gumbel(
+    shape: Sequence[int], device: torch.device | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """Gumbel noise, -log(-log(u)) of uniform numbers u: several times quicker than torch's exponential numbers."""
+    uniform = torch.rand(*shape, device=device, generator=generator)
+    return -(-uniform.clamp_min_(1e-20).log()).clamp_min_(1e-20).log()
+
+
+class RowGenerator(nn.Module):
+    """Latents and conditions [n, inputs] to [n, size]; each of ``depth`` layers gives its output beside its input.
+
+    Xu et al. 2019, sec. 4.4: h <- h + [ReLU(BatchNorm(Linear(h)))], "+" being concatenation.
+    """
+
+    def __init__(self, inputs: int, size: int, width: int = 256, depth: int = 2) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for _ in range(depth):
+            self.layers.append(nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU()))
+            inputs += width
+        self.last = nn.Linear(inputs, size)
+
+    def forward(self, h: Tensor) -> Tensor:
+        for layer in self.layers:
+            h = torch.cat([layer(h), h], 1)
+        return self.last(h)
+
+
+class PackedCritic(nn.Module):
+    """Rows [n, inputs] to logits [n / pack]: ``pack`` rows are judged at once (PacGAN; sec. 4.4), with dropout."""
+
+    def __init__(self, inputs: int, width: int = 256, depth: int = 2, pack: int = 10, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.pack = pack
+        layers: list[nn.Module] = []
+        features = inputs * pack
+        for _ in range(depth):
+            layers += [nn.Linear(features, width), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
+            features = width
+        self.layers = nn.Sequential(*layers, nn.Linear(features, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x.reshape(len(x) // self.pack, -1)).squeeze(1)

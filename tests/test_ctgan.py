@@ -1,0 +1,324 @@
+"""CTGAN: the encoding of rows, training by sampling, constraints, and that it learns what depends on what."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch.nn.functional import cross_entropy
+
+import ganforge
+from ganforge.config import checked
+from ganforge.core.errors import InputError
+from ganforge.core.game import Clock
+from ganforge.domains import open_data
+from ganforge.domains.table import TableDomain, TableSource, open_like
+from ganforge.domains.table_example import customers
+from ganforge.engine.options import TrainOptions
+from ganforge.engine.rng import reseed
+from ganforge.engine.trainer import Trainer
+from ganforge.losses.tabular import condition_cross_entropy
+from ganforge.measure.tabular import column_shapes, tv_complement
+from ganforge.nn.tabular import Names, Numbers, PackedCritic, RowCode, gumbel
+from ganforge.ops.private import epsilon, private_gradients, with_gradients
+from ganforge.recipes.ctgan import Ctgan, RowGame, row_code
+from ganforge.recipes.recipe import find_recipe
+
+
+def test_mode_specific_normalization_by_hand() -> None:
+    """Two Gaussians and a single value, then a column of two names: codes as sec. 4.2 has them."""
+    code = RowCode(
+        4, [Numbers(0, True, ((0.5, -1.0, 0.1), (0.2, 0.0, 0.0), (0.3, 2.0, 0.5)))], [Names(2, 2)]
+    )  # row: value, missing, two names
+    rows = torch.tensor([[-1.2, 0.0, 1, 0], [0.0, 0, 0, 1], [3.0, 0, 1, 0], [0.0, 1, 1, 0], [99.0, 0, 1, 0]])
+    found = code.encode(rows)
+    expected = [
+        [-0.2 / 0.4, 1, 0, 0, 0, 1, 0],
+        [0.0, 0, 1, 0, 0, 0, 1],
+        [1.0 / 2.0, 0, 0, 1, 0, 1, 0],
+        [0.0, 0, 0, 0, 1, 1, 0],
+        [1.0, 0, 0, 1, 0, 1, 0],
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(code.decode(found)[:4], rows[:4])
+    assert float(code.decode(found)[4, 0]) == 4.0  # 2 + 4 * 0.5: as far as its mode goes
+
+
+def test_codes_give_all_rows_back() -> None:
+    domain, source = open_data("customers")
+    code = row_code(domain)
+    rows = domain.encode(source.take(torch.arange(len(source))))["data"]
+    back = code.decode(code.encode(rows))
+    assert float((back - rows).abs().max()) < 0.2 and float(((back - rows).abs() > 1e-4).float().mean()) < 1e-3
+    again = domain.raw({"data": back})
+    assert np.array_equal(np.isnan(again), np.isnan(source.values.numpy()))
+
+
+def test_gumbel_softmax_draws_by_the_softmax() -> None:
+    """Hardened blocks are draws from softmax(logits) (Gumbel-max), and the soft ones near them are no other."""
+    torch.manual_seed(0)
+    code = RowCode(5, [], [Names(0, 3), Names(3, 2)])
+    logits = torch.tensor([0.2, -1.0, 1.0, 0.5, -0.5]).expand(20_000, -1)
+    noise = gumbel((20_000, 5))
+    hard, soft = code.harden(logits, noise), code.soften(logits, noise, 0.05)
+    torch.testing.assert_close(soft[:, :3].sum(1), torch.ones(20_000))
+    assert float((soft.round() == hard).float().mean()) > 0.97
+    for part in (slice(0, 3), slice(3, 5)):
+        share = logits[0, part].softmax(0)
+        assert chisquare(hard[:, part].sum(0).numpy(), (share * 20_000).numpy(), sum_check=False).pvalue > 1e-3
+
+
+def test_condition_cross_entropy_is_that_of_the_conditioned_block() -> None:
+    torch.manual_seed(0)
+    code = RowCode(7, [], [Names(0, 3), Names(3, 4)])
+    logits = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    block, category = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([2, 3, 0, 0, 1])
+    found = condition_cross_entropy(code.apart(logits), block, category)
+    parts = [logits[i, :3] if b == 0 else logits[i, 3:] for i, b in enumerate(block.tolist())]
+    expected = torch.stack([cross_entropy(p, c) for p, c in zip(parts, category, strict=True)]).mean()
+    torch.testing.assert_close(found, expected)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert bool(gradient.isfinite().all()) and float(gradient[0, 3:].abs().sum()) == 0
+
+
+def test_packs_are_judged_as_a_whole() -> None:
+    critic = PackedCritic(6, width=8, pack=5, dropout=0.0)
+    rows = torch.randn(10, 6)
+    swapped = torch.cat([rows[:5], rows[5:].flip(0)])
+    a, b = critic(rows), critic(swapped)
+    assert a.shape == (2,) and torch.equal(a[0], b[0]) and not torch.equal(a[1], b[1])
+
+
+def small_game(balance: str, rows: int = 4000) -> tuple[RowGame, torch.Tensor, TableDomain]:
+    table = {k: v for k, v in customers(rows).items() if k in ("age", "education", "city", "bought")}
+    domain = TableDomain.fit(table)
+    game = Ctgan(size=8, batch=rows, balance=balance, pack=2).build(domain)  # type: ignore[arg-type]
+    assert isinstance(game, RowGame)
+    return game, domain.encode(TableSource(table, domain).take(torch.arange(rows)))["data"], domain
+
+
+@pytest.mark.parametrize("balance", ["log", "natural"])
+def test_training_by_sampling_draws_conditions_as_the_paper_says(balance: str) -> None:
+    """Columns are equally likely; categories by the logarithm of their frequency (or their share), and the row has the
+    category that is its condition.
+    """
+    torch.manual_seed(0)
+    game, rows, domain = small_game(balance)
+    codes, cell = (torch.cat(parts) for parts in zip(*(game.choose({"data": rows}) for _ in range(5)), strict=True))
+    expected = []
+    for i in sorted({i for i, _ in domain.cells}):
+        counts = np.asarray(domain.schema[i].counts, dtype=float)
+        size = np.log1p(counts) if balance == "log" else counts
+        expected += (size / size.sum() / 3).tolist()
+    found = torch.bincount(cell, minlength=len(expected)).numpy()
+    assert chisquare(found, np.asarray(expected) * len(cell)).pvalue > 1e-4
+    place = game.code.first + game.code.starts[game.block] + game.category
+    assert bool((codes.gather(1, place[cell, None]) == 1).all())
+
+
+def test_rows_of_a_condition_are_drawn_evenly() -> None:
+    """Given a category, every row that has it is equally likely, whatever else is in it (the paper's third step)."""
+    torch.manual_seed(1)
+    game, rows, domain = small_game("log")
+    codes, cell = (torch.cat(parts) for parts in zip(*(game.choose({"data": rows}) for _ in range(20)), strict=True))
+    names = list(domain.columns)
+    cell_of = domain.cells.index((names.index("city"), 5))  # Fenwick, the rarest
+    given = game.code.decode(codes[cell == cell_of])
+    real = rows[rows[:, domain.places[names.index("city")] + 5] == 1]
+    at = domain.places[names.index("education")]
+    share = real[:, at : at + 4].mean(0)
+    seen = given[:, at : at + 4].sum(0)
+    assert chisquare(seen.numpy(), (share * len(given)).numpy(), sum_check=False).pvalue > 1e-4
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> ganforge.Model:
+    run = tmp_path_factory.mktemp("ctgan") / "run"
+    return ganforge.train("ctgan", "customers", run=run, params={"size": 32, "batch": 100}, rounds=150, quiet=True)
+
+
+def test_it_learns_the_columns(trained: ganforge.Model) -> None:
+    real, made = customers(), trained.generate(2000, seed=1)
+    assert list(made) == list(real) and np.mean(list(column_shapes(real, made).values())) > 0.75
+    assert made["age"].dtype == np.int64 and made["since"].dtype == real["since"].dtype
+    gone = np.isnan(made["rating"])
+    assert 0.1 < gone.mean() < 0.9
+    more = trained.generate(2100, seed=1)
+    assert all(np.array_equal(more[k][:2000], made[k], equal_nan=k == "rating") for k in made)
+
+
+def test_it_learns_what_depends_on_what() -> None:
+    """A number that lies left or right by its row's name: made rows have it on the right side for their name."""
+    draw = np.random.default_rng(0)
+    left = draw.random(1000) < 0.3
+    table = {
+        "side": np.where(left, "left", "right").astype(object),
+        "x": np.where(left, -3.0, 3.0) + draw.normal(size=1000),
+    }
+    domain = TableDomain.fit(table)
+    reseed(0, "weights")
+    game = Ctgan(size=32, batch=100, latent=8, ema_samples=None).build(domain)
+    trainer = Trainer(game, TableSource(table, domain), domain, TrainOptions(seed=0, device="cpu"), 100)
+    for _ in range(300):
+        trainer.round()
+    with trainer.sampling():
+        made = domain.decode(game.sample(trainer.draw(2000, "test")))
+    assert 0.2 < (made["side"] == "left").mean() < 0.4
+    assert ((made["x"] < 0) == (made["side"] == "left")).mean() > 0.85  # by chance: 0.58
+
+
+def test_where_is_obeyed(trained: ganforge.Model) -> None:
+    made = trained.generate(150, where={"education": "master"})
+    assert set(made["education"]) == {"master"} and len(made["age"]) == 150
+    assert tv_complement(made["city"], customers()["city"]) > 0.5
+    both = trained.generate(60, where=["city=Dale", "age>=40", "age<60", "rating!="])
+    assert set(both["city"]) == {"Dale"} and both["age"].min() >= 40 and both["age"].max() < 60
+    assert not np.isnan(both["rating"]).any()
+    first = trained.generate(20, where=["city=Dale", "age>=40", "age<60", "rating!="])
+    assert np.array_equal(first["age"], both["age"][:20])
+    assert set(trained.generate(30, where=["city="])["city"]) == {None}
+    assert min(trained.generate(30, where=["since>=2022-01-01"])["since"]) >= np.datetime64("2022-01-01")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("eduction=master", "no column 'eduction': did you mean 'education'"),
+        ("education=masters", "did you mean 'master'"),
+        ("education>school", "no order"),
+        ("education", "wants column=value"),
+        ("age>=200", "'age' lies between 18 and"),
+        ("age=30.5", "in whole numbers"),
+        ("age=old", "'old' is none"),
+        ("age=", "never missing"),
+        ("since<2001-01-01", "lies between 2018-01-01"),
+        ("bought=", "never missing"),
+    ],
+)
+def test_impossible_constraints_are_refused(trained: ganforge.Model, where: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        trained.generate(5, where=[where])
+
+
+def test_what_hardly_any_row_obeys_is_said(trained: ganforge.Model) -> None:
+    rare = ["city=Fenwick", "education=school", "visits=19", "age>=80", "rating<1.5"]
+    with pytest.raises(InputError, match=r"only \d of 12,800 samples obey city=Fenwick and education=school and"):
+        trained.generate(60, where=rare)
+    with pytest.raises(InputError, match="trained without conditions"):
+        trained.generate(5, label=1)
+
+
+def test_evaluation_compares_tables_in_one_coding(
+    trained: ganforge.Model, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Another file's categories are those of the model, in whatever order they come, and unknown ones are none."""
+    run = next(tmp_path_factory.getbasetemp().glob("ctgan*/run"))
+    table = customers(1200, seed=5)
+    table["city"][:3] = "Aaa"  # new, and before all others by name
+    held = tmp_path / "held.csv"
+    TableDomain.fit({k: v for k, v in reversed(table.items())}).save(table, held)
+    source = open_like(str(held), trained.domain)[1]
+    assert bool(source.values[:3, 2].isnan().all()) and not bool(source.values[3:, 2].isnan().any())
+    encoded = trained.domain.encode(source.take(torch.arange(1200)))["data"]
+    assert float(encoded[0, 5:12].sum()) == 0 and trained.domain.decode({"data": encoded})["age"][7] == table["age"][7]
+    score = ganforge.evaluate(held, "customers", ["swd"], n=500).scores["swd"].value
+    worse = ganforge.evaluate(run, "customers", ["swd"], n=500, holdout=str(held)).scores["swd"].value
+    assert score < 0.1 < worse
+    with pytest.raises(InputError, match="has no column 'education'"):
+        TableDomain.fit({"age": table["age"]}).save(table, tmp_path / "age.csv")
+        ganforge.evaluate(run, str(tmp_path / "age.csv"), ["swd"])
+
+
+def test_other_recipes_take_mixed_tables_too() -> None:
+    domain, _ = open_data("customers")
+    game = find_recipe("gan")(size=8, batch=16).build(domain)
+    rows = domain.decode(game.sample(game.draw(20, torch.Generator().manual_seed(0))))
+    assert list(rows) == list(customers(2)) and len(rows["city"]) == 20
+
+
+def test_command_line(trained: ganforge.Model, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run = next(tmp_path_factory.getbasetemp().glob("ctgan*/run"))
+    out = tmp_path / "x.csv"
+    line = [sys.executable, "-m", "ganforge.app.cli", "generate", str(run), "-n", "20"]
+    done = subprocess.run([*line, "--where", "education=master", "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = out.read_text().splitlines()
+    assert lines[0] == "age,education,city,income,member,since,visits,rating,bought" and len(lines) == 21
+    assert all(text.split(",")[1] == "master" for text in lines[1:])
+    bad = subprocess.run([*line, "--where", "education=Phd"], capture_output=True, text=True)
+    assert bad.returncode == 2 and len(bad.stderr.splitlines()) == 1 and "'Phd' is not in" in bad.stderr
+
+
+def test_other_data_are_refused() -> None:
+    with pytest.raises(InputError, match="what this recipe needs: a table"):
+        open_data("digits", kinds=Ctgan.kinds)
+    with pytest.raises(InputError, match="of kind points"):
+        Ctgan().build(open_data("ring")[0])
+    with pytest.raises(InputError, match="pack 10 must divide batch 64"):
+        ganforge.train("ctgan", "customers", params={"batch": 64, "pack": 10}, quiet=True)
+
+
+def test_a_table_without_categories_needs_no_condition() -> None:
+    draw = np.random.default_rng(0)
+    table = {"a": draw.normal(size=200), "b": draw.normal(size=200)}
+    game = Ctgan(size=8, batch=20, pack=2, latent=4).build(TableDomain.fit(table))
+    domain = TableDomain.fit(table)
+    terms = game.moves(game.clock)[0].play(domain.encode(TableSource(table, domain).take(torch.arange(20))))
+    assert set(terms) == {"loss"}
+    inputs = {**game.draw(5, torch.Generator().manual_seed(0)), **domain.conditions(5, torch.Generator())}
+    assert game.sample(inputs)["data"].shape == (5, 2)
+
+
+def test_private_gradients_are_clipped_one_by_one() -> None:
+    """Without noise they are the mean of clipped gradients, taken one by one; the noise is normal of the right size."""
+    torch.manual_seed(0)
+    net, x = torch.nn.Linear(3, 1), torch.randn(6, 3)
+
+    def loss(apply: Callable[[torch.Tensor], torch.Tensor], row: torch.Tensor) -> torch.Tensor:
+        return 10 * apply(row[None]).square().sum()
+
+    found = private_gradients(net, loss, (x,), clip=2.0, noise=0.0)
+    total = {n: torch.zeros_like(p) for n, p in net.named_parameters()}
+    for row in x:
+        each = torch.autograd.grad(loss(net, row), list(net.parameters()))
+        norm = torch.cat([g.flatten() for g in each]).norm()
+        for name, g in zip(total, each, strict=True):
+            total[name] += g * min(1.0, 2.0 / float(norm))
+    for name in total:
+        torch.testing.assert_close(found[name], total[name] / 6)
+    surrogate = with_gradients(net, found)
+    for name, g in zip(found, torch.autograd.grad(surrogate, list(net.parameters())), strict=True):
+        torch.testing.assert_close(found[name], g)
+    wide = torch.nn.Linear(200, 200)
+    noisy = private_gradients(wide, lambda apply, row: 0 * apply(row[None]).sum(), (torch.randn(4, 200),), 0.5, 3.0)
+    assert abs(float(noisy["weight"].std()) / (3.0 * 0.5 / 4) - 1) < 0.02
+
+
+def test_a_private_run_says_what_it_has_spent() -> None:
+    """The whole D step is private: with a clip of almost 0, real rows leave no trace in D's gradient."""
+    pytest.importorskip("opacus")
+    domain, source = open_data("customers")
+    private = {"loss": "wasserstein", "gp": 10.0, "r1": 0.0, "r2": 0.0, "pack": 1, "balance": "natural"}
+    recipe = checked(Ctgan, {**private, "size": 8, "batch": 40, "latent": 4, "privacy_noise": 1.0}, "params")
+    game = recipe.build(domain)
+    move = game.moves(Clock())[1]
+    spent = float(game.__dict__["noted"]["D/epsilon"][0])
+    assert spent == pytest.approx(epsilon(1.0, 0.01, 1, 1e-5))
+    assert 0 < spent < epsilon(1.0, 0.01, 100, 1e-5) < epsilon(0.8, 0.01, 100, 1e-5)
+    terms = move.play(domain.encode(source.take(torch.arange(40))))
+    assert set(terms) == {"private"}
+    terms["private"].backward()
+    norm = torch.cat([p.grad.flatten() for p in game.players["D"].parameters() if p.grad is not None]).norm()
+    count = sum(p.numel() for p in game.players["D"].parameters())
+    noise = count**0.5 / 40  # 1 x clip, over 40 rows
+    assert 0.8 * noise < float(norm) < 1.2 * noise + 1.0  # and of the rows themselves at most the clip
+    with pytest.raises(InputError, match="privacy_noise needs pack=1"):
+        checked(Ctgan, {**private, "pack": 2, "privacy_noise": 1.0}, "params")
+    with pytest.raises(InputError, match="privacy_noise needs loss=wasserstein"):
+        checked(Ctgan, {**private, "loss": "relativistic", "privacy_noise": 1.0}, "params")

@@ -228,7 +228,8 @@ def test_two_processes_skip_and_go_back_alike(tmp_path: Path) -> None:
     assert (one.code, said.code) == (1, 1), said.err
     assert one.error == said.error and "after 3 rollbacks" in said.error
     assert differences(tmp_path / "one", tmp_path / "two") == []
-    told = [[(e["round"], e.get("message", e.get("reason"))) for e in Run.open(tmp_path / n).lines("events")] for n in ("one", "two")]
+    events = [Run.open(tmp_path / n).lines("events") for n in ("one", "two")]
+    told = [[(e["round"], e.get("message", e.get("reason"))) for e in each] for each in events]
     assert told[0] == told[1] and told[0][0] == (4, "left out 1 step with non-finite gradients")
 
 

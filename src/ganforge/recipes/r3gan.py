@@ -11,7 +11,6 @@ from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.nn.layers import Norm
 from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
 
-
 MOST_CLASSES, FEWEST_SAMPLES = 100, 50
 
 
@@ -26,8 +25,8 @@ class R3gan(TwoPlayerRecipe):
 
     Measured: MNIST, seeds 0 and 1, 400,000 images: every class within 9.8 and 10.7 % of uniform, Frechet distance in a
     classifier's features 1.20 and 1.07 (held-out real 0.55); digits, seeds 0 to 2: within 5.7, 4.6 and 5.7 %; no
-    near-copies above the held-out rate (`python bench/quality.py images --data mnist --recipe r3gan --seeds 2`). Without
-    labels: digits within 13.2 %, MNIST within 19.8 % after a million images.
+    near-copies above the held-out rate (`python bench/quality.py images --data mnist --recipe r3gan --seeds 2`).
+    Without labels: digits within 13.2 %, MNIST within 19.8 % after a million images.
     """
 
     title: ClassVar[str] = "R3GAN objective on our networks"

@@ -57,7 +57,11 @@ def by_ours(train: Table, epochs: int, seed: int, settings: Sequence[str]) -> tu
 def by_package(train: Table, epochs: int, seed: int, settings: Sequence[str]) -> tuple[Table, float, float]:
     """The same of the ctgan package."""
     import pandas as pd
-    from ctgan import CTGAN  # type: ignore[import-not-found]
+
+    try:
+        from ctgan import CTGAN  # type: ignore[import-not-found]
+    except ImportError:
+        raise SystemExit("error: the package to compare with is not here: pip install ctgan (or --only ..)") from None
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)

@@ -178,9 +178,9 @@ def test_every_two_player_recipe_has_a_gap(name: str, monkeypatch: pytest.Monkey
     trainer.round()
     state = {k: v.clone() for k, v in trainer.state()[0]["game"].items()}
     recipe, data = play.build(name)
-    domain, source = open_data(data)
     if not hasattr(trainer.game, "value"):
         pytest.skip(f"{name} defines no value")
+    domain, source = open_data(data, kinds=recipe.kinds)
     table = duality.Table(lambda: recipe.build(domain), state, {}, Clock(1, 8), domain, source, 8, shards, 0, "cpu")
     for mover, other in (("D", "G"), ("G", "D")):
         response, after = table.respond(mover, "checkpoint", 2, None)

@@ -15,7 +15,9 @@ from ganforge.app.compare import COMPARE_EXAMPLES, compare
 from ganforge.app.data import data_app
 from ganforge.app.diagnose import DIAGNOSE_EXAMPLES, diagnose
 from ganforge.app.duality import DUALITY_EXAMPLES, duality
+from ganforge.app.edit import EDIT_EXAMPLES, edit
 from ganforge.app.evaluate import evaluate
+from ganforge.app.project import PROJECT_EXAMPLES, project
 from ganforge.app.report import REPORT_EXAMPLES, report
 from ganforge.app.study import STUDY_EXAMPLES, study
 from ganforge.app.train import RESUME_EXAMPLE, TRAIN_EXAMPLES, resume, train
@@ -41,6 +43,8 @@ app.command(
 )(evaluate)
 app.command(epilog=DIAGNOSE_EXAMPLES)(diagnose)
 app.command(epilog=TRAVERSE_EXAMPLES)(traverse)
+app.command(epilog=PROJECT_EXAMPLES)(project)
+app.command(epilog=EDIT_EXAMPLES)(edit)
 app.command(epilog=TRANSLATE_EXAMPLES)(translate)
 app.command(epilog=REPORT_EXAMPLES)(report)
 app.command(epilog=COMPARE_EXAMPLES)(compare)

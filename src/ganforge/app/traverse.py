@@ -11,7 +11,7 @@ import typer
 from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, allow, say
 from ganforge.core.errors import InputError, nearest
 
-KINDS = ("principal", "coordinate")
+KINDS = ("principal", "coordinate", "features", "closed-form")
 TRAVERSE_EXAMPLES = (
     "Examples: ganforge traverse RUN | ganforge traverse RUN --kind coordinate --count 12 --out axes.png | "
     "ganforge traverse RUN --against digits --features classifier --json"
@@ -24,7 +24,11 @@ def traverse(
     steps: Annotated[int, typer.Option(help="Samples along each: columns of the picture.")] = 9,
     reach: Annotated[float, typer.Option(help="How far to go to either side, in units of the latent.")] = 3.0,
     kind: Annotated[
-        str, typer.Option(help="principal: directions that change samples most; coordinate: the latent's own axes.")
+        str,
+        typer.Option(
+            help="principal: directions that change samples most; coordinate: the latent's own axes; or, as of "
+            "'ganforge edit', features, closed-form."
+        ),
     ] = "principal",
     against: Annotated[
         str | None, typer.Option(help="The real data, for features other than pixels and values.", metavar="DATA")

@@ -1,0 +1,276 @@
+"""Images from images, measured: trains what is not trained yet, translates held-out images, and exits 1 on a miss.
+
+    python bench/pairs.py facades --out DIR       pix2pix on labels to photos, and a U-Net as big with L1 alone
+    python bench/pairs.py restore --out DIR       denoising, super-resolution, inpainting, faithful and sharp
+    python bench/pairs.py digits --out DIR        CycleGAN on MNIST against inverted MNIST, where the answer is known
+    python bench/pairs.py zebras --out DIR        CycleGAN on horses and zebras: a picture to look at
+
+Held-out images are the data's own test parts, which no run sees. DIR keeps the runs, the tables and the pictures; a
+run that is there is not trained again (``ganforge resume`` lengthens it). Feature distances need SqueezeNet's
+weights: GANFORGE_SQUEEZENET.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("GANFORGE_DATA", ROOT / ".." / "shared" / "data"))
+WEIGHTS = os.environ.get("GANFORGE_SQUEEZENET", str(DATA / ".." / "weights" / "squeezenet1_0.safetensors"))
+RIGHT = 0.95
+TESTS = ("Set5", "Set12", "BSD68")
+
+Images = list[np.ndarray]
+Row = Mapping[str, Any]
+
+
+def model(recipe: str, path: str | Path, run: Path, seed: int, samples: int, **settings: Any) -> Any:
+    """The trained model of a run folder, trained first if it is not there."""
+    import ganforge
+
+    if not (run / "model").is_dir():
+        ganforge.train(
+            recipe, path, run=run, seed=seed, samples=samples, device="cpu", params=settings.get("params"),
+            data_options=settings.get("data"),
+        )  # fmt: skip
+    return ganforge.load(run, "cpu")
+
+
+def images_of(archive: Path, folder: str, mode: str | None = None) -> tuple[list[str], Images]:
+    """Names and images [h, w, c] in a folder of a zip archive."""
+    names, found = [], []
+    with zipfile.ZipFile(archive) as file:
+        for name in sorted(file.namelist()):
+            if name.startswith(f"{folder}/") and not name.endswith("/"):
+                picture = Image.open(io.BytesIO(file.read(name)))
+                levels = np.asarray(picture.convert(mode) if mode else picture)
+                names.append(name)
+                found.append(levels[..., None] if levels.ndim == 2 else levels)
+    return names, found
+
+
+def resized(images: Images, side: int) -> Images:
+    """Antialiased, to squares."""
+    return [np.asarray(Image.fromarray(i).resize((side, side), Image.Resampling.LANCZOS)) for i in images]
+
+
+def scores(made: Images, truth: Images, border: int = 0) -> dict[str, float]:
+    """Means over images, without a border of so many pixels (usual for super-resolution)."""
+    from ganforge.measure.paired import FeatureDistance, l1, psnr, ssim
+
+    cut = slice(border, -border or None)
+    pairs = [
+        (np.ascontiguousarray(a[cut, cut]), np.ascontiguousarray(b[cut, cut])) for a, b in zip(made, truth, strict=True)
+    ]
+    measures: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim, "l1": l1}
+    if Path(WEIGHTS).is_file():
+        measures["features"] = FeatureDistance(WEIGHTS)
+    return {name: float(np.mean([measure(a, b) for a, b in pairs])) for name, measure in measures.items()}
+
+
+def table(title: str, rows: Sequence[Row], out: Path) -> None:
+    """Print and keep a Markdown table."""
+    keys = list(dict.fromkeys(k for row in rows for k in row))
+    cells = [[row.get(k, "") for k in keys] for row in rows]
+    lines = [f"### {title}", "", "| " + " | ".join(keys) + " |", "|" + " --- |" * len(keys)]
+    lines += ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in cells]
+    text = "\n".join(lines) + "\n"
+    print(text, flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{title.split(',')[0].replace(' ', '-')}.md").write_text(text, encoding="utf-8")
+
+
+def picture(rows: list[tuple[str, Images]], path: Path) -> None:
+    """Rows of images of one size, as PNG."""
+    from ganforge.domains.sides import pictures_in_rows
+
+    pictures_in_rows([(name, np.stack(images)) for name, images in rows]).save(path)
+    print(f"picture: {path}", flush=True)
+
+
+def facades(given: argparse.Namespace) -> bool:
+    """Labels to photos at 64 pixels: nearer than the input, and than L1 alone, to look at."""
+    archive, side = DATA / "facades-pairs256.zip", 64
+    data = {"resolution": side * 9 // 8, "crop": side, "mirror": True, "direction": "BtoA"}
+    _, whole = images_of(archive, "test", "RGB")
+    truth = resized([i[:, : i.shape[1] // 2] for i in whole], side)
+    labels = resized([i[:, i.shape[1] // 2 :] for i in whole], side)
+    rows: list[dict[str, Any]] = [{"what": "input", **scores(labels, truth)}]
+    shown = [("labels", labels[:8])]
+    for name, params in (("pix2pix", {}), ("L1 alone", {"adversarial": 0.0})):
+        run = given.out / f"facades-{name.split()[0].lower()}-{given.seed}"
+        made = model("pix2pix", archive, run, given.seed, given.samples or 20_000, params=params, data=data)
+        outputs = list(made.translate(labels, seed=0))
+        rows.append({"what": name, **scores(outputs, truth), "samples": made.facts["samples"]})
+        shown.append((name, outputs[:8]))
+    picture([*shown, ("photo", truth[:8])], given.out / f"facades-{given.seed}.png")
+    table(f"facades {given.seed}, {len(truth)} test pairs", rows, given.out)
+    best = rows[1].get("features", 0.0)
+    return best < rows[0].get("features", 1.0) and best < rows[2].get("features", 1.0)
+
+
+def restore(given: argparse.Namespace) -> bool:
+    """Faithful: PSNR and SSIM above the degraded input everywhere. Sharp: nearer in features, its loss told."""
+    archive, passed = DATA / "restoration.zip", True
+    for task in given.tasks.split(","):
+        degrade = {"denoise": "noise:25", "x2": "shrink:2", "x4": "shrink:4", "inpaint": "holes:0.25"}[task]
+        border = int(degrade[-1]) if degrade.startswith("shrink") else 0
+        data = {"split": "Train400", "degrade": degrade, "crop": 48 if task == "denoise" else 64, "mirror": True}
+        rows: list[dict[str, Any]] = []
+        shown: list[tuple[str, Images]] = []
+        looks = given.looks.split(",")
+        for test in TESTS:
+            truth = [whole(image, border or 1) for image in images_of(archive, test, "L")[1]]
+            for look in looks:
+                run = given.out / f"restore-{task}-{look}-{given.seed}"
+                samples = given.samples or 60_000
+                made = model("restore", archive, run, given.seed, samples, params={"look": look}, data=data)
+                if look == looks[0]:
+                    worse = [degraded(made, image, i) for i, image in enumerate(truth)]
+                    rows.append({"test": test, "what": "input", **scores([w[1] for w in worse], truth, border)})
+                    shown = [("input", [middle(w[1]) for w in worse[-6:]])]
+                outputs = [made.translate(given_) for given_, _ in worse]
+                rows.append({"test": test, "what": look, **scores(outputs, truth, border)})
+                shown.append((look, [middle(o) for o in outputs[-6:]]))
+            part = rows[-1 - len(looks) :]
+            passed &= part[1]["psnr"] > part[0]["psnr"] and part[1]["ssim"] > part[0]["ssim"]
+            passed &= len(looks) < 2 or part[2].get("features", 0.0) < part[1].get("features", 1.0)
+        picture([*shown, ("truth", [middle(t) for t in truth[-6:]])], given.out / f"restore-{task}-{given.seed}.png")
+        table(f"restore {task} {given.seed}, {degrade}", rows, given.out)
+    return passed
+
+
+def whole(image: np.ndarray, multiple: int) -> np.ndarray:
+    """Cut so that the sides are multiples, as is usual for super-resolution."""
+    return image[: image.shape[0] // multiple * multiple, : image.shape[1] // multiple * multiple]
+
+
+def middle(image: np.ndarray, side: int = 128) -> np.ndarray:
+    """The central square."""
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def degraded(made: Any, image: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a user would have (small, noisy, or with clear holes), and the same at the truth's size, as compared."""
+    import torch
+
+    degradation = made.domain.degradation
+    x = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    torch.manual_seed(index)
+    worse = degradation(x)
+    levels = ((worse.clamp(-1, 1) + 1) * 127.5).round()[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    if degradation.scale > 1:  # Pillow's bicubic, as papers use it
+        (width, height), flat = image.shape[1::-1], Image.fromarray(image[..., 0])
+        small = flat.resize((width // degradation.scale, height // degradation.scale), Image.Resampling.BICUBIC)
+        large = small.resize((width, height), Image.Resampling.BICUBIC)
+        return np.asarray(small)[..., None], np.asarray(large)[..., None]
+    if degradation.holes:
+        return np.concatenate([levels[..., :1], 255 - levels[..., 1:]], 2), levels[..., :1]
+    return levels, levels
+
+
+def digits(given: argparse.Namespace) -> bool:
+    """MNIST against inverted MNIST: the class must stay, and the background must turn."""
+    import torch
+
+    from ganforge.domains import open_data
+    from ganforge.measure.classifier import train_classifier
+
+    given.out.mkdir(parents=True, exist_ok=True)
+    domain, source = open_data(str(DATA / "mnist-train.zip"))
+    rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+    levels = source.take(rows[:20_000])["data"].permute(0, 2, 3, 1).numpy()
+    for name, part in (("A", levels[:10_000]), ("B", 255 - levels[10_000:])):
+        if not (given.out / f"mnist-{name}.npz").is_file():
+            np.savez(given.out / f"mnist-{name}.npz", images=part)
+    data = {"target": str(given.out / "mnist-B.npz")}
+    run = given.out / f"digits-{given.seed}"
+    made = model("cyclegan", given.out / "mnist-A.npz", run, given.seed, given.samples or 30_000, data=data)
+    _, test = open_data(str(DATA / "mnist-test.zip"))
+    judge = train_classifier(domain, source, test, 0)
+    held = test.take(torch.randperm(len(test), generator=torch.Generator().manual_seed(1))[:2000])
+    images, label = held["data"].permute(0, 2, 3, 1).numpy(), held["label"]
+    found, passed = [], True
+    shown: list[tuple[str, Images]] = []
+    for direction, start in (("AtoB", images), ("BtoA", 255 - images)):
+        outputs = made.translate(start, direction)
+        upright = 255 - outputs if direction == "AtoB" else outputs
+        right = classes(judge, domain, upright) == label
+        inverted = np.median(outputs, (1, 2, 3)) > 127
+        there = inverted if direction == "AtoB" else ~inverted
+        share = float(right.float().mean())
+        found.append(
+            {
+                "direction": direction, "class kept": share, "in the target domain": float(there.mean()),
+                "both": float((right.numpy() & there).mean()),
+                "L1 to the right answer": float(np.abs(upright / 255 - images / 255).mean()),
+            }
+        )  # fmt: skip
+        passed &= found[-1]["both"] >= RIGHT
+        shown += [(direction[0], list(start[:10])), (direction, list(outputs[:10]))]
+    found.append(
+        {"direction": "(real digits)", "class kept": float((classes(judge, domain, images) == label).float().mean())}
+    )
+    picture(shown, given.out / f"digits-{given.seed}.png")
+    table(f"digits {given.seed}, {judge}", found, given.out)
+    return passed
+
+
+def classes(judge: Any, domain: Any, images: np.ndarray) -> Any:
+    """The judge's classes of images [n, h, w, c]."""
+    import torch
+
+    raw = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    return judge.logits(domain.encode({"data": raw})["data"]).argmax(1)
+
+
+def zebras(given: argparse.Namespace) -> bool:
+    """Horses and zebras at 64 pixels: no right answer, a picture."""
+    archive, side = DATA / "horse2zebra-128.zip", 64
+    data = {"resolution": side, "mirror": True}
+    run = given.out / f"zebras-{given.seed}"
+    made = model("cyclegan", archive, run, given.seed, given.samples or 10_000, data=data)
+    rows: list[tuple[str, Images]] = []
+    for name, folder, direction in (("horse", "testA", "AtoB"), ("zebra", "testB", "BtoA")):
+        images = resized(images_of(archive, folder, "RGB")[1][:8], side)
+        rows += [(name, images), (direction, made.translate(images, direction))]
+    picture(rows, given.out / f"zebras-{given.seed}.png")
+    return True
+
+
+TASKS = {"facades": facades, "restore": restore, "digits": digits, "zebras": zebras}
+
+
+def arguments() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The command line's options."""
+    yield "--out", {"type": Path, "required": True}
+    yield "--seed", {"type": int, "default": 0}
+    yield "--samples", {"type": int, "default": None}
+    yield "--tasks", {"default": "denoise,x2,x4,inpaint"}
+    yield "--looks", {"default": "faithful,sharp"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=TASKS)
+    for name, options in arguments():
+        parser.add_argument(name, **options)
+    given = parser.parse_args()
+    passed = TASKS[given.what](given)
+    print("passed" if passed else "MISSED", flush=True)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The command ``ganforge translate``: images from images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow, say
+from ganforge.core.errors import InputError
+
+TRANSLATE_EXAMPLES = (
+    "Examples: ganforge translate RUN labels/ --out photos/ | ganforge translate RUN zebra.jpg --out horse.png "
+    "--direction BtoA | ganforge translate RUN good.png --degrade --out back.png"
+)
+
+
+def translate(
+    run: RunPath,
+    input_: Annotated[Path, typer.Argument(help="An image, or a folder or .zip of images.", metavar="INPUT")],
+    out: Annotated[Path, typer.Option(help="A .png for one image; else a folder, which gets the same names.")],
+    direction: Annotated[str | None, typer.Option(help="AtoB or BtoA, where the model knows both.")] = None,
+    seed: Seed = 0,
+    degrade: Annotated[
+        bool, typer.Option("--degrade", help="The input is good: degrade it first, as in training.")
+    ] = False,
+    tile: Annotated[int, typer.Option(help="Pixels: larger images go in overlapping tiles of this side.")] = 512,
+    device: Device = "auto",
+    allow_: Allow = None,
+) -> None:
+    """Make images from images: any size, names kept, transparency and grey kept where that makes sense."""
+    from ganforge.domains.image_pictures import make_folder, png, write
+    from ganforge.model import load
+
+    allow(allow_)
+    if not input_.exists():
+        raise InputError(f"no image and no folder at {input_}")
+    single = input_.is_file() and input_.suffix.lower() != ".zip"
+    if single and out.suffix.lower() not in ("", ".png"):
+        raise InputError(f"cannot write '{out.name}': one image becomes a .png, or goes into a folder")
+    if not single and out.suffix:
+        raise InputError(f"--out {out}: several images go into a folder")
+    model = load(run, device)
+    model.translate([], direction, tile=tile)  # says what is wrong before anything is read
+    made, skipped, last = 0, [], out
+    for group in groups(images(input_, single, skipped.append)):
+        done = model.translate([levels for _, levels in group], direction, seed, degrade, tile)
+        for (name, _), image in zip(group, done, strict=True):
+            last = out if single and out.suffix else out / name
+            make_folder(last.parent)
+            write(last, png(storable(image)))
+            made += 1
+    for name, reason in skipped:
+        typer.echo(f"skipped {name}: {reason}", err=True)
+    if not made:
+        raise InputError(f"{input_}: no image that can be read" + (f" ({': '.join(skipped[0])})" if skipped else ""))
+    say(f"{made:,} images: {last if single else out}")
+
+
+def storable(image):  # type: ignore[no-untyped-def]
+    """As PNG can hold it: 16 bits only for grey without transparency."""
+    return image if image.dtype.itemsize == 1 or image.shape[2] == 1 else (image >> 8).astype("uint8")
+
+
+def images(path: Path, single: bool, skip: Callable[[tuple[str, str]], None]) -> Iterator[tuple[str, object]]:
+    """(name of the .png to write, levels [height, width, channels]) of each image that can be read."""
+    from ganforge.domains.image_decode import Entry, Fit, decode, in_order
+    from ganforge.domains.image_files import open_files
+
+    if single:
+        entries = [Entry(path.name, path.read_bytes)]
+    else:
+        files = open_files(path)
+        entries = [Entry(name, lambda name=name: files.read(name)) for name in files.images]
+    names = png_names([entry.name for entry in entries])
+    for entry, planes in in_order(lambda e: decode(e.load(), Fit(), 100_000_000), iter(entries), None):
+        if isinstance(planes, str):
+            skip((entry.name, planes))
+        else:
+            yield names[entry.name], planes.transpose(1, 2, 0)
+
+
+def png_names(names: list[str]) -> dict[str, str]:
+    """a/b.jpg becomes a/b.png; where two would share a name, they keep their suffixes: b.jpg.png."""
+    stems: dict[str, int] = {}
+    for name in names:
+        stems[os.path.splitext(name)[0]] = stems.get(os.path.splitext(name)[0], 0) + 1
+    return {n: (os.path.splitext(n)[0] if stems[os.path.splitext(n)[0]] == 1 else n) + ".png" for n in names}
+
+
+def groups(found: Iterator[tuple[str, object]], size: int = 64) -> Iterator[list[tuple[str, object]]]:
+    """A few at a time, so that a big folder does not fill the memory."""
+    group: list[tuple[str, object]] = []
+    for one in found:
+        group.append(one)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

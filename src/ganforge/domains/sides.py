@@ -1,0 +1,167 @@
+"""Images with two sides, A and B: finding the two, and drawing what a translation makes of one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ganforge.core.errors import InputError
+from ganforge.core.game import Batch
+from ganforge.domains import image_packing
+from ganforge.domains.image import ImageDomain
+from ganforge.domains.image_files import open_files
+from ganforge.domains.image_packing import ImageOptions, Progress
+from ganforge.domains.image_pictures import grid, save_picture, viewable
+from ganforge.domains.packed import PackedSource
+
+NAMES = (("A", "B"), ("input", "target"), ("inputs", "targets"), ("input", "output"), ("source", "target"))
+"""Folder names of the two sides, first and second."""
+
+CAPTION = 72
+"""Pixels at the left of a row of pictures, for its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidesDomain(ImageDomain):
+    """Images to be made from images: ``shape`` is what is made, ``input_shape`` what it is made from."""
+
+    shown: ClassVar[int] = 8
+    rows: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """The rows of a picture: (key of the batch, caption)."""
+    input_shape: tuple[int, int, int] = (1, 1, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+            raise InputError(f"an input image has a shape (channels, height, width), not {self.input_shape}")
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The ways in which a model of these data translates."""
+        return ("AtoB", "BtoA")
+
+    def scaled(self, raw: Tensor) -> Tensor:
+        """Levels to [-1, 1]."""
+        return raw.to(torch.float32) / (self.levels / 2) - 1
+
+    def flipped(self, batch: Batch, keys: tuple[str, ...]) -> Batch:
+        """Flip each sample's images left to right with probability 1/2, if ``mirror``: all of ``keys`` alike."""
+        if not self.mirror:
+            return batch
+        flip = (torch.rand(len(batch["data"])) < 0.5).to(batch["data"].device)[:, None, None, None]
+        return {**batch, **{k: torch.where(flip, batch[k].flip(-1), batch[k]) for k in keys}}
+
+    def decode(self, batch: Batch) -> Any:
+        """Levels [n, height, width, channels] of ``data``; with inputs in the batch, a dict of all that is shown."""
+        decode = super().decode
+        if "input" not in batch:
+            return decode(batch)
+        return {key: decode({"data": batch[key]}) for key, _ in self.rows if key in batch}
+
+    def raw(self, made: Batch) -> np.ndarray:
+        """What was made, as a source gives ``data``: levels [n, channels, height, width], of 16 bits as float32."""
+        levels = super().decode({"data": made["data"]}).transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(levels if levels.dtype == np.uint8 else levels.astype(np.float32))
+
+    def save(self, samples: Any, out: Path) -> list[Path]:
+        """As images; of a dict, what was made."""
+        return super().save(samples["data"] if isinstance(samples, dict) else samples, out)
+
+    def show(self, samples: Any, path: Path, real: Any | None = None) -> None:
+        """Draw rows of input, output and truth as PNG (a grid where there are no inputs)."""
+        if not isinstance(samples, dict):
+            super().show(samples, path, real)
+            return
+        save_picture(pictures_in_rows([(name, samples[key]) for key, name in self.rows if key in samples]), path)
+
+
+def pictures_in_rows(rows: list[tuple[str, np.ndarray]]) -> Image.Image:
+    """Rows of images [n, height, width, channels], each under its name at the left."""
+    drawn = [(name, grid(viewable(images), columns=len(images))) for name, images in rows]
+    width = CAPTION + max(picture.width for _, picture in drawn)
+    whole = Image.new("RGB", (width, sum(picture.height for _, picture in drawn)), "white")
+    draw, font, y = ImageDraw.Draw(whole), ImageFont.load_default(), 0
+    for name, picture in drawn:
+        draw.text((4, y + picture.height // 2 - 6), name, fill="black", font=font)
+        whole.paste(picture, (CAPTION, y))
+        y += picture.height
+    return whole
+
+
+def find_sides(spec: str, split: str | None) -> tuple[str, str] | None:
+    """The folders of side A and side B within ``spec``, as ``split`` options; None when there are no two sides.
+
+    With ``split`` 'train' (or None): trainA and trainB, train/A and train/B; else A and B, input and target.
+    """
+    path = Path(spec)
+    if not (path.is_dir() or path.suffix.lower() == ".zip") or not path.exists():
+        return None
+    folders = {os.path.dirname(name) for name in open_files(path).images}
+    tops = {"/".join(f.split("/")[i:j]) for f in folders for i in (0, 1) for j in (i + 1, i + 2)}
+    wanted = [split] if split else ["train", "training", ""]
+    for part in wanted:
+        for a, b in NAMES:
+            for pattern in ("{part}{side}", "{part}_{side}", "{part}/{side}", "{side}/{part}"):
+                pair = tuple(pattern.format(part=part, side=side).strip("/_") for side in (a, b))
+                if tops >= set(pair):
+                    return pair[0], pair[1]
+    return None
+
+
+def wanted_one(spec: str, split: str | None) -> str:
+    """A hint for a folder where one of the two sides is there and the other is not; else ''."""
+    path = Path(spec)
+    if not (path.is_dir() or path.suffix.lower() == ".zip") or not path.exists():
+        return ""
+    folders = {part for name in open_files(path).images for part in os.path.dirname(name).split("/")}
+    for a, b in (("trainA", "trainB"), *NAMES) if split is None else ((f"{split}A", f"{split}B"), *NAMES):
+        for here, missing in ((a, b), (b, a)):
+            if here in folders and missing not in folders:
+                return f"there is a folder '{here}', but no '{missing}'"
+    return ""
+
+
+def read_sides(
+    spec: str, target: str | None, options: ImageOptions, progress: Progress | None
+) -> tuple[tuple[PackedSource, list[str]], tuple[PackedSource, list[str]]] | None:
+    """Both sides with their images' names, without suffix and shared folders; None when there are no two sides.
+
+    ``target`` is where side B is, if ``spec`` holds only side A.
+    """
+    if target is not None:
+        places = [(spec, options.split), (target, options.split)]
+    else:
+        sides = find_sides(spec, options.split)
+        if sides is None:
+            return None
+        places = [(spec, side) for side in sides]
+    found = []
+    for place, split in places:
+        its = replace(options, split=split, labels="none")
+        source = image_packing.pack(place, its, progress)
+        found.append((source, kept_names(place, its, source)))
+    return found[0], found[1]
+
+
+def kept_names(spec: str, options: ImageOptions, source: PackedSource) -> list[str]:
+    """The names of the images of a source, in its order."""
+    skipped = {name for name, _ in source.skipped}
+    listed = [entry.name for entry in image_packing.find(spec, options)[1]().entries() if entry.name not in skipped]
+    parts = [name.split("/") for name in listed]
+    shared = 0  # folders that all are in
+    while parts and all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
+        shared += 1
+    return [os.path.splitext("/".join(p[shared:]))[0] for p in parts]
+
+
+def fingerprint(*parts: str) -> str:
+    """Of several sources together."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,120 @@
+"""Two sets of images without pairs, such as horses and zebras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganforge.core.errors import InputError
+from ganforge.core.game import Batch
+from ganforge.domains import image, image_packing
+from ganforge.domains.image_packing import ImageOptions, Progress
+from ganforge.domains.packed import About, PackedSource
+from ganforge.domains.sides import SidesDomain, fingerprint, read_sides, wanted_one
+
+
+@dataclass(frozen=True)
+class UnpairedOptions(ImageOptions):
+    """How two sets are read, besides what images take.
+
+    ``target``: where set B is, when the data hold set A only.
+    """
+
+    target: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpairedDomain(SidesDomain):
+    """Set A as ``input`` [n, *input_shape] and set B as ``data`` [n, *shape]; ``other`` is set B once more."""
+
+    kind: ClassVar[str] = "unpaired"
+    rows: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("input", "A"), ("data", "A to B"), ("back", "and back"),
+        ("other", "B"), ("other_data", "B to A"), ("other_back", "and back"),
+    )  # fmt: skip
+
+    def encode(self, raw: Batch) -> Batch:
+        """Levels to [-1, 1]."""
+        pair = {key: self.scaled(raw[key]) for key in ("data", "input") if key in raw}
+        return {**raw, **pair, "other": pair["data"]}
+
+    def augment(self, batch: Batch) -> Batch:
+        """Each image is flipped for itself; here A and B share a coin, which changes nothing: they are no pairs."""
+        flipped = self.flipped(batch, ("data", "input"))
+        return {**flipped, "other": flipped["data"]}
+
+    def decode(self, batch: Batch) -> Any:
+        """As of images, A and B alike."""
+        return super().decode(batch)
+
+
+class TwoSets:
+    """Row i is image i of A and image i of B, the smaller set from its start again: the larger makes an epoch."""
+
+    def __init__(self, a: PackedSource, b: PackedSource) -> None:
+        self.a, self.b = a, b
+        self.messages = (f"{len(a):,} images in A, {len(b):,} in B", *a.messages, *b.messages)
+        self.fingerprint = fingerprint(a.fingerprint, b.fingerprint)
+
+    def __len__(self) -> int:
+        return max(len(self.a), len(self.b))
+
+    def take(self, rows: Tensor) -> Batch:
+        """``input`` of A and ``data`` of B, levels [n, c, h, w]."""
+        given = self.a.take(rows % len(self.a))["data"]
+        return {"input": given, "data": self.b.take(rows % len(self.b))["data"]}
+
+
+DOMAIN = UnpairedDomain
+OPTIONS = UnpairedOptions
+BUILTIN = ("inverted-digits",)
+PRIORITY = -2
+ASKED = True
+READS = "two sets of images: folders trainA and trainB, or one set and data.target=the other"
+
+
+def accepts(spec: str) -> bool:
+    """Whether ``spec`` is a built-in set, or holds images that may be two sets."""
+    return spec in BUILTIN or image.accepts(spec)
+
+
+def open(spec: str, options: UnpairedOptions, progress: Progress | None = None) -> tuple[UnpairedDomain, TwoSets]:
+    """Read both sets; InputError where one is missing, or where they have different sizes."""
+    its = ImageOptions(**{f.name: getattr(options, f.name) for f in fields(ImageOptions)})
+    a, b = inverted_digits(its) if spec in BUILTIN else two_sets(spec, options, its, progress)
+    if a.shape[1:] != b.shape[1:]:
+        sizes = " and ".join(f"{s.shape[1]}x{s.shape[2]}" for s in (a, b))
+        raise InputError(f"{spec}: the two sets have different sizes, {sizes}: choose one with --resolution")
+    if a.bits != b.bits:
+        raise InputError(f"{spec}: one set has {a.bits} bits and the other {b.bits}: save both alike")
+    (ca, h, w), (cb, _, _) = a.shape, b.shape
+    domain = UnpairedDomain(shape=(cb, h, w), input_shape=(ca, h, w), bits=a.bits, mirror=options.mirror)
+    return domain, TwoSets(a, b)
+
+
+def two_sets(
+    spec: str, options: UnpairedOptions, its: ImageOptions, progress: Progress | None
+) -> tuple[PackedSource, PackedSource]:
+    """Both sets of a folder or archive, or of two. InputError where one is missing."""
+    found = read_sides(spec, options.target, its, progress)
+    if found is None:
+        hint = wanted_one(spec, options.split) or "there are no two sets of images"
+        raise InputError(f"{spec}: {hint}: give folders trainA and trainB (or A and B), or set B with data.target=PATH")
+    return found[0][0], found[1][0]
+
+
+def inverted_digits(options: ImageOptions) -> tuple[PackedSource, PackedSource]:
+    """Half of the built-in digits, and the other half with black and white exchanged."""
+    packed = image_packing.pack("digits", ImageOptions(labels="none", resolution=options.resolution))
+    levels = packed.take(torch.arange(len(packed)))["data"].numpy()
+    half = len(levels) // 2
+    parts = []
+    for name, part in (("digits", levels[:half]), ("inverted digits", 255 - levels[half:])):
+        array = np.ascontiguousarray(part)
+        about = About(name, array.shape, str(array.dtype), (), (), (), fingerprint(packed.fingerprint, name), "")
+        parts.append(PackedSource(array, None, about))
+    return parts[0], parts[1]

@@ -1,0 +1,202 @@
+"""Images of any size, color and transparency through a model that makes images from images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganforge.core.errors import InputError
+from ganforge.core.game import Batch, Game
+from ganforge.domains.domain import Domain
+from ganforge.domains.sides import SidesDomain
+from ganforge.engine.rng import generator, reseed
+from ganforge.ops.degrade import Degradation, bicubic, luma, with_hole
+
+TOGETHER = 16
+"""Images of one size that go through the network at once."""
+TILE = 512
+"""Pixels: larger images are translated in tiles of this side."""
+OVERLAP = 0.25
+"""Share of a tile that the next one covers too."""
+
+
+def directions(game: Game, domain: Domain, recipe: str) -> tuple[str, ...]:
+    """The ways in which a model translates. InputError: it does not."""
+    if not isinstance(domain, SidesDomain) or not hasattr(game, "translate"):
+        raise InputError(f"this {recipe} makes samples from noise, not images from images: ganforge generate RUN")
+    return tuple(domain.directions)
+
+
+def translate(
+    game: Game, domain: SidesDomain, images: Sequence[Any], direction: str, seed: int, degrade: bool, tile: int
+) -> list[np.ndarray]:
+    """What ``Model.translate`` does, on a list of images [height, width(, channels)] of any sizes."""
+    work = Work(game, domain, direction, degrade, tile)
+    plans = [work.plan(np.asarray(image), generator("translate", seed, i)) for i, image in enumerate(images)]
+    for group in alike(plans):
+        reseed("translate", seed, group[0].index)
+        work.run(group)
+    return [plan.levels(domain) for plan in plans]
+
+
+class Plan:
+    """One image on its way: the network's inputs ``x`` [k, c, h, w], and how its answer becomes an image again."""
+
+    def __init__(self, index: int, x: Tensor, draws: Batch) -> None:
+        self.index, self.x, self.draws = index, x, draws
+        self.alpha: Tensor | None = None
+        self.to_grey = False
+        self.made = torch.empty(0)
+
+    def levels(self, domain: SidesDomain) -> np.ndarray:
+        """The image [height, width, channels], levels of 8 or 16 bits."""
+        made = self.made.reshape(1, -1, *self.made.shape[2:])  # channels that went separately come together again
+        if self.to_grey:
+            made = made.mean(1, keepdim=True)
+        if self.alpha is not None:
+            alpha = self.alpha if self.alpha.shape[2:] == made.shape[2:] else bicubic(self.alpha, *made.shape[2:])
+            made = torch.cat([made.expand(-1, 3, -1, -1) if made.shape[1] == 1 else made, alpha], 1)
+        top = domain.levels
+        made = made.nan_to_num(0.0).clamp(-1, 1)
+        return (
+            ((made[0] + 1) * (top / 2)).round().permute(1, 2, 0).numpy().astype(np.uint8 if top == 255 else np.uint16)
+        )
+
+
+class Work:
+    """How one model translates."""
+
+    def __init__(self, game: Game, domain: SidesDomain, direction: str, degrade: bool, tile: int) -> None:
+        self.game, self.domain, self.direction, self.tile = game, domain, direction, tile
+        self.degrade = degrade
+        self.degradation: Degradation | None = getattr(domain, "degradation", None)
+        backwards = direction == "BtoA" and len(domain.directions) == 2
+        shape, given = (domain.input_shape, domain.shape) if backwards else (domain.shape, domain.input_shape)
+        self.holes = self.degradation is not None and self.degradation.holes
+        self.wants, self.makes = given[0] - self.holes, shape[0]
+        self.keeps_colors = self.degradation is not None and self.degradation.keeps_colors
+        if degrade and self.degradation is None:
+            raise InputError("degrade: this model was trained on inputs as they are, not on degraded ones")
+        self.count = 0
+
+    def plan(self, levels: np.ndarray, seeded: torch.Generator) -> Plan:
+        """An image as the network wants it: its channels, its holes, its size."""
+        x, alpha = in_range(levels)
+        marked = self.holes and not self.degrade
+        if marked and alpha is None:
+            raise InputError("inpainting needs to know where: give images with transparency, clear in the holes")
+        hole = (alpha < 0).to(x.dtype) if marked and alpha is not None else None
+        keep = alpha if self.wants != 4 and not marked else None
+        if keep is not None:
+            x = (x + 1) * (keep + 1) / 2 - keep  # over white
+        grey = x.shape[1] == 1
+        apart = x.shape[1] == 3 and self.wants == self.makes == 1 and self.keeps_colors
+        if not apart and not (self.degrade and not self.keeps_colors):  # else the degradation gives what is wanted
+            x = with_channels(x, alpha, self.wants)
+        if self.degrade and self.degradation is not None:
+            reseed("degrade", int(torch.randint(2**31, (1,), generator=seeded)))
+            x = self.degradation(x)
+            if self.holes:
+                x, hole = x[:, :-1], (x[:, -1:] + 1) / 2
+        elif self.degradation is not None and self.degradation.scale > 1:
+            x = bicubic(x, x.shape[2] * self.degradation.scale, x.shape[3] * self.degradation.scale)
+        if apart:
+            x = x.transpose(0, 1)
+        if hole is not None:
+            x = with_hole(x, hole.expand(len(x), -1, -1, -1))
+        draws = self.game.draw(1, seeded)
+        plan = Plan(self.count, x, {k: v.expand(len(x), *v.shape[1:]) for k, v in draws.items()})
+        plan.alpha = keep
+        plan.to_grey = grey and self.keeps_colors and self.makes == 3
+        self.count += 1
+        return plan
+
+    @torch.no_grad()
+    def run(self, group: list[Plan]) -> None:
+        """Translate images of one size together."""
+        x, device = torch.cat([p.x for p in group]), self.game.device
+        draws = {k: torch.cat([p.draws[k] for p in group]).to(device) for k in group[0].draws}
+
+        def network(part: Tensor) -> Tensor:
+            return self.game.translate({"input": part.to(device), **draws}, self.direction).float().cpu()  # type: ignore[operator]
+
+        made = in_tiles(network, x, self.tile)
+        for plan, its in zip(group, made.split([len(p.x) for p in group]), strict=True):
+            plan.made = its
+
+
+def alike(plans: list[Plan]) -> Iterator[list[Plan]]:
+    """Plans in runs of the same input shape."""
+    group: list[Plan] = []
+    for plan in plans:
+        if group and (len(group) == TOGETHER or group[0].x.shape != plan.x.shape):
+            yield group
+            group = []
+        group.append(plan)
+    if group:
+        yield group
+
+
+def in_range(levels: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    """Colors [1, 1 or 3, h, w] and transparency [1, 1, h, w], in [-1, 1], of an image of 8 or 16 bits."""
+    if levels.ndim == 2:
+        levels = levels[..., None]
+    if levels.ndim != 3 or levels.shape[2] not in (1, 2, 3, 4) or levels.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"an image is uint8 or uint16 [height, width] or [height, width, 1 to 4], not {levels.dtype} "
+            f"{list(levels.shape)}"
+        )
+    top = 255 if levels.dtype == np.uint8 else 65535
+    x = torch.from_numpy(levels.astype(np.float32)).permute(2, 0, 1)[None] / (top / 2) - 1
+    return (x[:, :-1], x[:, -1:]) if x.shape[1] in (2, 4) else (x, None)
+
+
+def with_channels(x: Tensor, alpha: Tensor | None, wanted: int) -> Tensor:
+    """Colors [1, 1 or 3, h, w] as 1, 3 or 4 channels. InputError for another number."""
+    if wanted == 1:
+        return luma(x)
+    if wanted not in (3, 4):
+        raise InputError(f"this model takes inputs of {wanted} channels, which images do not have")
+    x = x.expand(-1, 3, -1, -1)
+    return x if wanted == 3 else torch.cat([x, torch.ones_like(x[:, :1]) if alpha is None else alpha], 1)
+
+
+def in_tiles(network: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
+    """``network`` on [n, c, h, w] of any size: at once up to ``side`` x ``side``, else in tiles that blend.
+
+    Neighbors overlap by a quarter; there the weight of a tile falls linearly towards its border.
+    """
+    height, width = x.shape[2:]
+    if height <= side and width <= side:
+        return network(x)
+    h, w = min(side, height), min(side, width)
+    total = weights = torch.empty(0)
+    for top in starts(height, h):
+        for left in starts(width, w):
+            made = network(x[:, :, top : top + h, left : left + w])
+            if not total.numel():
+                total, weights = made.new_zeros(len(x), made.shape[1], height, width), made.new_zeros(height, width)
+            ramp = ramps(h, height)[:, None] * ramps(w, width)
+            total[:, :, top : top + h, left : left + w] += made * ramp
+            weights[top : top + h, left : left + w] += ramp
+    return total / weights
+
+
+def starts(length: int, tile: int) -> list[int]:
+    """Where tiles of a line begin: evenly, so that neighbors overlap by ``OVERLAP`` at least."""
+    if tile >= length:
+        return [0]
+    count = -(-(length - tile) // max(1, int(tile * (1 - OVERLAP)))) + 1
+    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+
+
+def ramps(tile: int, length: int) -> Tensor:
+    """Weights [tile] that rise from both ends over the overlap; 1 where there is one tile only."""
+    if tile >= length:
+        return torch.ones(tile)
+    place = torch.arange(tile, dtype=torch.float32) + 0.5
+    return torch.minimum(place, tile - place).clamp(max=tile * OVERLAP)

@@ -1,0 +1,192 @@
+"""InfoGAN: bounds against closed forms and scipy, codes found on planted data, what settings are refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+
+from ganforge.config import checked
+from ganforge.core.errors import InputError
+from ganforge.domains.image import ImageDomain
+from ganforge.domains.points import PointDomain
+from ganforge.engine.options import TrainOptions
+from ganforge.engine.rng import reseed
+from ganforge.engine.trainer import Trainer
+from ganforge.losses.information import categorical_information, uniform_information
+from ganforge.recipes.infogan import Infogan, Informed
+
+# ---- bounds
+
+
+def test_categorical_bound_is_scipys_log_likelihood_and_entropy() -> None:
+    torch.manual_seed(0)
+    logits, category = torch.randn(50, 7, dtype=torch.float64), torch.randint(7, (50,))
+    p = torch.softmax(logits, 1).numpy()
+    each = [stats.multinomial.logpmf(np.eye(7)[c], 1, row) for c, row in zip(category.tolist(), p, strict=True)]
+    expected = np.mean(each) + stats.entropy(np.full(7, 1 / 7))
+    assert float(categorical_information(logits, category)) == pytest.approx(expected, abs=1e-10)
+
+
+def test_categorical_bound_goes_from_nothing_to_the_entropy() -> None:
+    category = torch.arange(10)
+    assert float(categorical_information(torch.zeros(10, 10), category)) == pytest.approx(0, abs=1e-6)
+    assert float(categorical_information(100 * torch.eye(10), category)) == pytest.approx(math.log(10), abs=1e-5)
+
+
+def test_categorical_bound_meets_the_mutual_information_of_a_noisy_channel() -> None:
+    """With the true posterior as Q the bound is I(c; x): log k - H(error), for a symmetric channel."""
+    torch.manual_seed(0)
+    k, wrong = 4, 0.3
+    code = torch.randint(k, (200_000,))
+    seen = torch.where(torch.rand(len(code)) < wrong, (code + torch.randint(1, k, code.shape)) % k, code)
+    posterior = torch.full((k, k), wrong / (k - 1)).fill_diagonal_(1 - wrong)
+    expected = math.log(k) - stats.entropy(posterior[0].numpy())
+    assert float(categorical_information(posterior.log()[seen], code)) == pytest.approx(expected, abs=0.01)
+
+
+def test_uniform_bound_is_scipys_log_density_and_entropy() -> None:
+    torch.manual_seed(0)
+    code, mean, log_sd = torch.rand(60, 3, dtype=torch.float64) * 2 - 1, *torch.randn(2, 60, 3, dtype=torch.float64)
+    densities = stats.norm.logpdf(code.numpy(), mean.numpy(), np.exp(log_sd.numpy()))
+    expected = densities.sum(1).mean() + 3 * stats.uniform(-1, 2).entropy()
+    assert float(uniform_information(code, mean, log_sd)) == pytest.approx(expected, abs=1e-10)
+
+
+def test_uniform_bound_of_the_best_normal_that_knows_nothing() -> None:
+    code = (torch.arange(100_000, dtype=torch.float64)[:, None] + 0.5) / 50_000 - 1
+    nothing = uniform_information(code, torch.zeros_like(code), torch.full_like(code, 0.5 * math.log(1 / 3)))
+    assert float(nothing) == pytest.approx(math.log(2) - 0.5 * math.log(2 * math.pi * math.e / 3), abs=1e-6)
+
+
+def test_gradients_of_the_bounds() -> None:
+    torch.manual_seed(0)
+    category = torch.randint(5, (6,))
+    double = {"dtype": torch.float64, "requires_grad": True}
+    assert torch.autograd.gradcheck(lambda x: categorical_information(x, category), torch.randn(6, 5, **double))
+    normals = [torch.randn(6, 2, **double) for _ in range(3)]
+    assert torch.autograd.gradcheck(uniform_information, normals)
+
+
+# ---- the game
+
+
+class Blobs:
+    """Points around 3 corners: which one is the class to be found."""
+
+    corners = torch.tensor([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
+    fingerprint = "blobs"
+
+    def __len__(self) -> int:
+        return 3000
+
+    def take(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        seeded = torch.Generator().manual_seed(0)
+        points = self.corners.repeat(1000, 1) + 0.1 * torch.randn(3000, 2, generator=seeded)
+        return {"data": points[rows]}
+
+
+def game_for(domain: PointDomain | ImageDomain, **params: object) -> Informed:
+    reseed(0, "weights")
+    game = checked(Infogan, {"size": 8, **params}, "params").build(domain)
+    assert isinstance(game, Informed)
+    return game
+
+
+def test_codes_are_found_on_planted_data() -> None:
+    """Each category is one of three blobs, in samples and as read from real points."""
+    domain, source = PointDomain(shape=(2,)), Blobs()
+    sizes = {"size": 48, "latent": 8, "norm_generator": "none", "categories": 3, "continuous": 1}
+    game = game_for(domain, **sizes, batch=128, ema_samples=None, lr=1e-3)
+    trainer = Trainer(game, source, domain, TrainOptions(device="cpu", shards=1), 128)
+    for _ in range(500):
+        trainer.round()
+    with trainer.sampling():
+        made = game.sample(game.draw(1000, torch.Generator().manual_seed(1)))
+        real = source.take(torch.arange(3000))["data"]
+        read = game.read(real)[0].argmax(1)
+    for category, points in ((made["category"], made["data"]), (read, real)):
+        blob = torch.cdist(points, source.corners).argmin(1)
+        table = np.zeros((3, 3))
+        np.add.at(table, (category.numpy(), blob.numpy()), 1)
+        rows, columns = linear_sum_assignment(table, maximize=True)
+        assert table[rows, columns].sum() / table.sum() > 0.95, table
+
+
+def test_samples_obey_the_codes_that_are_given() -> None:
+    game = game_for(ImageDomain(shape=(1, 8, 8)), categories=4, continuous=2).eval()
+    inputs = game.draw(6, torch.Generator().manual_seed(0))
+    assert inputs["z"].shape == (6, 62) and inputs["code"].shape == (6, 2) and inputs["category"].max() < 4
+    plain = game.sample(inputs)["data"]
+    assert torch.equal(plain, game.sample({**inputs, "label": torch.zeros(6)})["data"])
+    other = game.sample({**inputs, "category": (inputs["category"] + 1) % 4})["data"]
+    turned = game.sample({**inputs, "code": -inputs["code"]})["data"]
+    assert not torch.equal(plain, other) and not torch.equal(plain, turned) and not torch.equal(other, turned)
+
+
+def test_both_players_are_paid_for_information_about_the_same_fakes() -> None:
+    game = game_for(ImageDomain(shape=(1, 8, 8)), info_weight=2.0, continuous_weight=0.5, r1=0.0)
+    batch = {"data": torch.rand(16, 1, 8, 8)}
+    g, d = game.generate(batch), game.judge([], batch)
+    assert g.keys() == d.keys() == {"loss", "category", "code"}
+    torch.testing.assert_close(g["category"], d["category"])  # nothing has moved in between
+    torch.testing.assert_close(g["code"], d["code"])
+    category, code = game.codes[0]
+    game.shard = 1
+    game.fake(batch)
+    assert torch.equal(game.codes[0][0], category) and torch.equal(game.codes[0][1], code)  # each shard has its own
+
+
+def test_q_learns_with_d_and_only_there() -> None:
+    game = game_for(ImageDomain(shape=(1, 8, 8)))
+    owned = {name: {id(p) for p in player.parameters()} for name, player in game.players.items()}
+    assert {id(p) for p in game.Q.parameters()} <= owned["D"] and not owned["D"] & owned["G"]
+
+
+def test_no_continuous_codes() -> None:
+    game = game_for(ImageDomain(shape=(1, 8, 8)), continuous=0)
+    assert game.generate({"data": torch.rand(4, 1, 8, 8)}).keys() == {"loss", "category"}
+    assert game.sample(game.draw(3, torch.Generator()))["data"].shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("params, words", [
+    ({"categories": 1}, "categories.*greater than or equal to 2"),
+    ({"continuous": -1}, "continuous"),
+    ({"info_weight": -1.0}, "info_weight"),
+    ({"conditioning": "concat"}, "without labels"),
+    ({"pack": 2}, "leave pack 1"),
+    ({"replay": 0.5}, "replay 0"),
+    ({"catgories": 4}, "categories"),
+])  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(params: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        checked(Infogan, params, "params")
+
+
+# ---- the figure of bench/infogan.py
+
+
+def test_the_best_assignment_is_that_of_all_permutations() -> None:
+    path = Path(__file__).resolve().parents[1] / "bench" / "infogan.py"
+    spec = importlib.util.spec_from_file_location("bench_infogan", path)
+    assert spec is not None and spec.loader is not None
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    torch.manual_seed(0)
+    category, true = torch.randint(4, (200,)), torch.randint(4, (200,))
+    best = max(float((torch.tensor(p)[category] == true).double().mean()) for p in itertools.permutations(range(4)))
+    assert bench.assignment(category, true, 4, 4)[0] == pytest.approx(best)
+    share, mapping = bench.assignment((true + 1) % 4, true, 6, 4)  # more categories than classes
+    assert share == 1 and mapping == {1: 0, 2: 1, 3: 2, 0: 3}
+    sheared = torch.full((2, 1, 9, 9), -1.0)
+    for y in range(9):
+        sheared[0, 0, y, 4] = sheared[1, 0, y, 8 - y] = 1.0  # upright, and leaning to the right by 45 degrees
+    slant, ink = bench.slant_and_ink(sheared).T
+    assert slant.tolist() == pytest.approx([0, 1]) and ink.tolist() == pytest.approx([1 / 9, 1 / 9])

@@ -13,7 +13,7 @@ from ganforge.nn.layers import NORMALIZES, normalizer
 
 DEEPEST = 8
 NOISY, COARSE = 3, 8
-"""Dropout is in the innermost layers of the decoder: 3 at most, of maps with at most 8 pixels a side, as in the paper."""
+"""Dropout is in the innermost layers of the decoder: at most 3, of maps up to 8 pixels a side, as in the paper."""
 
 
 def pad_to(x: Tensor, multiple: int) -> Tensor:

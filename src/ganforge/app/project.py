@@ -1,0 +1,71 @@
+"""The command ``ganforge project``: the latents of given pictures."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, Label, RunPath, Seed, allow, say
+from ganforge.core.errors import InputError
+
+PROJECT_EXAMPLES = (
+    "Examples: ganforge project RUN photo.png --out found/ | ganforge project RUN photos/ --out found/ --steps 1000 | "
+    "ganforge project RUN face.png --out found/ --layer G.mapping, and then: "
+    "ganforge edit RUN --direction 1 --latents found/latents.npz"
+)
+
+
+def project(
+    run: RunPath,
+    images: Annotated[Path, typer.Argument(help="An image, or a folder or .zip of images.", metavar="IMAGES")],
+    out: Annotated[Path, typer.Option(help="A folder: latents.npz, pairs.png, reconstructions/.")],
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the search: 300, or 0 where the model has an encoder.")
+    ] = None,
+    seed: Seed = 0,
+    label: Label = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Search the output of this layer, not z: StyleGAN's w is G.mapping.")
+    ] = None,
+    starts: Annotated[int, typer.Option(help="Random latents to begin with.")] = 1024,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = "auto",
+    allow_: Allow = None,
+) -> None:
+    """Find the latents of pictures: what the model makes of them stands beside them, with its PSNR."""
+    if out.suffix or out.is_file():
+        raise InputError(f"--out {out}: latents and pictures go into a folder")
+    from ganforge import latent
+    from ganforge.app.translate import png_names, storable
+    from ganforge.domains.image_pictures import make_folder, png, write
+    from ganforge.model import load
+
+    allow(allow_)
+    model = load(run, device)
+    targets, names, notes = latent.read_pictures(model, images)
+    for note in notes:
+        typer.echo(note, err=True)
+    found = latent.project(model, targets, steps, seed, label, layer, starts)
+    make_folder(out)
+    found.save(out / "latents.npz", names)
+    model.domain.animate(found.pairs(), out / "pairs.png", 2 * min(len(names), 4))
+    if targets.shape[3] in (1, 3, 4):
+        files = png_names(names)
+        for name, image in zip(names, found.images, strict=True):
+            place = out / "reconstructions" / files[name]
+            make_folder(place.parent)
+            write(place, png(storable(image)))
+    if json:
+        rows = [
+            {"name": name, "psnr": value if value != float("inf") else None}
+            | ({"label": found.labels[i]} if found.labels else {})
+            for i, (name, value) in enumerate(zip(names, found.psnr, strict=True))
+        ]
+        say(json_text.dumps({"space": found.space, "how": found.how, "pictures": rows, "out": str(out)}))
+        return
+    for line in found.lines(names):
+        say(line)
+    say(f"each picture with its reconstruction: {out / 'pairs.png'}; to edit them: --latents {out / 'latents.npz'}")

@@ -1,0 +1,31 @@
+"""What the latent space of a trained model holds: directions, edits along them, and the latents of given pictures."""
+
+from __future__ import annotations
+
+from ganforge.latent.editing import between_classes, edit, judged_as, read_latents
+from ganforge.latent.inversion import Projection, project
+from ganforge.latent.pictures import read_pictures
+from ganforge.latent.spaces import Space, inputs_of, vector_layers
+from ganforge.latent.walk import POINTS, PROBES, Direction, Kind, Traversal, directions, draw, gram, traverse
+
+__all__ = [
+    "POINTS",
+    "PROBES",
+    "Direction",
+    "Kind",
+    "Projection",
+    "Space",
+    "Traversal",
+    "between_classes",
+    "directions",
+    "draw",
+    "edit",
+    "gram",
+    "inputs_of",
+    "judged_as",
+    "project",
+    "read_latents",
+    "read_pictures",
+    "traverse",
+    "vector_layers",
+]

@@ -1,0 +1,276 @@
+"""Projection and edits: where the answer is known in closed form, and on a run as its user sees it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import ganforge
+from command import ganforge as command
+from ganforge import latent
+from ganforge.core.errors import InputError
+from ganforge.core.game import Batch, Game
+from ganforge.domains.image import ImageDomain
+from ganforge.domains.points import PointDomain
+from ganforge.model import Model
+
+SHAPE = (1, 8, 8)
+SINGULAR = torch.tensor([0.3, 0.15, 0.08, 0.04])
+U = torch.linalg.qr(torch.randn(64, 4, generator=torch.Generator().manual_seed(0)))[0]
+V = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))[0]
+
+
+class Linear(Game):
+    """x = A z + b, A = U S V^T: images that stay within [-1, 1]. With classes, b is that of the class."""
+
+    def __init__(self, classes: int = 0, signs: int = 0) -> None:
+        super().__init__()
+        self.conditions = ("label",) if classes else ()
+        self.signs = signs
+        self.G = nn.Linear(4, 64)
+        self.G.weight.data = U @ SINGULAR.diag() @ V.T
+        self.G.bias.data.zero_()
+        shifts = torch.randn(max(classes, 1), 64, generator=torch.Generator().manual_seed(2)) * 0.2
+        self.register_buffer("shifts", shifts if classes else torch.zeros(1, 64))
+
+    def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
+        z = torch.randn(n, 4, generator=generator)
+        z[:, : self.signs] = z[:, : self.signs].sign()
+        return {"z": z}
+
+    def sample(self, inputs: Batch) -> Batch:
+        shift = self.shifts[inputs["label"]] if self.conditions else self.shifts
+        return {**inputs, "data": (self.G(inputs["z"]) + shift).unflatten(1, SHAPE)}
+
+
+class Encoding(Linear):
+    """The same, with its inverse."""
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        return (batch["data"].flatten(1) @ U / SINGULAR) @ V.T
+
+
+class Mapped(Linear):
+    """w = 2 |z| + 1, and a picture that is linear in w."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.PReLU(init=-1.0)
+
+    def sample(self, inputs: Batch) -> Batch:
+        return super().sample({**inputs, "z": self.first(inputs["z"])})
+
+
+def model(game: Game | None = None, classes: tuple[str, ...] = ()) -> Model:
+    domain = ImageDomain(shape=SHAPE, classes=classes, counts=(10,) * len(classes))
+    return Model(game or Linear(), domain, {"recipe": "linear", "samples": 0})
+
+
+def same_up_to_sign(found: tuple[latent.Direction, ...], wanted: torch.Tensor, atol: float) -> bool:
+    vectors = torch.stack([d.vector for d in found])
+    return torch.allclose((vectors * wanted).sum(1).abs(), torch.ones(len(wanted)), atol=atol)
+
+
+def test_a_generated_image_is_found_again_and_its_latent_too() -> None:
+    wanted = torch.cat([inputs["z"] for inputs in model().inputs(10, seed=9)])
+    found = latent.project(model(), model().generate(10, seed=9), starts=200)
+    assert found.how == "search" and found.space == "z" and found.images.shape == (10, 8, 8, 1)
+    assert min(found.psnr) > 40 and np.array_equal(found.targets, model().generate(10, seed=9))
+    # but for the rounding of levels, whose standard deviation 2 / 255 / 12 ** 0.5 the smallest singular value stretches
+    assert torch.allclose(found.latents, wanted, atol=4 * 2 / 255 / 12**0.5 / 0.04)
+    again = latent.project(model(), model().generate(10, seed=9), starts=200)
+    assert torch.equal(again.latents, found.latents) and again.psnr == found.psnr
+    unmoved = latent.project(model(), model().generate(10, seed=9), starts=200, steps=0)
+    assert 10 < np.mean(unmoved.psnr) < np.mean(found.psnr)
+    other = latent.project(model(), model().generate(10, seed=9), starts=200, seed=1)
+    assert not torch.equal(other.latents, found.latents)
+
+
+def test_latents_keep_to_their_prior() -> None:
+    white = np.full((1, 8, 8, 1), 255, np.uint8)  # far from all that the generator makes
+    norms = torch.randn(100_000, 4, generator=torch.Generator().manual_seed(0)).norm(dim=1)
+    free = torch.linalg.lstsq(model().game.G.weight, torch.ones(64))[0]  # type: ignore[union-attr, arg-type]
+    found = latent.project(model(), white, starts=200)
+    assert free.norm() > 6 and found.latents.norm() < norms.mean() + 3.3 * norms.std()
+    signed = latent.project(model(Linear(signs=2)), model().generate(3), starts=200)
+    assert set(signed.latents[:, :2].flatten().tolist()) <= {-1.0, 1.0}
+
+
+def test_classes_are_tried_and_encoders_used() -> None:
+    names = ("ant", "bee", "cat")
+    kinds = model(Linear(classes=3), names)
+    targets = np.concatenate([kinds.generate(2, seed=4, label=name) for name in names])
+    found = latent.project(kinds, targets, starts=90)
+    assert found.labels == ("ant", "ant", "bee", "bee", "cat", "cat") and min(found.psnr) > 40
+    told = latent.project(kinds, targets[:2], starts=90, label="cat")
+    assert told.labels == ("cat", "cat") and max(told.psnr) < 25
+    encoded = latent.project(model(Encoding()), targets[:1] * 0 + 120)
+    assert encoded.how == "encoder"
+    exact = latent.project(model(Encoding()), model().generate(5, seed=3))
+    assert min(exact.psnr) > 50
+    refined = latent.project(model(Encoding()), model().generate(5, seed=3), steps=20)
+    assert refined.how == "encoder and search" and min(refined.psnr) > 50
+
+
+def test_directions_of_a_linear_generator_are_its_singular_vectors() -> None:
+    shares = (SINGULAR.square() / SINGULAR.square().sum()).tolist()
+    closed = latent.directions(model(), 4, "closed-form")
+    assert same_up_to_sign(closed, V.T, 1e-4) and [d.share for d in closed] == pytest.approx(shares, abs=1e-4)
+    told = latent.directions(model(Linear(classes=2), ("a", "b")), 4, "closed-form")
+    assert same_up_to_sign(told, V.T, 1e-4)
+    for found in (latent.directions(model(), 3, "features"), latent.directions(model(), 3, "principal")):
+        assert same_up_to_sign(found, V.T[:3], 0.02) and found[0].share == pytest.approx(shares[0], abs=0.05)
+    # GANSpace in the layer's own space: the left singular vectors, a standard deviation of s each
+    own = latent.directions(model(), 3, "features", layer="G")
+    assert same_up_to_sign(own, U.T[:3], 0.02) and own[0].scale == pytest.approx(0.3, rel=0.1)
+
+
+def test_layers_are_spaces_too() -> None:
+    mapped = model(Mapped())
+    assert latent.vector_layers(mapped) == ["first", "G"]
+    with pytest.raises(InputError, match=r"the first layer \(first\) of linear is not linear in z"):
+        latent.directions(mapped, 1, "closed-form")
+    assert same_up_to_sign(latent.directions(mapped, 4, "principal", layer="first"), V.T, 0.05)
+    inputs = latent.inputs_of(mapped, 3, 0, None)
+    way = latent.Direction("x", torch.tensor([1.0, 0, 0, 0]), 1.0, 2.0)
+    made = latent.edit(mapped, way, (-1, 0, 1), inputs, "first")[1].unflatten(0, (3, 3))
+    step = 2 * mapped.game.G.weight[:, 0].reshape(SHAPE)  # type: ignore[union-attr, index]
+    assert torch.allclose(made[:, 2] - made[:, 1], step.expand(3, *SHAPE), atol=1e-6)
+    assert torch.allclose(made[:, 1] - made[:, 0], step.expand(3, *SHAPE), atol=1e-6)
+    found = latent.project(mapped, mapped.generate(2, seed=5), layer="first", starts=100)
+    assert found.space == "first" and min(found.psnr) > 40
+    with pytest.raises(InputError, match=r"no layer 'frist'.*did you mean 'first'"):
+        latent.project(mapped, mapped.generate(1), layer="frist")
+
+
+class Bright(Game):
+    """Dark and bright pictures: z[0] decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.G = nn.Linear(4, 64)
+        self.G.weight.data = torch.zeros(64, 4)
+        self.G.weight.data[:, 0] = 0.3
+        self.G.bias.data.zero_()
+
+    draw = Linear.draw
+    signs = 0
+
+    def sample(self, inputs: Batch) -> Batch:
+        return {**inputs, "data": self.G(inputs["z"]).unflatten(1, SHAPE)}
+
+
+def test_the_way_between_classes_is_the_difference_of_their_means(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    images = np.concatenate([noise.integers(0, 100, (150, 8, 8)), noise.integers(155, 256, (150, 8, 8))])
+    labels = np.repeat(["dark", "bright"], 150)
+    np.savez(tmp_path / "d.npz", images=images.astype(np.uint8), labels=labels)
+    from ganforge.judge import open_samples
+
+    data = open_samples(str(tmp_path / "d.npz"), "8x8", 1)
+    way, judge = latent.between_classes(model(Bright()), data, "dark", "bright")
+    assert judge.accuracy > 0.95 and float(way.vector[0]) > 0.98 and way.share > 0.95
+    dark = latent.judged_as(model(Bright()), judge, "dark", 20)
+    made = latent.edit(model(Bright()), way, (0.0, 4.0), dark)[1].unflatten(0, (20, 2))
+    bright = judge.classes.index("bright")
+    assert (judge.predict(made[:, 0]) != bright).all() and (judge.predict(made[:, 1]) == bright).all()
+    with pytest.raises(InputError, match="unknown label 'dim'"):
+        latent.between_classes(model(Bright()), data, "dim", "bright")
+    with pytest.raises(InputError, match="this model is told its class"):
+        latent.between_classes(model(Linear(classes=2), ("dark", "bright")), data, "dark", "bright")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "cgan"
+    ganforge.train("cgan", "digits", run=path, rounds=2, quiet=True, device="cpu", params={"size": 8, "batch": 16})
+    return path
+
+
+def test_a_run_is_projected_and_edited(run: Path, tmp_path: Path) -> None:
+    assert command("generate", run, "-n", "2", "--label", "3", "--out", tmp_path / "in").code == 0
+    (tmp_path / "in" / "grid.png").unlink()
+    Image.new("RGB", (30, 20), "navy").save(tmp_path / "in" / "wide.png")
+    (tmp_path / "in" / "broken.png").write_bytes(b"not a picture")
+    ask = ("project", run, tmp_path / "in", "--steps", "12", "--starts", "40", "--device", "cpu", "--out")
+    said = command(*ask, tmp_path / "found", "--json")
+    assert said.code == 0, said.err
+    assert "wide.png: 30 x 20 resized to 8 x 8" in said.err and "skipped broken.png" in said.err
+    told = json.loads(said.out)
+    assert [row["name"] for row in told["pictures"]] == ["00000.png", "00001.png", "wide.png"]
+    assert all(row["label"] in "0123456789" and row["psnr"] > 0 for row in told["pictures"])
+    for name in ("pairs.png", "reconstructions/00001.png", "reconstructions/wide.png"):
+        assert (tmp_path / "found" / name).read_bytes()[:4] == b"\x89PNG"
+    with np.load(tmp_path / "found" / "latents.npz") as file:
+        assert file["input_z"].shape == file["latents"].shape and file["names"].tolist()[2] == "wide.png"
+    assert command(*ask, tmp_path / "again").code == 0
+    one, two = (np.load(tmp_path / k / "latents.npz")["latents"] for k in ("found", "again"))
+    assert np.array_equal(one, two)
+
+    moved = tmp_path / "moved.png"
+    kept = ("--latents", tmp_path / "found" / "latents.npz")
+    said = command("edit", run, "--direction", 2, "--strength", "-1:1", "--steps", 3, "--out", moved, *kept, "--json")
+    assert said.code == 0 and json.loads(said.out)["strengths"] == [-1, 0, 1], said.err
+    shape = np.asarray(Image.open(moved)).shape
+    assert shape[0] == shape[1]  # 3 pictures, 3 strengths
+    middle = np.asarray(Image.open(moved))[3:66:8, 70:132:8, 0]
+    assert np.array_equal(middle, np.asarray(Image.open(tmp_path / "found" / "reconstructions" / "00000.png")))
+    for kind in ("closed-form", "features", "coordinate"):
+        assert command("edit", run, "--direction", 1, "--kind", kind, "-n", 2, "--out", tmp_path / "e.gif").code == 0
+
+
+def test_wrong_input_is_one_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "other.npz", input_z=np.zeros((1, 3), np.float32), latents=np.zeros((1, 3)), space="z")
+    (tmp_path / "junk.npz").write_bytes(b"PK\x03\x04 cut")
+    out = ("--out", tmp_path / "o")
+    for arguments, line in (
+        (("project", run, tmp_path / "empty", *out), "no image that can be read"),
+        (("project", run, tmp_path / "absent", *out), "no image and no folder"),
+        (("project", run, tmp_path / "junk.npz", *out), "no image that can be read"),
+        (("project", run, tmp_path, "--out", tmp_path / "o.png"), "go into a folder"),
+        (("edit", run, "--direction", "0"), "a number from 1"),
+        (("edit", run, "--direction", "999"), "directions, not 999"),
+        (("edit", run, "--direction", "1", "--strength", "3:-3"), "below the second"),
+        (("edit", run, "--direction", "1", "--strength", "nan:1"), "below the second"),
+        (("edit", run, "--direction", "1", "--strength", "3"), "two numbers"),
+        (("edit", run, "--direction", "1", "--kind", "feature"), "did you mean 'features'"),
+        (("edit", run, "--direction", "3:8"), "--against"),
+        (("edit", run, "--direction", "3:8", "--against", "digits"), "told its class"),
+        (("edit", run, "--direction", "1", "--layer", "G.frist"), "no layer 'G.frist'"),
+        (("edit", run, "--direction", "1", "--latents", tmp_path / "other.npz"), "of another model"),
+        (("edit", run, "--direction", "1", "--latents", tmp_path / "junk.npz"), "no latents as"),
+        (("edit", run, "--direction", "1", "--latents", tmp_path / "absent.npz"), "no file at"),
+        (("edit", run, "--direction", "1", "--out", tmp_path / "a.mp4"), "give a .png or a .gif"),
+    ):
+        wrong = command(*arguments)
+        assert wrong.code == 2 and line in wrong.error, (arguments, wrong.err)
+    assert not (tmp_path / "o").exists()
+
+
+def test_models_that_do_not_suit_say_so() -> None:
+    points = Model(Linear(), PointDomain(shape=(64,), mean=(0.0,) * 64), {"recipe": "linear", "samples": 0})
+    with pytest.raises(InputError, match="only pictures can be projected"):
+        latent.project(points, np.zeros((1, 8, 8, 1), np.uint8))
+    for wrong in (np.zeros((1, 9, 8, 1), np.uint8), np.zeros((1, 8, 8, 1)), np.zeros((0, 8, 8, 1), np.uint8)):
+        with pytest.raises(InputError, match="do not suit this model"):
+            latent.project(model(), wrong)
+    with pytest.raises(InputError, match="at least 1 start"):
+        latent.project(model(), np.zeros((1, 8, 8, 1), np.uint8), starts=0)
+
+    class Blind(Linear):
+        """Takes no z."""
+
+        def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
+            return {"noise": torch.randn(n, 4, generator=generator)}
+
+    with pytest.raises(InputError, match="no latent vector z"):
+        latent.directions(model(Blind()), 1, "closed-form")
+    with pytest.raises(InputError, match="no latent vector z"):
+        latent.project(model(Blind()), np.zeros((1, 8, 8, 1), np.uint8))

@@ -43,7 +43,8 @@ class Cyclegan(Recipe):
     For: horses to zebras, photos to paintings, summer to winter: two sets of images, no pairs. Colors and textures
     change well, shapes do not.
 
-    Measured: PENDING
+    Measured: MNIST to inverted MNIST and back, seed 0: 99.1 and 99.2 % of 2,000 translations keep their class (real
+    digits as the classifier sees them: 99.3 %), all of them in the target domain (`python bench/pairs.py digits`).
     """
 
     title: ClassVar[str] = "CycleGAN"

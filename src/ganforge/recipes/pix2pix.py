@@ -47,7 +47,9 @@ class Pix2pix(Recipe):
     For: labels to photos, edges to objects, grey to color, whenever there are pairs of what goes in and what comes out.
     Hundreds suffice.
 
-    Measured: PENDING
+    Measured: facades, labels to photos at 64 px, 20,000 images, seed 0, 83 test pairs: feature distance 0.775 (the same
+    U-Net with L1 alone 0.784, the input 1.049), PSNR 12.8 dB (13.5); at 14,000 images L1 alone was still nearer
+    (`python bench/pairs.py facades --samples 20000`).
     """
 
     title: ClassVar[str] = "pix2pix"

@@ -40,8 +40,8 @@ class Restore(Pix2pix):
 
     Measured: noise of sd 25 on BSD68, Set12, Set5, 20,000 patches, seed 0: faithful 28.3, 29.3, 29.9 dB (noisy input
     20.5, 20.3, 20.6), SSIM 0.80, 0.84, 0.83; sharp is 0.2 to 0.3 dB below, and not nearer in features: its purpose is
-    not yet met there. Four times smaller: 25.8, 26.4, 29.2 dB (bicubic 24.7, 24.8, 27.1); sharp 0.3 to 0.7 dB below, and
-    nearer in features on two of three (`python bench/pairs.py restore --tasks denoise x4 --samples 20000`).
+    not yet met there. Four times smaller: 25.8, 26.4, 29.2 dB (bicubic 24.7, 24.8, 27.1); sharp 0.3 to 0.7 dB below,
+    and nearer in features on two of three (`python bench/pairs.py restore --tasks denoise x4 --samples 20000`).
     """
 
     title: ClassVar[str] = "Restoration (denoising, super-resolution, inpainting)"

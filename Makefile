@@ -17,7 +17,7 @@ demo: .venv/core
 	$(BIN)/ganforge train dcgan --data digits --samples 800k --minutes 3.5
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff format --check

@@ -84,7 +84,7 @@ def main() -> None:
         run = Run.open(path)
         found = run.read_checkpoint(damaged.append)
         reached.append(found[1]["round"] if found else 0)
-        if reached[-1]:
+        if reached[-1] > 2:  # the second checkpoint is begun when the first's model is whole
             load(path)
         while_writing += any(path.rglob(".*.tmp"))
         run.lines("log")

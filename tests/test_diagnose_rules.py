@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ganforge.diagnose import Context, Diagnosis, Window, diagnose
@@ -172,6 +172,7 @@ def test_rollbacks_count_as_divergence() -> None:
     st.floats(0.01, 100),
     st.integers(1, TICKS),
 )
+@example(seed=0, start=1.0, end=0.09375, right=0.5, step=0.0078125, norm=1.0, seen=100)
 def test_a_run_that_improves_never_gives_stop(
     seed: int, start: float, end: float, right: float, step: float, norm: float, seen: int
 ) -> None:

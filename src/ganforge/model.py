@@ -235,8 +235,11 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Model
     path = Path(path)
     place = path if (path / "model.json").is_file() else path / "model"
     if not place.exists() and not place.with_name("model.old").exists():
-        what = "has no model yet (nothing was saved)" if (path / "run.json").exists() else "is not a run folder"
-        raise InputError(f"{path} {what}; 'ganforge runs' lists runs")
+        if not (path / "run.json").exists():
+            raise InputError(f"{path} is not a run folder; 'ganforge runs' lists runs")
+        saved = (path / "last.json").exists() or any(path.glob("checkpoints/*"))
+        what = "it ended before its first was whole" if saved else "nothing was saved"
+        raise InputError(f"{path} has no model yet ({what}); 'ganforge resume {path}' goes on with it")
     folder = Folder(place)
     facts = folder.document("model.json")
     check_format(facts, place)

@@ -116,6 +116,11 @@ def stalls(w: Window, sure: bool = True) -> bool:
     return w.improvement + margin < IMPROVES * min(1.0, len(w.late) / 40)
 
 
+def nears(w: Window) -> bool:
+    """The fakes clearly get better: D teaches G something, whatever it ranks."""
+    return w.improvement is not None and w.improvement - w.improvement_error >= 0.25
+
+
 # ---- the rules
 
 
@@ -157,7 +162,7 @@ def too_weak(w: Window) -> Diagnosis | None:
     """Fakes are far from the data, or all near its mean, and D cannot tell: it teaches G nothing."""
     right, spread = w.level("D/pair_right"), w.now("fake/spread")
     blurred = right is not None and right <= 0.53 and spread is not None and spread <= 0.5
-    if right is None or right > 0.65 or not (is_far(w) or blurred):
+    if right is None or right > 0.65 or not ((is_far(w) and not nears(w)) or blurred):
         return None
     step = w.now("D/update_ratio")
     return found(

@@ -49,7 +49,8 @@ class ProgressDisplay:
                 )
                 self.bar = Progress(*columns, console=self.console)
                 self.bar.start()
-                self.bar.add_task("training", total=1.0, completed=self.first, text="")
+                task = self.bar.add_task("training", total=1.0, text="")
+                self.bar.update(task, completed=self.first)
         elif event.kind == "tick":
             self.show(event)
         elif event.kind == "message":

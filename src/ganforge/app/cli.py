@@ -66,6 +66,7 @@ def generate(
         list[str] | None,
         typer.Option(help="Rows of tables: column=value, or with <, <=, >, >=, !=. May be given again."),
     ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Of clips: so many frames, more than trained too.")] = None,
     out: Out = None,
     device: Device = "auto",
     allow_: Allow = None,
@@ -75,8 +76,9 @@ def generate(
 
     allow(allow_)
     model = load(run, device)
-    samples = model.generate(n, seed, label, truncation, where or ())
+    samples = model.generate(n, seed, label, truncation, where or (), frames)
     asked = [*([] if label is None else [f"-label{label}"]), *(f"-{text}" for text in where or ())]
+    asked += [] if frames is None else [f"-frames{frames}"]
     of_class = "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(asked))[:100]
     target = out or run / "generated" / f"seed{seed}{of_class}"
     written = model.domain.save(samples, target)
@@ -206,7 +208,7 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-USAGE_ERROR: type = typer.BadParameter.__mro__[1]
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """click's UsageError, of whichever click this typer brings."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket Timeout")

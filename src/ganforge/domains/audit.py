@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ganforge.core.errors import InputError
+from ganforge.domains import image, streamed
 from ganforge.domains.image_decode import Entry, Fit, decode, header, in_order, picture_of
 from ganforge.domains.image_labels import Listing
 from ganforge.domains.image_packing import ImageOptions, Progress, class_order, find
@@ -161,6 +162,8 @@ def inspect_images(
 
 
 def _list(spec: str, options: ImageOptions) -> tuple[Listing, list[str]]:
+    if not image.accepts(spec) and streamed.accepts(spec):
+        return streamed.list_shards(spec, options), []
     try:
         return find(spec, options)[1](), []
     except InputError as error:
@@ -191,7 +194,7 @@ def _look(entry: Entry, max_pixels: int, shown: bool) -> _Look:
     head = header(content, max_pixels)
     planes = decode(content, Fit(), max_pixels)
     digest = hashlib.blake2b(repr((planes.shape, str(planes.dtype))).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(planes))
+    digest.update(np.ascontiguousarray(planes).data)
     picture = picture_of(viewable(planes.transpose(1, 2, 0)[None])[0])
     grey = picture.convert("L")
     small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)

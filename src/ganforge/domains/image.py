@@ -69,9 +69,9 @@ class ImageDomain(Domain):
         labels = samples.get("labels") if isinstance(samples, dict) else None
         images = _images(samples["images"] if isinstance(samples, dict) else samples)
         if out.suffix.lower() == ".npz":
-            arrays = {"images": images} | ({} if labels is None else {"labels": np.asarray(labels)})
+            arrays = {} if labels is None else {"labels": np.asarray(labels)}
             buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays)
+            np.savez_compressed(buffer, images=images, **arrays)  # pyright: ignore[reportArgumentType]
             make_folder(out.parent)
             write(out, buffer.getvalue())
             return [out]

@@ -298,11 +298,12 @@ def list_hub(spec: str, labels: Labels, label_column: str | None, split: str | N
         raise InputError(f"{spec}: Hugging Face datasets cannot load it: {first}") from error
     messages: list[str] = []
     if isinstance(data, dict):
+        parts = [str(part) for part in data]
         name = split or next((t for t in TRAIN if t in data), next(iter(data)))
         if name not in data:
-            raise InputError(f"{spec}: no split '{name}'; {nearest(name, data)}")
+            raise InputError(f"{spec}: no split '{name}'; {nearest(str(name), parts)}")
         if len(data) > 1 and split is None:
-            messages.append(f"used the split '{name}' of {', '.join(data)}: choose with split=")
+            messages.append(f"used the split '{name}' of {', '.join(parts)}: choose with split=")
         data = data[name]
     features = data.features
     column = next((c for c, f in features.items() if isinstance(f, datasets.Image)), None)

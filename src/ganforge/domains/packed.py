@@ -107,9 +107,9 @@ class Writer:
             if self.folder is not None:
                 self._file = open(self.folder / "data.npy", "wb")  # noqa: SIM115
                 self._write_header(self._file)
-        self._hash.update(planes)
+        self._hash.update(planes.data)
         if self._file is not None:
-            self._file.write(planes)
+            self._file.write(planes.data)
         else:
             self._parts.append(planes)
         self.count += 1
@@ -117,7 +117,7 @@ class Writer:
     def add_all(self, array: np.ndarray) -> None:
         """Take a whole array [n, channels, height, width] that is in memory already, instead of ``add``."""
         self._parts, self.count, self.shape, self.dtype = [array], len(array), array.shape[1:], array.dtype
-        self._hash.update(array)
+        self._hash.update(array.data)
 
     def finish(
         self,
@@ -137,7 +137,7 @@ class Writer:
         shape = (self.count, *self.shape)
         seen = hashlib.sha256(json.dumps([shape, str(self.dtype), classes, labels is not None]).encode())
         seen.update(content)
-        seen.update(b"" if labels is None else labels)
+        seen.update(b"" if labels is None else labels.data)
         if self.folder is None:
             data = self._parts[0] if len(self._parts) == 1 and self._parts[0].ndim == 4 else np.stack(self._parts)
             about = About(where, shape, str(self.dtype), classes, skipped, messages, seen.hexdigest(), "")
@@ -276,12 +276,12 @@ def _map(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def _check(data: np.ndarray, labels: np.ndarray | None) -> str:
     """A checksum of the labels and the pixels; of big arrays the first, last and 254 images between."""
-    digest = hashlib.sha256(b"" if labels is None else labels)
+    digest = hashlib.sha256(b"" if labels is None else labels.data)
     if data.nbytes < IN_MEMORY:
-        digest.update(data)
+        digest.update(data.data)
     else:
         for row in np.linspace(0, len(data) - 1, 256).astype(int):
-            digest.update(np.ascontiguousarray(data[row]))
+            digest.update(np.ascontiguousarray(data[row]).data)
     return digest.hexdigest()
 
 

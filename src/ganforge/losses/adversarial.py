@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class LabelCosts:
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """Two payoffs: ``discriminator(r, f)`` and ``generator(r, f)``, both scalars to be minimized.
+    """Two payoffs: ``discriminator(r, f)`` and ``generator(r or None, f)``, both scalars to be minimized.
 
     ``paired``: the generator's payoff also looks at the real logits, which are otherwise not needed (None).
     ``costs``: for a discriminator that classifies single samples, its cost for each label; None for a critic
@@ -37,7 +38,7 @@ class AdversarialLoss:
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor | None, Tensor], Tensor]
+    generator: Callable[[Any, Tensor], Tensor]
     paired: bool = False
     costs: LabelCosts | None = None
 

@@ -36,7 +36,7 @@ class ConvClassifier(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        self.side = tuple(min(s, LARGEST) for s in shape[1:])
+        self.side = min(shape[1], LARGEST), min(shape[2], LARGEST)
         downs = max(1, math.ceil(math.log2(min(self.side) / 8)))
         widths = [shape[0], *(32 * min(4, 2**i) for i in range(downs + 1))]
         layers: list[nn.Module] = []

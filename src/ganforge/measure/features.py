@@ -74,7 +74,8 @@ class Pixels:
     """Whether what is resized is rounded to levels, as files are; path lengths need what is not."""
 
     def __init__(self, domain: Domain, kind: Filter = "bilinear") -> None:
-        self.shape, self.bits, self.kind = tuple(domain.shape), getattr(domain, "bits", 8), kind
+        self.shape, self.bits = tuple(domain.shape), getattr(domain, "bits", 8)
+        self.kind: Filter = kind
         channels, height, width = self.shape
         shrink = min(1.0, (PIXELS / (channels * height * width)) ** 0.5)
         self.size = (max(1, int(height * shrink)), max(1, int(width * shrink)))
@@ -119,7 +120,8 @@ class Network:
         self, name: str, network: nn.Module, path: Path, side: int, prepare: Callable[[Tensor], Tensor], bits: int,
         kind: Filter, device: torch.device,
     ) -> None:  # fmt: skip
-        self.name, self.bits, self.kind, self.side, self.prepare, self.device = name, bits, kind, side, prepare, device
+        self.name, self.bits, self.side, self.prepare, self.device = name, bits, side, prepare, device
+        self.kind: Filter = kind
         load_weights(network, name, path)
         self.network = network.eval().requires_grad_(False).to(device)
         self.sha256 = sha256(path)
@@ -158,7 +160,8 @@ class Onnx:
             self.session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no base class
             raise InputError(f"{path} cannot be read as an ONNX network: {str(error).splitlines()[0]}") from error
-        self.name, self.bits, self.kind, self.sha256 = f"onnx:{path.name}", bits, kind, sha256(path)
+        self.name, self.bits, self.sha256 = f"onnx:{path.name}", bits, sha256(path)
+        self.kind: Filter = kind
         entry = self.session.get_inputs()[0]
         if len(entry.shape) != 4:
             raise InputError(f"{path} wants input {entry.shape}, not images [n, channels, height, width]")

@@ -6,6 +6,8 @@ pools inside the blocks that do not count the padding, and a maximum pool in the
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,13 @@ from torch import Tensor, nn
 CLASSES = 1008
 FEATURES = 2048
 SIDE = 299
+
+
+class _Sides(TypedDict):
+    """A convolution in one direction only."""
+
+    kernel: tuple[int, int]
+    padding: tuple[int, int]
 
 
 class BasicConv2d(nn.Module):
@@ -74,7 +83,8 @@ class BlockC(nn.Module):
 
     def __init__(self, inner: int) -> None:
         super().__init__()
-        row, column = {"kernel": (1, 7), "padding": (0, 3)}, {"kernel": (7, 1), "padding": (3, 0)}
+        row: _Sides = {"kernel": (1, 7), "padding": (0, 3)}
+        column: _Sides = {"kernel": (7, 1), "padding": (3, 0)}
         self.branch1x1 = BasicConv2d(768, 192)
         self.branch7x7_1 = BasicConv2d(768, inner)
         self.branch7x7_2 = BasicConv2d(inner, inner, **row)
@@ -117,7 +127,8 @@ class BlockE(nn.Module):
     def __init__(self, before: int, last: bool) -> None:
         super().__init__()
         self.last = last
-        row, column = {"kernel": (1, 3), "padding": (0, 1)}, {"kernel": (3, 1), "padding": (1, 0)}
+        row: _Sides = {"kernel": (1, 3), "padding": (0, 1)}
+        column: _Sides = {"kernel": (3, 1), "padding": (1, 0)}
         self.branch1x1 = BasicConv2d(before, 320)
         self.branch3x3_1 = BasicConv2d(before, 384)
         self.branch3x3_2a = BasicConv2d(384, 384, **row)

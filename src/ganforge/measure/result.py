@@ -56,7 +56,7 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """A table for people, with the protocol beneath."""
-        rows = [("", "score", "95 % interval", "real vs real", "its interval", "")]
+        rows: list[tuple[str, ...]] = [("", "score", "95 % interval", "real vs real", "its interval", "")]
         for name, score in self.scores.items():
             floor = self.floors.get(name)
             better = f"{score.better} is better" if score.better else ""

@@ -55,9 +55,9 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """``z`` [batch, latent], ``label`` int64 [batch] -> [batch, *shape]."""
         if self.conditioning != "none":
-            label = _needed(label, self.conditioning)
-        if self.conditioning in ("concat", "auxiliary"):
-            z = torch.cat([z, _one_hot(label, self.classes, z)], 1)
+            known = _needed(label, self.conditioning)
+            if self.conditioning in ("concat", "auxiliary"):
+                z = torch.cat([z, _one_hot(known, self.classes, z)], 1)
         x = self.synthesize(z, label)
         return torch.tanh(x) if self.output == "tanh" else x
 

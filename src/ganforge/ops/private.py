@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
@@ -68,4 +69,5 @@ def spent_by_a_step(noise: float, rate: float) -> tuple[float, ...]:
         from opacus.accountants.analysis import rdp
     except ImportError:
         raise need_extra("opacus", "privacy") from None
-    return tuple(float(v) for v in rdp.compute_rdp(q=min(rate, 1.0), noise_multiplier=noise, steps=1, orders=ORDERS))
+    spent = rdp.compute_rdp(q=min(rate, 1.0), noise_multiplier=noise, steps=1, orders=ORDERS)
+    return tuple(np.asarray(spent, dtype=float).tolist())

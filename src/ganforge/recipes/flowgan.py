@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game, Terms
@@ -15,6 +15,7 @@ from ganforge.core.schedule import Schedule
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.losses.likelihood import bits_per_dim
+from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.flow import Flow
 from ganforge.nn.layers import Norm
 from ganforge.recipes.one_player import Values
@@ -97,7 +98,7 @@ class FlowGan(TwoPlayer):
 
     G: Flow
 
-    def __init__(self, recipe: Flowgan, G: Flow, D: nn.Module, domain: Domain) -> None:
+    def __init__(self, recipe: Flowgan, G: Flow, D: Discriminator, domain: Domain) -> None:
         super().__init__(recipe, G, D, domain)
         self.values, self.weight = Values(domain), recipe.likelihood
         self.likelihood = "lower bound" if self.values.levels else "exact"

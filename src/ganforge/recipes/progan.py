@@ -14,6 +14,7 @@ from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, wasserstein
 from ganforge.losses.regularizers import Regularizer
+from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.convnet import grid
 from ganforge.nn.progressive import ProgressiveDiscriminator, ProgressiveGenerator, grown_after
 from ganforge.recipes.recipe import Positive
@@ -68,7 +69,7 @@ class Progan(TwoPlayerRecipe):
         """400,000 images of up to 16 pixels, a million larger ones."""
         return 400_000 if min(domain.shape[1:]) <= 16 else 1_000_000
 
-    def networks(self, domain: Domain) -> tuple[nn.Module, nn.Module]:  # type: ignore[override]
+    def networks(self, domain: Domain) -> tuple[nn.Module, Discriminator]:  # type: ignore[override]
         """Networks that grow up to the image's size."""
         conditioning = checked_conditioning(self.conditioning, domain)
         alike: dict[str, Any] = {"conditioning": conditioning, "classes": len(domain.classes)}

@@ -128,8 +128,8 @@ class TwoPlayerRecipe(Recipe):
         """The game on networks that suit the data."""
         return TwoPlayer(self, *self.networks(domain), domain)
 
-    def networks(self, domain: Domain) -> tuple[Generator, Discriminator]:
-        """G and D for the data's shape."""
+    def check(self, domain: Domain) -> None:
+        """InputError for settings that do not suit the data."""
         image = len(domain.shape) == 3
         if self.network == "conv" and not image:
             raise InputError(f"network conv needs images, but the data are {domain.kind}: set network=mlp")
@@ -140,6 +140,11 @@ class TwoPlayerRecipe(Recipe):
                 f"conditioning '{self.conditioning}' needs labels, and the data have none: use class folders or a "
                 "metadata.csv with a label column, or set conditioning=none"
             )
+
+    def networks(self, domain: Domain) -> tuple[Generator, Discriminator]:
+        """G and D for the data's shape."""
+        self.check(domain)
+        image = len(domain.shape) == 3
         both: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
         alike: dict[str, Any] = {
             "norm": self.norm_discriminator,
@@ -207,7 +212,7 @@ class Replay(PerShard):
 class TwoPlayer(Game):
     """A generator G and a discriminator D. G moves first, and D's first move of the round judges the same fakes."""
 
-    def __init__(self, recipe: TwoPlayerRecipe, G: nn.Module, D: nn.Module, domain: Domain) -> None:
+    def __init__(self, recipe: TwoPlayerRecipe, G: nn.Module, D: Discriminator, domain: Domain) -> None:
         super().__init__()
         self.recipe, self.G, self.D = recipe, G, D
         self.loss = recipe.payoffs()
@@ -294,7 +299,8 @@ class TwoPlayer(Game):
         real = self.logits(batch["data"], label) if self.loss.paired else None
         terms = {"loss": self.loss.generator(real, self.logit(h, label))}
         if self.recipe.conditioning == "auxiliary":
-            terms["class"] = self.recipe.class_weight * auxiliary_classification(self.D.class_logits(h).float(), label)
+            right = auxiliary_classification(self.D.class_logits(h).float(), batch["label"])
+            terms["class"] = self.recipe.class_weight * right
         return terms
 
     def judge(self, penalties: Sequence[Regularizer], batch: Batch) -> Terms:
@@ -319,7 +325,7 @@ class TwoPlayer(Game):
         self.note("D/fake_right", (fake_logits.detach() < 0).float())
         terms = {"loss": self.loss.discriminator(real_logits, fake_logits)}
         if self.recipe.conditioning == "auxiliary":
-            right = auxiliary_classification(self.D.class_logits(real_h).float(), label)
+            right = auxiliary_classification(self.D.class_logits(real_h).float(), batch["label"])
             terms["class"] = self.recipe.class_weight * right
         return {**terms, **self.penalize(penalties, label, real, fake, real_logits, fake_logits)}
 
@@ -356,8 +362,12 @@ class TwoPlayer(Game):
 
     def clip(self) -> None:
         """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""
-        torch._foreach_clamp_min_(list(self.D.parameters()), -self.recipe.clip)
-        torch._foreach_clamp_max_(list(self.D.parameters()), self.recipe.clip)
+        torch._foreach_clamp_min_(  # pyright: ignore[reportPrivateImportUsage]
+            list(self.D.parameters()), -self.recipe.clip
+        )
+        torch._foreach_clamp_max_(  # pyright: ignore[reportPrivateImportUsage]
+            list(self.D.parameters()), self.recipe.clip
+        )
 
     @property
     def adapts(self) -> bool:

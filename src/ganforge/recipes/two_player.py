@@ -362,12 +362,9 @@ class TwoPlayer(Game):
 
     def clip(self) -> None:
         """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""
-        torch._foreach_clamp_min_(  # pyright: ignore[reportPrivateImportUsage]
-            list(self.D.parameters()), -self.recipe.clip
-        )
-        torch._foreach_clamp_max_(  # pyright: ignore[reportPrivateImportUsage]
-            list(self.D.parameters()), self.recipe.clip
-        )
+        weights, clip = list(self.D.parameters()), self.recipe.clip
+        torch._foreach_clamp_min_(weights, -clip)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_clamp_max_(weights, clip)  # pyright: ignore[reportPrivateImportUsage]
 
     @property
     def adapts(self) -> bool:

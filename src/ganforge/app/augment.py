@@ -1,0 +1,63 @@
+"""The command ``ganforge augment``: more images for a small labelled set, and what they are worth."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, allow, say
+
+AUGMENT_EXAMPLES = (
+    "Examples: ganforge augment --data photos --out grown | ganforge augment --data mnist.zip --real-per-class 50 "
+    "--minutes 5 --out grown | ganforge augment --data photos --run runs/r3gan-photos-01 --test test.zip --out grown"
+)
+
+
+def augment(
+    data: Annotated[str, typer.Option(help="Labelled images: a folder of class folders, a .zip, an .npz ..")],
+    out: Annotated[Path, typer.Option(help="A new folder: images/CLASS/*.png, README.md, augmentation.json.")],
+    test: Annotated[
+        str | None, typer.Option(help="Real images that neither may see. Default: part of the data.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Take this run's model, trained on these data. Needs --test.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A conditional one.")] = "r3gan",
+    real_per_class: Annotated[
+        int | None, typer.Option(min=1, help="Learn from so few real images of each class; the others are the test.")
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, help="Generate so many of each class. Default: as many as there are.")
+    ] = None,
+    classifiers: Annotated[int, typer.Option(min=2, help="Classifiers for each of the four ways.")] = 3,
+    samples: Annotated[str | None, typer.Option(help="Real images to train on, such as 200k.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Or time to train.")] = None,
+    resolution: Annotated[str | None, typer.Option(help="Resize images: 64, or 64x48.")] = None,
+    seed: Annotated[int, typer.Option(help="Of training, images and classifiers.")] = 0,
+    device: Device = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    allow_: Allow = None,
+) -> None:
+    """Grow a small labelled set with a GAN, and measure whether a classifier is the better for it.
+
+    Trains a conditional GAN, generates images of each class, and compares classifiers that learned from real images
+    alone, with classical augmentation, with generated images, and with both, on real images that nobody has seen. Says
+    no when the answer is no.
+    """
+    allow(allow_)
+    from ganforge.augmentation import augment as grow
+
+    options: dict[str, Any] = {"samples": samples, "minutes": minutes, "device": device}
+    found = grow(
+        data, out, test=test, run=run, recipe=recipe, real_per_class=real_per_class, per_class=per_class,
+        seeds=classifiers, seed=seed, data_options={} if resolution is None else {"resolution": resolution},
+        tell=(lambda text: None) if quiet or json else (lambda text: typer.echo(f".. {text}", err=True)),
+        quiet=quiet or json, **{name: value for name, value in options.items() if value is not None},
+    )  # fmt: skip
+    say(json_text.dumps(found.to_dict(), indent=2) if json else "\n".join(found.lines()))
+    if not json:
+        say(f"wrote {out / 'images'}, {out / 'README.md'}")

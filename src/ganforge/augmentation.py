@@ -1,0 +1,249 @@
+"""Grow a small labelled set with a conditional GAN, and measure whether a classifier is the better for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganforge.api import train
+from ganforge.config import Settings
+from ganforge.core.errors import InputError
+from ganforge.core.store import write_bytes, write_json
+from ganforge.domains import open_data
+from ganforge.domains.domain import Domain, Source
+from ganforge.measure.gains import Sides, accuracy, arms, gain
+from ganforge.measure.intervals import Score
+from ganforge.model import Model, load
+from ganforge.recipes.recipe import find_recipe
+
+TESTED = 10_000
+"""Test images, at most."""
+
+FEWEST = 5
+"""Real images of a class for training, and for the test, at least."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What was measured. ``accuracies`` by what was learned from; ``gain`` of generated images beside real ones alone,
+    ``gain_over_classical`` beside real ones that are turned, scaled and shifted."""
+
+    data: str
+    recipe: str
+    real: int
+    generated: int
+    tests: int
+    seeds: int
+    accuracies: dict[str, Score]
+    gain: Score
+    gain_over_classical: Score
+    classical: Score
+
+    @property
+    def verdict(self) -> str:
+        """In words: whether to use them."""
+        plain, beside = self.gain, self.gain_over_classical
+        if (beside.low or 0) > 0:
+            return "yes: generated images help, beside classical augmentation too"
+        if (plain.high or 0) < 0:
+            return "no: generated images do harm"
+        if (plain.low or 0) > 0:
+            better = self.classical.value or 0.0
+            more = "more" if better > (plain.value or 0.0) else "less"
+            return (
+                "no: generated images help where nothing else is done, but add nothing that could be measured to "
+                f"classical augmentation, which gains {more}"
+            )
+        return f"no: no gain that {self.tests:,} test images and {self.seeds} classifiers could show"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "verdict": self.verdict}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        found = [f"{self.real:,} real and {self.generated:,} generated images, {self.tests:,} real test images"]
+        for name, score in self.accuracies.items():
+            found.append(f"  {name:30} accuracy {score.value:.2%}")
+        for name, score in (
+            ("classical against real alone", self.classical),
+            ("generated against real alone", self.gain),
+            ("generated beside classical", self.gain_over_classical),
+        ):
+            found.append(f"  {name:30} {_points(score)}")
+        return [*found, self.verdict]
+
+
+def _points(score: Score) -> str:
+    value, low, high = (100 * (v or 0.0) for v in (score.value, score.low, score.high))
+    return f"{value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
+
+
+def augment(
+    data: str | Path,
+    out: str | Path,
+    *,
+    test: str | Path | None = None,
+    run: str | Path | None = None,
+    recipe: str = "r3gan",
+    params: Mapping[str, Any] | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    real_per_class: int | None = None,
+    per_class: int | None = None,
+    seeds: int = 3,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda text: None,
+    **options: Any,
+) -> Augmentation:
+    """Train a conditional ``recipe`` on labelled images, generate ``per_class`` images of each class into ``out`` (as
+    many as there are real ones by default), and measure what a classifier gains from them on real images that neither
+    has seen.
+
+    ``test``: those real images; without, a part of ``data`` is kept from training: what ``real_per_class`` leaves over,
+    or a third. ``run``: a run that was trained on ``data`` already; it needs ``test``. ``options`` are those of
+    training (samples, minutes, device ..). InputError for data without labels, and for too few of them.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already: choose another folder with --out")
+    if run is not None and test is None:
+        raise InputError(f"{run} may have seen all of {data}: give real images that it has not seen with --test")
+    if seeds < 2:
+        raise InputError(f"the number of classifiers must be at least 2, not {seeds}: one shows no spread")
+    domain, source = opened(data, data_options)
+    if domain.kind != "image" or len(domain.classes) < 2:
+        raise InputError(f"{data}: growing a set needs images of at least 2 classes: class folders, or a label column")
+    mine, rest = parted(source, domain, real_per_class, test is None, str(data))
+    tests = unseen(domain, test, data_options) if test is not None else taken(domain, source, rest)
+    if run is None:
+        settings = conditional(recipe, domain, real_per_class, params or {})
+        raw = source.take(mine)
+        labels = np.array(domain.classes)[raw["label"].numpy()]
+        out.mkdir(parents=True, exist_ok=True)
+        np.savez(out / "real.npz", images=raw["data"].permute(0, 2, 3, 1).numpy(), labels=labels)
+        tell(f"training {recipe} on {len(mine):,} images; {len(tests[1]):,} others are the test")
+        model = train(recipe, out / "real.npz", run=out / "run", params=settings, seed=seed, **options)
+    else:
+        model = load(run, options.get("device", "auto"))
+    check(model, domain, str(run or recipe))
+    real = taken(domain, source, mine)
+    tell("generating")
+    made = grown(model, domain, real[1], per_class, seed, out)
+    right = arms(real, made, tests, len(domain.classes), seeds, seed, tell)
+    found = Augmentation(
+        data=str(data),
+        recipe=model.facts["recipe"],
+        real=len(real[1]),
+        generated=len(made[1]),
+        tests=len(tests[1]),
+        seeds=seeds,
+        accuracies={name: accuracy(r) for name, r in right.items()},
+        gain=gain(right["real + generated"], right["real"], seed),
+        gain_over_classical=gain(right["real + classical + generated"], right["real + classical"], seed),
+        classical=gain(right["real + classical"], right["real"], seed),
+    )
+    write_json(out / "augmentation.json", found.to_dict())
+    write_bytes(out / "README.md", card(found).encode())
+    return found
+
+
+def opened(data: str | Path, options: Mapping[str, Any] | None) -> tuple[Domain, Source]:
+    """Labelled images."""
+    return open_data(str(data), Settings("dcgan", str(data), {}, dict(options or {}), {}).data_options())
+
+
+def conditional(recipe: str, domain: Domain, count: int | None, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with which ``recipe`` uses the labels, however few: its own, or else the first of the usual ones.
+
+    InputError where there are none, before anything is trained.
+    """
+    kind = find_recipe(recipe)
+    small = replace(domain, counts=tuple(count or n for n in domain.counts))
+    known = {field.name for field in fields(kind)}
+    for extra in ({}, {"conditioning": "auxiliary"}, {"conditioning": "projection"}, {"labels": True}):
+        given = {**extra, **params}
+        if not set(extra) <= known:
+            continue
+        try:
+            game = Settings(recipe, "", given, {}, {}).build_recipe(small).build(small)
+        except InputError:
+            continue
+        if "label" in game.conditions and not game.needs:
+            return given
+    raise InputError(f"{recipe} generates no classes: use a conditional recipe such as r3gan, cgan or sagan")
+
+
+def check(model: Model, domain: Domain, name: str) -> None:
+    """InputError for a model that is not of these data, or makes no classes."""
+    if "label" not in model.game.conditions:
+        raise InputError(f"{name} generates no classes: use a conditional recipe such as r3gan, cgan or sagan")
+    if model.domain.classes != domain.classes or tuple(model.domain.shape) != tuple(domain.shape):
+        raise InputError(
+            f"{name} makes {list(model.domain.shape)} images of {len(model.domain.classes)} classes, but the data are "
+            f"{list(domain.shape)} of {len(domain.classes)}: give the data that it was trained on"
+        )
+
+
+def parted(source: Source, domain: Domain, keep: int | None, testing: bool, name: str) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows left over, the same share of each class, chosen by a fixed seed."""
+    labels = source.take(torch.arange(len(source)))["label"]
+    draw = torch.Generator().manual_seed(0)
+    mine, rest = [], []
+    for index, label in enumerate(domain.classes):
+        rows = (labels == index).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=draw)]
+        count = keep if keep is not None else len(rows) - len(rows) // 3 if testing else len(rows)
+        if count < FEWEST or len(rows) < count + FEWEST * testing:
+            wanted = f"{count} images for training" + (f" and {FEWEST} for the test" if testing else "")
+            raise InputError(f"{name}: class {label} has {len(rows)} images, which is not enough: {wanted} (at least "
+                             f"{FEWEST}) are wanted of each")  # fmt: skip
+        mine.append(rows[:count])
+        rest.append(rows[count:])
+    left = torch.cat(rest)
+    return torch.cat(mine), left[torch.randperm(len(left), generator=draw)[:TESTED]]
+
+
+def taken(domain: Domain, source: Source, rows: Tensor) -> Sides:
+    """Images and classes of some rows, as networks see them."""
+    batch = domain.encode(source.take(rows))
+    return batch["data"], batch["label"]
+
+
+def unseen(domain: Domain, test: str | Path, data_options: Mapping[str, Any] | None) -> Sides:
+    """The test images. InputError where they do not suit the data."""
+    size = {"resolution": f"{domain.shape[1]}x{domain.shape[2]}", "channels": domain.shape[0]}
+    other, source = opened(test, {**(data_options or {}), **size})
+    if other.classes != domain.classes:
+        raise InputError(f"{test} has other classes than the data: {len(other.classes)} and {len(domain.classes)}")
+    rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:TESTED]
+    return taken(domain, source, rows)
+
+
+def grown(model: Model, domain: Domain, labels: Tensor, per_class: int | None, seed: int, out: Path) -> Sides:
+    """Generated images of each class, written to ``out/images/CLASS`` as they will be read."""
+    data, classes = [], []
+    for index, label in enumerate(domain.classes):
+        count = per_class if per_class is not None else int((labels == index).sum())
+        samples = model.generate(count, seed, label)
+        domain.save(samples, out / "images" / "".join(c if c.isalnum() or c in "-_. " else "_" for c in label))
+        raw = torch.as_tensor(np.ascontiguousarray(samples)).permute(0, 3, 1, 2)
+        data.append(domain.encode({"data": raw})["data"].cpu())
+        classes.append(torch.full((count,), index))
+    return torch.cat(data), torch.cat(classes)
+
+
+def card(found: Augmentation) -> str:
+    """What lies beside the images."""
+    told = "\n".join(f"    {line}" for line in found.lines())
+    return (
+        f"# Generated images for {Path(found.data).name}\n\nMade by {found.recipe} (ganforge), `images/CLASS/*.png`; "
+        "none of them is real. `real.npz`, if it is there, holds the real ones that it learned from, `run` its "
+        f"training. What they are worth, by {found.seeds} classifiers each:\n\n{told}\n\nIntervals are for other "
+        "test images and other classifiers; another training of the generator may give other figures.\n"
+    )

@@ -13,6 +13,7 @@ from ganforge.core.errors import InputError
 
 PROJECT_EXAMPLES = (
     "Examples: ganforge project RUN photo.png --out found/ | ganforge project RUN photos/ --out found/ --steps 1000 | "
+    "ganforge project RUN photos/ --out found/ --encoder | "
     "ganforge project RUN face.png --out found/ --layer G.mapping, and then: "
     "ganforge edit RUN --direction 1 --latents found/latents.npz"
 )
@@ -31,6 +32,10 @@ def project(
         str | None, typer.Option(help="Search the output of this layer, not z: StyleGAN's w is G.mapping.")
     ] = None,
     starts: Annotated[int, typer.Option(help="Random latents to begin with.")] = 1024,
+    encoder: Annotated[
+        bool,
+        typer.Option("--encoder", help="Learn an encoder from the model's own samples first (kept in the run)."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "auto",
     allow_: Allow = None,
@@ -48,7 +53,14 @@ def project(
     targets, names, notes = latent.read_pictures(model, images)
     for note in notes:
         typer.echo(note, err=True)
-    found = latent.project(model, targets, steps, seed, label, layer, starts)
+    learned = None
+    if encoder:
+
+        def tell(step: int, loss: float) -> None:
+            typer.echo(f".. encoder: step {step:,}, loss {loss:.3f}", err=True)
+
+        learned = latent.encoder_of(model, run / "encoder", tell)
+    found = latent.project(model, targets, steps, seed, label, layer, starts, learned)
     make_folder(out)
     found.save(out / "latents.npz", names)
     model.domain.animate(found.pairs(), out / "pairs.png", 2 * min(len(names), 4))

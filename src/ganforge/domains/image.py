@@ -19,6 +19,7 @@ from ganforge.domains.image_files import UNREADABLE, has_images
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.image_pictures import grid, make_folder, png, save_picture, side_by_side, write
 from ganforge.domains.image_tables import HUB, is_parquet, is_saved_dataset, npz_shapes
+from ganforge.domains.movies import save_movie
 from ganforge.domains.packed import PackedSource
 
 
@@ -105,10 +106,12 @@ class ImageDomain(Domain):
         save_picture(picture, Path(path))
 
     def animate(self, samples: Any, path: Path, steps: int) -> None:
-        """Images as frames of a .gif, 10 a second, or as a .png, ``steps`` in a row; InputError for other files."""
+        """Images as frames of a .gif or .mp4, 10 a second, or as a .png, ``steps`` in a row; InputError for others."""
         images, path = _images(samples), Path(path)
         if path.suffix.lower() == ".png":
             save_picture(grid(images, columns=steps), path)
+        elif path.suffix.lower() == ".mp4":
+            save_movie([grid(images[i : i + 1], gap=0) for i in range(len(images))], path)
         elif path.suffix.lower() == ".gif":
             frames = [grid(images[i : i + 1], gap=0) for i in range(len(images))]
             buffer = io.BytesIO()
@@ -116,7 +119,7 @@ class ImageDomain(Domain):
             make_folder(path.parent)
             write(path, buffer.getvalue())
         else:
-            raise InputError(f"cannot animate as '{path.name}': give a .gif or a .png")
+            raise InputError(f"cannot animate as '{path.name}': give a .gif, an .mp4 or a .png")
 
 
 def _images(samples: Any) -> np.ndarray:
@@ -131,6 +134,7 @@ def _images(samples: Any) -> np.ndarray:
 DOMAIN = ImageDomain
 OPTIONS = ImageOptions
 BUILTIN = image_packing.BUILTIN
+READS = "images (a folder, .zip, .npz or .parquet of them)"
 
 
 def accepts(spec: str) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game
 from ganforge.core.store import write_bytes
+from ganforge.latent.encoding import Encoder
 from ganforge.latent.spaces import Space, inputs_of
 from ganforge.measure.paired import psnr
 from ganforge.model import CHUNK, Model
@@ -74,18 +75,21 @@ class Projection:
 
 def project(
     model: Model, images: np.ndarray, steps: int | None = None, seed: int = 0, label: int | str | None = None,
-    layer: str | None = None, starts: int = STARTS,
+    layer: str | None = None, starts: int = STARTS, encoder: Encoder | None = None,
 ) -> Projection:  # fmt: skip
     """Find latents from which the model makes ``images``, uint8 (or uint16) [n, height, width, channels] of its size.
 
     Without an encoder (or with a ``layer``, see ``Space``), by optimization as of Zhu et al. 2016 and Karras et al.
     2020 (appendix D): the best of ``starts`` random latents are moved by Adam for ``steps`` (300), so that samples are
     near the pictures at every level of a pyramid; latents keep a norm that the prior gives. A model with classes tries
-    each, unless there is a ``label``. An encoder, where there is one, gives the latents, and the start of a search if
-    ``steps`` are asked for. The same seed gives the same latents. InputError for models and pictures that do not suit.
+    each, unless there is a ``label``. An encoder, where there is one (the model's, or an ``encoder`` that learned from
+    it), gives the latents, and the start of a search if ``steps`` are asked for. The same seed gives the same latents.
+    InputError for models and pictures that do not suit.
     """
     check(model, images, steps, starts)
-    encodes = type(model.game).encode is not Game.encode and layer is None
+    if encoder is not None and layer is not None:
+        raise InputError("an encoder gives z: it takes no layer")
+    encodes = encoder is not None or (type(model.game).encode is not Game.encode and layer is None)
     steps = (0 if encodes else STEPS) if steps is None else steps
     raw = torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2)
     targets = model.domain.encode({"data": raw})["data"].to(model.game.device)
@@ -95,8 +99,10 @@ def project(
     parts = []
     for i, group in enumerate(targets.split(GROUP)):
         if encodes:
-            z = torch.from_numpy(model.encode(images[i * GROUP :][:GROUP])).to(targets.device)
-            inputs = {**inputs_of(model, len(group), seed, label), "z": z}
+            told = encoder(group) if encoder else {"z": torch.from_numpy(model.encode(images[i * GROUP :][:GROUP]))}
+            told = told if label is None else {"z": told["z"]}
+            inputs = inputs_of(model, len(group), seed, label) | {k: v.to(targets.device) for k, v in told.items()}
+            z = inputs["z"]
             parts.append(refine(space, prior, inputs, z, group, steps) if prior else (inputs, z))
         else:
             assert prior is not None

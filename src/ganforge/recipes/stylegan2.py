@@ -162,3 +162,9 @@ class StyleGame(TwoPlayer):
         if "truncation" in inputs:
             w = self.G.truncate(w, inputs["truncation"])
         return {**inputs, "data": self.G.paint(w)}
+
+    def mixed(self, inputs: Batch, others: Batch, first: int, last: int) -> Batch:
+        """``sample`` of ``inputs``, but layers ``first`` to ``last`` - 1 have the styles of ``others``."""
+        w, other = (self.G.styles(x["z"], self.label(x)) for x in (inputs, others))
+        layer = torch.arange(w.shape[1], device=w.device)[:, None]
+        return {**inputs, "data": self.G.paint(torch.where((first <= layer) & (layer < last), other, w))}

@@ -1,0 +1,37 @@
+"""The command ``ganforge mix``: the styles of some samples, given to others."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, allow, say
+
+MIX_EXAMPLES = (
+    "Examples: ganforge mix runs/stylegan2-faces-01 | ganforge mix RUN --layers fine --rows 3 --columns 8 | "
+    "ganforge mix RUN --layers 2-5"
+)
+
+
+def mix(
+    run: RunPath,
+    rows: Annotated[int, typer.Option(min=1, help="Samples that are given styles.")] = 4,
+    columns: Annotated[int, typer.Option(min=1, help="Samples that styles are taken from.")] = 6,
+    layers: Annotated[str, typer.Option(help="Which styles: coarse, middle, fine, or layers such as 2-5.")] = "coarse",
+    seed: Seed = 0,
+    label: Label = None,
+    out: Out = None,
+    device: Device = "auto",
+    allow_: Allow = None,
+) -> None:
+    """Mix styles: each sample of the first column, with styles of each of the first row."""
+    from ganforge import latent
+    from ganforge.model import load
+
+    allow(allow_)
+    model = load(run, device)
+    samples = latent.mix(model, rows, columns, layers, seed, label)
+    target = out or run / "generated" / f"mix-{layers}-seed{seed}.png"
+    model.domain.animate(samples, target, columns + 1)
+    say(f"{rows} samples with the {layers} styles of {columns} others: {target}")

@@ -22,11 +22,10 @@ from ganforge.model import Model
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small run of a style model, and of one without styles."""
     folder = tmp_path_factory.mktemp("runs")
-    for recipe, params in (
-        ("stylegan2", {"size": 4, "latent": 8, "mapping_layers": 2}),
-        ("dcgan", {"size": 8, "latent": 6}),
-    ):
-        ganforge.train(recipe, "digits", run=folder / recipe, params=params, rounds=3, quiet=True)
+    for recipe, *params in (("stylegan2", "size=4", "latent=8", "mapping_layers=2"), ("dcgan", "size=8", "latent=6")):
+        settings = [word for param in params for word in ("--set", param)]
+        run = ("--data", "digits", "--rounds", 3, "--run", folder / recipe, *settings)
+        assert command("train", recipe, *run, draw=False).code == 0
     return {path.name: path for path in folder.iterdir()}
 
 

@@ -59,8 +59,9 @@ class Lapgan(Recipe):
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:
-        """Labels where there are some."""
-        return {"labels": labelled(domain), "size": 32 if min(domain.shape[1:]) <= 32 else 64}
+        """Labels where there are some; even the smallest images have a level of details."""
+        side = min(domain.shape[1:])
+        return {"labels": labelled(domain), "size": 32 if side <= 32 else 64, "smallest": 8 if side > 16 else 4}
 
     @classmethod
     def budget(cls, domain: Domain) -> int:

@@ -16,6 +16,8 @@ from ganforge.core.game import Batch
 from ganforge.core.watch import Event, Verdict, Watcher
 from ganforge.diagnose import Context, Diagnoser, Plateau, Target, read_log
 from ganforge.diagnose.signals import flat_scores
+from ganforge.domains.domain import Part, Source
+from ganforge.domains.streamed_source import Damage, StreamedSource
 from ganforge.engine.run import Run
 from ganforge.engine.trainer import Trainer
 from ganforge.judge import as_raw
@@ -157,8 +159,38 @@ def line_scores(result: Evaluation) -> dict[str, Any]:
     return {name: facts(score, result.floors.get(name)) for name, score in result.scores.items()}
 
 
+class Damaged:
+    """A watcher that tells of images which a streamed source could not decode, each time their number has doubled."""
+
+    def __init__(self, damage: Damage) -> None:
+        self.damage, self.told = damage, damage.known
+
+    def see(self, event: Event) -> Verdict | None:
+        """Compare the count with what was told."""
+        found = self.damage.count
+        if event.kind != "tick" or found < max(1, 2 * self.told):
+            return None
+        self.told = found
+        name, reason = self.damage.first[min(self.damage.known, len(self.damage.first) - 1)]
+        return Verdict(
+            "warn", f"{found:,} images cannot be read", f"the first: {name}: {reason}; the next ones took their places",
+            "repair or remove them, or stop at the first with --strict",
+        )  # fmt: skip
+
+
 def watchers(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]:
     """What watches over a run of ``rounds`` rounds: the diagnosis always, evaluations and stopping where asked for."""
+    return [*damaged(plan.source), *judges(trainer, plan, run, rounds)]
+
+
+def damaged(source: Source) -> list[Watcher]:
+    """The watcher of a streamed source, and none of any other."""
+    whole = source.whole if isinstance(source, Part) else source
+    return [Damaged(whole.damage)] if isinstance(whole, StreamedSource) else []
+
+
+def judges(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]:
+    """The watchers that judge the samples, and the course of the losses."""
     options = plan.options
     automatic = options.stop == "auto"
     diagnoser = Diagnoser(Context.of(run.path), automatic, read_log(run.path), plan.domain.kind == "image")

@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import psutil
@@ -105,7 +105,7 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
     if options.samples is options.minutes is options.rounds is None:
         options = replace(options, samples=recipe.budget(domain))
     if options.precision == "auto":
-        quicker = len(domain.shape) == 3 and fast_bf16(pick_device(device))
+        quicker = len(domain.shape) in (3, 4) and fast_bf16(pick_device(device))
         options = replace(options, precision="bf16" if quicker else "fp32")
     source, held = set_aside(settings, options.holdout, domain, source, data_options)
     check_gpus(device)
@@ -137,9 +137,15 @@ def other_data(settings: Settings, path: str, domain: Domain, source: Source, da
     sizes = {"resolution": "x".join(map(str, domain.shape[1:])), "channels": domain.shape[0]}
     same = replace(data_options, **sizes) if domain.kind == "image" else data_options
     kinds = settings.recipe_class().kinds
-    if type(same) is not module_for(path, kinds).OPTIONS:
+    options = module_for(path, kinds).OPTIONS
+    if type(same) is not options and (isinstance(same, options) or issubclass(options, type(same))):
+        shared = {f.name for f in fields(options)} & {f.name for f in fields(same)}
+        same = options(**{name: getattr(same, name) for name in shared})  # shards, and images in a folder
+    if type(same) is not options:
         raise InputError(f"train.holdout: {path} is not of the kind of {settings.path}, {domain.kind}")
-    other, held = open_data(path, same, kinds)
+    module = module_for(path, kinds)
+    alike = hasattr(domain, "vocabulary") and hasattr(module, "open_like")  # the same numbers for the same words
+    other, held = module.open_like(path, domain) if alike else open_data(path, same, kinds)
     if (other.kind, other.shape) != (domain.kind, domain.shape):
         raise InputError(f"train.holdout: {path} holds {other.kind} of shape {other.shape}, not {domain.shape}")
     if held.fingerprint == source.fingerprint:

@@ -12,10 +12,48 @@ data_app = typer.Typer(help="Look at data before training on it.", no_args_is_he
 
 
 @data_app.command(
+    epilog="Examples: ganforge data shards photos/ --out shards/ | ganforge data shards faces.zip --out s64/ "
+    "--resolution 64, then ganforge train r3gan --data s64/"
+)
+def shards(
+    path: Annotated[str, typer.Argument(help="A folder, .zip, .npz, .parquet, hf:name or a built-in set of images.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    mebibytes: Annotated[int, typer.Option(min=1, max=1_048_576, help="The size of a shard.")] = 128,
+    prefix: Annotated[str, typer.Option(help="What the names of the shards begin with.")] = "train",
+    seed: Annotated[int, typer.Option(help="Of the order.")] = 0,
+    resolution: Annotated[
+        str | None, typer.Option(help="Resize to 64, or HEIGHTxWIDTH; else files stay as is.")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The column of metadata.csv that holds the class.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split, such as train.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at a corrupt file instead of leaving it out.")] = False,
+) -> None:
+    """Write images and their classes as .tar shards (WebDataset), to be streamed from disk or a store."""
+    from ganforge.config import checked, quantity
+    from ganforge.core.errors import InputError
+    from ganforge.domains.image import ImageOptions
+    from ganforge.domains.streamed_write import write_shards
+
+    if not prefix or not all(c.isalnum() or c in "-_." for c in prefix):
+        raise InputError(f"--prefix '{prefix}': letters, digits, -, _ and . only")
+    size = None if resolution is None else quantity(resolution)
+    given = {"resolution": size, "channels": channels, "label_column": label_column, "split": split, "strict": strict}
+    options = checked(ImageOptions, {k: v for k, v in given.items() if v is not None}, "data")
+    written = write_shards(path, out, options, mebibytes, prefix, seed)
+    typer.echo(f"{written.count:,} images in {len(written.paths):,} shards: {out}")
+    if written.skipped:
+        name, reason = written.skipped[0]
+        typer.echo(f"left out {len(written.skipped):,} that cannot be read, the first: {name}: {reason}", err=True)
+
+
+@data_app.command(
     epilog="Examples: ganforge data inspect photos/ | ganforge data inspect faces.zip --out audit.png --json"
 )
 def inspect(
-    path: Annotated[str, typer.Argument(help="A folder, .zip, .npz, .parquet, or a built-in set of images.")],
+    path: Annotated[
+        str, typer.Argument(help="A folder, .zip, .npz, .parquet, .tar shards, or a built-in set of images.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Where to write the contact sheet (default ./contact-sheet.png).")
     ] = None,

@@ -44,6 +44,35 @@ class Part:
         """As of a source."""
         return self.whole.take(self.rows[rows])
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The whole's order without the other rows, where the whole has one of its own."""
+        if not hasattr(self.whole, "order"):
+            return torch.randperm(len(self), generator=generator)
+        place = torch.full((len(self.whole),), -1).index_copy_(0, self.rows, torch.arange(len(self)))
+        places = place[shuffled(self.whole, generator)]
+        return places[places >= 0]
+
+    @property
+    def ahead(self) -> int:
+        """As the whole's, but no more than half of an epoch."""
+        return min(ahead_of(self.whole), (len(self) + 1) // 2)
+
+    def expect(self, rows: Tensor) -> None:
+        """Tell the whole, if it wants to know."""
+        if self.ahead:
+            self.whole.expect(self.rows[rows])  # type: ignore[attr-defined]
+
+
+def shuffled(source: Source, generator: torch.Generator) -> Tensor:
+    """All rows in random order, int64 [n]: any, or the one that a source with ``order(generator)`` reads quicker."""
+    choose = getattr(source, "order", None)
+    return torch.randperm(len(source), generator=generator) if choose is None else choose(generator)
+
+
+def ahead_of(source: Source) -> int:
+    """How many samples ahead a source wants to know, by ``expect(rows)``, what will be taken; 0 for most."""
+    return getattr(source, "ahead", 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(ABC):
@@ -56,6 +85,8 @@ class Domain(ABC):
     kind: ClassVar[str]
     shown: ClassVar[int] = 64
     """How many samples make a good picture."""
+    moving: ClassVar[bool] = False
+    """Whether a sample itself moves, so that one picture does not show it all."""
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
@@ -98,6 +129,10 @@ class Domain(ABC):
         shares = torch.tensor(self.counts, dtype=torch.float64)
         return {"label": torch.multinomial(shares, n, replacement=True, generator=generator)}
 
+    def remark(self, samples: Any) -> str:
+        """What is to be said of decoded samples when they are saved (how many are valid), if anything."""
+        return ""
+
     def constrain(self, where: Sequence[str]) -> Sequence[Any]:
         """What ``where`` asks (``column=value``), for ``conditions`` and ``obeys``. InputError for the impossible."""
         raise InputError(f"only rows of tables can be constrained, and these samples are of kind '{self.kind}'")
@@ -105,6 +140,10 @@ class Domain(ABC):
     def obeys(self, batch: Batch, where: Sequence[Any]) -> Tensor:
         """Which encoded samples obey all constraints: bool [n]."""
         raise NotImplementedError
+
+    def prompted(self, prompts: Sequence[str]) -> Batch:
+        """The conditions that ``prompts`` ask for in words: named tensors [prompts, ...]. InputError for bad ones."""
+        raise InputError(f"only images with captions take a prompt, and these samples are of kind '{self.kind}'")
 
     def class_index(self, label: int | str) -> int:
         """The index of a class given by name, or by index when no class has that name."""

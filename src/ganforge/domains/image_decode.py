@@ -213,11 +213,12 @@ def _all(work: Callable[[T], R], items: list[T]) -> list[tuple[T, R | str]]:
         except InputError:
             raise
         except Exception as error:  # damaged files make decoders raise nearly anything
-            done.append((item, _reason(error)))
+            done.append((item, reason_of(error)))
     return done
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What an exception of a decoder says, in one line."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image that can be read"
     if isinstance(error, OSError) and error.strerror:

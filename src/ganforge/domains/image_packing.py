@@ -148,7 +148,7 @@ def _pack(
     try:
         return _decode_into(listing, options, wanted, folder, progress, messages)
     except Mixed:
-        wanted, more = _agree(listing, options, wanted)
+        wanted, more = agree(listing, options, wanted)
         return _decode_into(listing, options, wanted, folder, progress, messages + more)
 
 
@@ -217,7 +217,7 @@ def class_order(names: list[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _agree(listing: Listing, options: ImageOptions, fit: Fit) -> tuple[Fit, list[str]]:
+def agree(listing: Listing, options: ImageOptions, fit: Fit) -> tuple[Fit, list[str]]:
     """Look at all headers and settle size, channels and bits; InputError when the channels are mixed."""
 
     def work(entry: Entry) -> tuple[tuple[int, int], int, int]:

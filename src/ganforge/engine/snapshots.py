@@ -34,7 +34,7 @@ class Snapshots:
             self.next = (event.clock.round // self.every + 1) * self.every
             path = self.folder / f"{event.clock.samples:010d}.png"
             if not path.exists() or last:
-                self.draw(path)
+                self.draw(path, last)
         return None
 
     def inputs(self) -> Batch:
@@ -44,9 +44,13 @@ class Snapshots:
             inputs["label"] = torch.arange(self.count, device=inputs["label"].device) % len(self.trainer.domain.classes)
         return inputs
 
-    def draw(self, path: Path) -> None:
-        """One picture; none while samples are not finite, which is the trainer's business to mend."""
+    def draw(self, path: Path, last: bool = False) -> None:
+        """One picture (of what moves, the last one as a .gif too); none while samples are not finite, which is the
+        trainer's business to mend."""
         with self.trainer.sampling():
             samples = self.trainer.game.sample(self.inputs())
         if bool(samples["data"].isfinite().all()):
-            self.trainer.domain.show(self.trainer.domain.decode(samples), path, self.real)
+            decoded = self.trainer.domain.decode(samples)
+            self.trainer.domain.show(decoded, path, self.real)
+            if last and self.trainer.domain.moving:
+                self.trainer.domain.animate(decoded, path.with_suffix(".gif"), 1)

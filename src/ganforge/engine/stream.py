@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganforge.core.game import Batch
-from ganforge.domains.domain import Domain, Source
+from ganforge.domains.domain import Domain, Source, ahead_of, shuffled
 from ganforge.engine.rng import fold, reseed
 
 
@@ -17,17 +17,21 @@ class Stream:
     than a shard work.
     """
 
-    def __init__(self, source: Source, domain: Domain, shard_size: int, seed: int, device: torch.device) -> None:
-        self.source, self.domain = source, domain
+    def __init__(
+        self, source: Source, domain: Domain, shard_size: int, seed: int, device: torch.device, stride: int = 1
+    ) -> None:
+        """``stride``: from one shard of this process to its next, which is how many processes there are."""
+        self.source, self.domain, self.stride = source, domain, stride
         self.shard_size, self.seed, self.device = shard_size, seed, device
         self._orders: dict[int, Tensor] = {}
+        self._told = range(0)
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of one epoch (the last two are kept)."""
         if epoch not in self._orders:
             shuffle = torch.Generator().manual_seed(fold(self.seed, "order", epoch))
             self._orders = {k: v for k, v in self._orders.items() if k >= epoch - 1}
-            self._orders[epoch] = torch.randperm(len(self.source), generator=shuffle)
+            self._orders[epoch] = shuffled(self.source, shuffle)
         return self._orders[epoch]
 
     def rows(self, shard: int) -> Tensor:
@@ -43,6 +47,12 @@ class Stream:
 
     def take(self, shard: int) -> Batch:
         """One shard, encoded and augmented, on the device."""
+        if ahead := ahead_of(self.source):
+            coming = range(shard, shard + (ahead // self.shard_size + 1) * self.stride, self.stride)
+            for later in coming:
+                if later not in self._told:
+                    self.source.expect(self.rows(later))  # type: ignore[attr-defined]
+            self._told = coming
         raw = self.source.take(self.rows(shard))
         if self.device.type == "cuda":
             raw = {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in raw.items()}

@@ -77,7 +77,8 @@ class Trainer:
         if options.compile:
             for network in networks:
                 network.compile()
-        self.stream = Stream(source, domain, batch // self.world.shards, options.seed, self.device)
+        shard_size = batch // self.world.shards
+        self.stream = Stream(source, domain, shard_size, options.seed, self.device, self.world.size)
         self.held = None if held is None else Stream(held, domain, self.stream.shard_size, options.seed, self.device)
         self.clock = Clock()
         self.drawn = 0

@@ -127,7 +127,54 @@ class Mapping(nn.Module):
         return w
 
 
-class StyleGenerator(Generator):
+class MappedGenerator(Generator):
+    """A generator that maps z to w, one for each of its ``layers``, and paints what they say.
+
+    In training mode two w are mixed at a random layer with probability ``mixing`` (Karras et al. 2019, section 3.1).
+    A subclass has ``mapping``, ``layers`` and ``paint``.
+    """
+
+    mapping: Mapping
+    mixing: float = 0.0
+
+    @property
+    def layers(self) -> int:
+        """How many w an image takes."""
+        raise NotImplementedError(f"{type(self).__name__} has no layers")
+
+    def paint(self, w: Tensor, shift: Tensor | None = None) -> Tensor:
+        """``w`` [n, layers, latent] -> images [n, colors, height, width], moved by ``shift`` [n, 2] (down, right)."""
+        raise NotImplementedError(f"{type(self).__name__} paints nothing")
+
+    def styles(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """w of each layer, [n, layers, latent]; mixed in training mode."""
+        w = self.mapping(z, label)
+        each = w[:, None].expand(-1, self.layers, -1)
+        if not self.training or not self.mixing:
+            return each
+        n, other = len(z), self.mapping(torch.randn_like(z), label)
+        crossover = torch.randint(1, self.layers, (n,), device=z.device)
+        mixed = torch.rand(n, device=z.device) < self.mixing
+        layer = torch.arange(self.layers, device=z.device)
+        is_other = mixed[:, None] & (layer >= crossover[:, None])
+        return torch.where(is_other[:, :, None], other[:, None], each)
+
+    def truncate(self, w: Tensor, psi: Tensor) -> Tensor:
+        """w drawn near their average: average + psi (w - average); ``w`` [n, layers, latent], ``psi`` [n]."""
+        return torch.lerp(self.mapping.average.to(w.dtype).expand_as(w), w, psi[:, None, None].to(w.dtype))
+
+    def cropped(self, image: Tensor) -> Tensor:
+        """The middle of a larger image."""
+        _, height, width = self.shape
+        top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
+        return image[:, :, top : top + height, left : left + width]
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """``z`` [n, latent], ``label`` int64 [n] -> [n, *shape]."""
+        return self.paint(self.styles(z, label))
+
+
+class StyleGenerator(MappedGenerator):
     """Latents [n, latent] to images [n, colors, height, width]: a constant, styled convolutions, summed images.
 
     In training mode two w are mixed at a random layer with probability ``mixing`` (Karras et al. 2019, section 3.1),
@@ -166,38 +213,29 @@ class StyleGenerator(Generator):
         """How many w an image takes: one for each convolution, and one for the last image."""
         return len(self.convs) + 1
 
-    def styles(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """w of each layer, [n, layers, latent]; mixed in training mode."""
-        w = self.mapping(z, label)
-        each = w[:, None].expand(-1, self.layers, -1)
-        if not self.training or not self.mixing:
-            return each
-        n, other = len(z), self.mapping(torch.randn_like(z), label)
-        crossover = torch.randint(1, self.layers, (n,), device=z.device)
-        mixed = torch.rand(n, device=z.device) < self.mixing
-        layer = torch.arange(self.layers, device=z.device)
-        is_other = mixed[:, None] & (layer >= crossover[:, None])
-        return torch.where(is_other[:, :, None], other[:, None], each)
+    def paint(self, w: Tensor, shift: Tensor | None = None) -> Tensor:
+        """``w`` [n, layers, latent] -> images [n, colors, height, width].
 
-    def truncate(self, w: Tensor, psi: Tensor) -> Tensor:
-        """w drawn near their average: average + psi (w - average); ``w`` [n, layers, latent], ``psi`` [n]."""
-        return torch.lerp(self.mapping.average.to(w.dtype).expand_as(w), w, psi[:, None, None].to(w.dtype))
-
-    def paint(self, w: Tensor) -> Tensor:
-        """``w`` [n, layers, latent] -> images [n, colors, height, width]."""
-        x = self.convs[0](self.constant.expand(len(w), -1, -1, -1), w[:, 0])
+        ``shift`` [n, 2], in images, moves the constant that all begins with: how far that moves the image is what
+        ``measure.equivariance`` asks.
+        """
+        constant = self.constant.expand(len(w), -1, -1, -1)
+        x = self.convs[0](constant if shift is None else shifted(constant, shift), w[:, 0])
         image = self.images[0](x, w[:, 1])
         for level in range(1, len(self.images)):
             x = self.convs[2 * level - 1](x, w[:, 2 * level - 1])
             x = self.convs[2 * level](x, w[:, 2 * level])
             image = upsample(image, self.kernel) + self.images[level](x, w[:, 2 * level + 1])
-        _, height, width = self.shape
-        top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
-        return image[:, :, top : top + height, left : left + width]
+        return self.cropped(image)
 
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """``z`` [n, latent], ``label`` int64 [n] -> [n, *shape]."""
-        return self.paint(self.styles(z, label))
+
+def shifted(x: Tensor, shift: Tensor) -> Tensor:
+    """``x`` [n, c, h, w] moved down and right by ``shift`` [n, 2] of its size, linearly between pixels; edges are
+    repeated."""
+    eye = torch.eye(2, device=x.device, dtype=x.dtype).expand(len(x), 2, 2)
+    turn = torch.cat([eye, -2 * shift.flip(1)[:, :, None].to(x)], 2)
+    places = F.affine_grid(turn, list(x.shape), align_corners=False)
+    return F.grid_sample(x, places, padding_mode="border", align_corners=False)
 
 
 class ResidualDown(nn.Module):

@@ -5,6 +5,7 @@ All of it is linear in the image and differentiable as often as one likes; nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -51,6 +52,46 @@ def upfirdn(
     if any(padding):
         x = F.pad(x, padding)
     return F.conv2d(x, weight.flip(2, 3), stride=down, groups=channels)
+
+
+def resample_along(
+    x: Tensor, taps: Tensor, dim: int, up: int = 1, down: int = 1, padding: tuple[int, int] = (0, 0), gain: float = 1.0
+) -> Tensor:
+    """``upfirdn`` along one axis of [n, c, h, w] (``dim`` 2 or 3) with ``taps`` [k]: either ``up`` or ``down`` is 1."""
+    kernel = taps[:, None] if dim == 2 else taps[None]
+    before, after = padding
+    spread = (0, 0, before, after) if dim == 2 else (before, after, 0, 0)
+    channels, steps = x.shape[1], (lambda n: (n, 1) if dim == 2 else (1, n))
+    weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
+    if up > 1:
+        y = F.conv_transpose2d(x, weight, stride=steps(up), groups=channels)
+        crop = (before - len(taps) + 1, after - len(taps) + up)  # as in ``upfirdn``
+        crop = (0, 0, *crop) if dim == 2 else (*crop, 0, 0)
+        return F.pad(y, crop) if any(crop) else y
+    x = F.pad(x, spread) if any(spread) else x
+    if len(taps) == 1 and down == 1:
+        return x * (taps[0] * gain).to(x.dtype)
+    return F.conv2d(x, weight.flip(2, 3), stride=steps(down), groups=channels)
+
+
+def kaiser_lowpass(taps: int, cutoff: float, width: float, rate: float) -> Tensor:
+    """A low-pass filter, float32 [taps] with sum 1: a sinc in a Kaiser window (Kaiser 1974; StyleGAN3, appendix D.1).
+
+    ``cutoff``, the ``width`` of the transition and the sampling ``rate`` are in one unit, such as cycles an image.
+    """
+    if taps == 1:
+        return torch.ones(1)
+    attenuation = 2.285 * (taps - 1) * math.pi * width / (rate / 2) + 7.95
+    if attenuation > 50:
+        beta = 0.1102 * (attenuation - 8.7)
+    elif attenuation > 21:
+        beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
+    else:
+        beta = 0.0
+    places = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
+    window = torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
+    line = torch.sinc(2 * cutoff / rate * places) * window
+    return (line / line.sum()).float()
 
 
 def upsample(x: Tensor, kernel: Tensor, up: int = 2) -> Tensor:

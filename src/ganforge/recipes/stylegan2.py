@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock, Game, Move, PerShard, Terms
@@ -17,7 +17,7 @@ from ganforge.core.schedule import Scalar, value_at
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
 from ganforge.nn.conditioning import Conditioning, Discriminator
-from ganforge.nn.stylegan2 import StyleDiscriminator, StyleGenerator
+from ganforge.nn.stylegan2 import MappedGenerator, StyleDiscriminator, StyleGenerator
 from ganforge.ops.noise import latents_on
 from ganforge.recipes.r3gan import labelled
 from ganforge.recipes.recipe import Positive, Share
@@ -83,7 +83,7 @@ class Stylegan2(TwoPlayerRecipe):
         """200,000 images of up to 16 pixels, a million larger ones."""
         return 200_000 if min(domain.shape[1:]) <= 16 else 1_000_000
 
-    def networks(self, domain: Domain) -> tuple[nn.Module, Discriminator]:  # type: ignore[override]
+    def networks(self, domain: Domain) -> tuple[MappedGenerator, Discriminator]:
         """StyleGAN2's own, for the image's size."""
         conditioning = checked_conditioning(self.conditioning, domain)
         alike: dict[str, Any] = {"conditioning": conditioning, "classes": len(domain.classes)}
@@ -124,9 +124,9 @@ class PathMean(PerShard):
 class StyleGame(TwoPlayer):
     """Two players, path lengths, and truncation in w."""
 
-    G: StyleGenerator
+    G: MappedGenerator
 
-    def __init__(self, recipe: Stylegan2, G: nn.Module, D: Discriminator, domain: Domain) -> None:
+    def __init__(self, recipe: Stylegan2, G: MappedGenerator, D: Discriminator, domain: Domain) -> None:
         super().__init__(recipe, G, D, domain)
         self.paths = PathMean()
 

@@ -1,0 +1,196 @@
+"""Images in tar shards (WebDataset), streamed: nothing is unpacked, and memory does not grow with their number.
+
+A sample is all files of one name up to the first dot: ``0001.jpg``, its class in ``0001.cls`` (a number or a name) or
+``0001.json`` (``label`` or ``class``). Shards are local files or any URL that fsspec reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ganforge.core.errors import InputError
+from ganforge.domains.image import ImageDomain
+from ganforge.domains.image_decode import SUFFIXES, Content, Entry, Fit, decode, parse_size, reason_of
+from ganforge.domains.image_labels import Listing
+from ganforge.domains.image_packing import ImageOptions, agree, class_order
+from ganforge.domains.streamed_index import Contents, Wanted, choose_labels, contents_of
+from ganforge.domains.streamed_places import AT_ONCE, find_shards, is_shards
+from ganforge.domains.streamed_source import BLOCK, NAMED, Index, StreamedSource, fingerprint_of
+
+LOOKED_AT = 64
+"""Images, spread over all shards, that tell size and channels."""
+
+
+@dataclass(frozen=True)
+class StreamedOptions(ImageOptions):
+    """How shards are streamed; besides what all images have.
+
+    ``shuffle``: 'all' mixes all images with each other and reads them one by one, 'window' mixes the images of
+    ``window`` MiB of shards, read in blocks and held in memory; 'auto' is 'all' for local files, else 'window'.
+    ``ahead``: images that are decoded ahead of their use. ``image``: the suffix, such as jpg, of the image to take
+    where samples hold several. ``split``: only the shards whose names begin so. Where ``resolution`` or ``channels``
+    are not set, 64 images spread over all shards decide.
+    """
+
+    shuffle: Literal["auto", "all", "window"] = "auto"
+    window: Annotated[int, Field(ge=4, le=1_048_576)] = 128
+    ahead: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    image: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9.]+$")] | None = None
+
+
+DOMAIN = ImageDomain
+OPTIONS = StreamedOptions
+PRIORITY = -1
+"""A folder that holds images as well is a folder of images."""
+READS = "images in .tar shards"
+
+
+def accepts(spec: str) -> bool:
+    """Whether ``spec`` is meant as shards: a URL, names that end in .tar, or a folder of such files."""
+    return is_shards(spec)
+
+
+def open(spec: str, options: StreamedOptions, progress: Any = None) -> tuple[ImageDomain, StreamedSource]:
+    """Find out what is in the shards of ``spec``, by their headers; InputError for what cannot be used."""
+    size = parse_size(options.resolution)
+    index, damaged, digests, messages = read_index(spec, options)
+    if options.strict and damaged:
+        raise InputError(f"{damaged[0][0]}: {damaged[0][1]}")
+    rows = np.unique(np.linspace(0, len(index.offset) - 1, LOOKED_AT).astype(np.int64)).tolist()
+    with ThreadPoolExecutor(AT_ONCE if index.place.remote else 1) as pool:
+        seen: list[bytes] = list(pool.map(index.read, rows))
+    wanted = Fit(size, options.channels)
+    names = [index.name(row) for row in rows]
+    fit, more = agreed(spec, options, wanted, [Entry(n, partial(bytes, c)) for n, c in zip(names, seen, strict=True)])
+    classes = index.classes
+    told = f"{fit} {classes} {len(index.offset)} {options.max_pixels} {options.image}"
+    labels = b"" if index.label is None else index.label.tobytes()
+    source = StreamedSource(
+        index,
+        fit,
+        fingerprint_of(digests, [labels, *seen], told),
+        options.max_pixels,
+        -(-options.window * 2**20 // BLOCK) if mixes_window(options, index) else 0,
+        options.ahead,
+        options.workers,
+        options.strict,
+        (*messages, *more),
+    )
+    source.damage.count = source.damage.known = len(damaged)
+    source.damage.first = damaged[:NAMED]
+    assert fit.bits is not None
+    domain = ImageDomain(
+        shape=source.shape, classes=classes, counts=source.counts, bits=fit.bits, mirror=options.mirror
+    )
+    return domain, source
+
+
+def mixes_window(options: StreamedOptions, index: Index) -> bool:
+    """Whether blocks are read and mixed, rather than single images."""
+    return options.shuffle == "window" or (options.shuffle == "auto" and index.place.remote)
+
+
+def read_index(spec: str, options: ImageOptions) -> tuple[Index, list[tuple[str, str]], list[str], list[str]]:
+    """Where all images of ``spec`` are; (name, reason) of damaged ones; digests of the shards; messages."""
+    wanted = Wanted(options.labels, options.label_column, (getattr(options, "image", None) or "").lstrip(".") or None)
+    place, shards, messages = find_shards(spec, options.split)
+    contents = contents_of(place, shards, wanted)
+    count = sum(len(c.offset) for c in contents)
+    damaged = [(f"{s.name}: {name}", why) for s, c in zip(shards, contents, strict=True) for name, why in c.damaged]
+    if not count:
+        first = f"; the first, {damaged[0][0]}: {damaged[0][1]}" if damaged else ""
+        looked = f".{wanted.image}" if wanted.image else " ".join(sorted(SUFFIXES))
+        raise InputError(f"{spec}: no images in {len(shards):,} shards; looked for {looked}{first}")
+    if count == 1:
+        raise InputError(f"{spec}: one image only: a GAN needs at least 2, and learns from hundreds")
+    empty = [s.name for s, c in zip(shards, contents, strict=True) if not len(c.offset)]
+    if empty:
+        messages.append(f"{len(empty):,} of {len(shards):,} shards hold no images, the first is {empty[0]}")
+    if damaged:
+        messages.append(f"{len(damaged):,} images cannot be read, the first is {damaged[0][0]}: {damaged[0][1]}")
+    source, found = choose_labels(shards, contents, wanted, spec)
+    classes = class_order(list(found)) if source else ()
+    if source == "folder" and options.labels == "auto" and count < 10 * len(classes):
+        messages.append(f"{len(classes):,} folders are taken as classes: if they are none, set labels=none")
+    index = Index(
+        place,
+        shards,
+        np.repeat(np.arange(len(shards), dtype=np.int32), [len(c.offset) for c in contents]),
+        np.concatenate([c.offset for c in contents]),
+        np.concatenate([c.size for c in contents]).astype(np.int32),
+        numbered(contents, source, classes),
+        classes,
+    )
+    return index, damaged, [c.digest for c in contents], messages
+
+
+def numbered(contents: list[Contents], source: str, classes: tuple[str, ...]) -> np.ndarray | None:
+    """The class of each image: int32 [n], or None."""
+    if not source:
+        return None
+    number = {name: i for i, name in enumerate(classes)}
+    parts = []
+    for found in contents:
+        if len(found.offset):
+            codes, names = found.labels[source]
+            parts.append(np.array([number[name] for name in names], dtype=np.int32)[codes])
+    return np.concatenate(parts)
+
+
+def agreed(spec: str, options: ImageOptions, wanted: Fit, entries: list[Entry]) -> tuple[Fit, list[str]]:
+    """Size, channels and bits of all images, by those in ``entries``."""
+    whole, reason = [], ""
+    shape: tuple[int, ...] = ()
+    bits = 8
+    for entry in entries:
+        try:
+            planes = decode(entry.load(), wanted, options.max_pixels)
+        except Exception as error:  # damaged files make decoders raise nearly anything
+            reason = reason or f"{entry.name}: {reason_of(error)}"
+            if options.strict:
+                raise InputError(reason) from error
+            continue
+        whole.append(entry)
+        if len(whole) == 1:
+            shape, bits = planes.shape, 8 * planes.dtype.itemsize
+        elif (planes.shape, 8 * planes.dtype.itemsize) != (shape, bits):
+            shape = ()
+            break
+    if not whole:
+        raise InputError(f"{spec}: none of {len(entries):,} images can be read; the first, {reason}")
+    if shape:
+        return Fit((shape[1], shape[2]), shape[0], bits), []
+    fit, messages = agree(Listing(spec, len(entries), lambda: iter(entries)), options, wanted)
+    if fit.size is None:
+        height, width = decode(whole[0].load(), fit, options.max_pixels).shape[1:]
+        fit = replace(fit, size=(height, width))
+    return fit, messages
+
+
+def list_shards(spec: str, options: ImageOptions) -> Listing:
+    """All images of shards in their order, for what looks at each once; damaged ones come last, with their reasons."""
+    index, damaged, _, messages = read_index(spec, options)
+    labels = None if index.label is None else [index.classes[i] for i in index.label]
+    whole = len(index.offset)
+
+    def entries() -> Iterator[Entry]:
+        for row in range(whole):
+            yield Entry(index.name(row), partial(index.read, row))
+        for name, reason in damaged:
+            yield Entry(name, partial(refuse, reason))
+
+    if labels is not None:
+        labels += [index.classes[0]] * len(damaged)  # they are never decoded, so never counted
+    return Listing(spec, whole + len(damaged), entries, labels, tuple(messages))
+
+
+def refuse(reason: str) -> Content:
+    """What reading a damaged image does."""
+    raise ValueError(reason)

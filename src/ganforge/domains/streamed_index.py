@@ -1,0 +1,277 @@
+"""What is in tar shards: where each image lies, and its label. Only headers and labels are read, once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tarfile
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ganforge.core.errors import GanforgeError, InputError
+from ganforge.core.store import write_bytes
+from ganforge.domains.image_decode import FILE_LIMIT, SUFFIXES, in_order
+from ganforge.domains.image_files import printable
+from ganforge.domains.image_labels import LABEL_COLUMNS, SPLITS, Labels
+from ganforge.domains.packed import cache_folder
+from ganforge.domains.streamed_places import AT_ONCE, SIDECAR, LocalPlace, Place, Shard, first_line
+
+FORMAT = 1
+BLOCK = 512
+LABEL_LIMIT = 2**20
+"""Bytes of a .cls or .json file."""
+SOURCES = ("json", "cls", "folder")
+"""Where labels come from, the first that all images have is taken."""
+
+
+@dataclass
+class Contents:
+    """What one shard holds: bytes ``offset`` and ``size`` of each image (int64 [n]).
+
+    ``labels`` holds, for each of SOURCES that some image has, codes int32 [n] (-1: none) and the names they stand for.
+    ``damaged`` are (member, reason); ``digest`` is of all names, sizes, times and labels.
+    """
+
+    offset: np.ndarray
+    size: np.ndarray
+    labels: dict[str, tuple[np.ndarray, list[str]]] = field(default_factory=dict)
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+    digest: str = ""
+    first_without: dict[str, str] = field(default_factory=dict)
+    """The first image that has no label of a source which others have."""
+
+    def to_bytes(self, tar_bytes: int, column: str | None) -> bytes:
+        """As a safetensors file."""
+        about = {
+            "format": FORMAT,
+            "tar_bytes": tar_bytes,
+            "column": column,
+            "names": {source: names for source, (_, names) in self.labels.items()},
+            "damaged": self.damaged,
+            "digest": self.digest,
+            "first_without": self.first_without,
+        }
+        arrays = {"offset": self.offset, "size": self.size}
+        arrays |= {f"label.{source}": codes for source, (codes, _) in self.labels.items()}
+        arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+        return save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+    @classmethod
+    def from_bytes(cls, content: bytes, tar_bytes: int, column: str | None) -> Contents | None:
+        """What ``to_bytes`` wrote; None when it is not that, or of another tar or column. Nothing in it is trusted."""
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in load(content).items()}
+            about: dict[str, Any] = json.loads(arrays["about"].tobytes())
+            offset, size = arrays["offset"], arrays["size"]
+            if about["format"] != FORMAT or about["tar_bytes"] != tar_bytes or about["column"] != column:
+                return None
+            labels = {}
+            for source, names in about["names"].items():
+                codes = arrays[f"label.{source}"]
+                if source not in SOURCES or codes.shape != offset.shape or codes.dtype != np.int32:
+                    return None
+                if not all(isinstance(n, str) for n in names) or (len(codes) and codes.max() >= len(names)):
+                    return None
+                labels[source] = (codes, list(names))
+            right = offset.dtype == size.dtype == np.int64 and offset.ndim == 1 and offset.shape == size.shape
+            if not right or (offset < BLOCK).any() or (size < 0).any() or (offset + size > tar_bytes).any():
+                return None
+            if (size > FILE_LIMIT).any():
+                return None
+            damaged = [(str(name), str(reason)) for name, reason in about["damaged"]]
+            without = {str(k): str(v) for k, v in about["first_without"].items()}
+            return cls(offset, size, labels, damaged, str(about["digest"]), without)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for: ``image`` is the suffix to take where samples hold several images."""
+
+    labels: Labels = "auto"
+    column: str | None = None
+    image: str | None = None
+
+    @property
+    def key(self) -> str | None:
+        """What distinguishes the contents of the same shard; None is the usual."""
+        return None if (self.column, self.image) == (None, None) else f"{self.column}\0{self.image}"
+
+
+def contents_of(place: Place, shards: list[Shard], wanted: Wanted) -> list[Contents]:
+    """What the shards hold: from a file beside the shard, from the cache, or by reading the headers now.
+
+    InputError for what is no tar archive, and for labels that cannot be read.
+    """
+
+    def work(shard: Shard) -> Contents:
+        digest = hashlib.sha256(f"{FORMAT}\0{shard.mark}\0{wanted.key}".encode("utf-8", "surrogateescape"))
+        kept = cache_folder().parent / "shards" / f"{digest.hexdigest()[:40]}.safetensors"
+        with contextlib.suppress(OSError):
+            if (found := Contents.from_bytes(kept.read_bytes(), shard.size, wanted.key)) is not None:
+                return found
+        beside = place.sidecar(shard)
+        found = None if beside is None else Contents.from_bytes(beside, shard.size, wanted.key)
+        if found is None:
+            found = scan(place, shard, wanted)
+        with contextlib.suppress(GanforgeError, OSError):  # a cache that cannot be written is only slower
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(kept, found.to_bytes(shard.size, wanted.key))
+        return found
+
+    done: list[Contents] = []
+    with closing(in_order(work, shards, AT_ONCE if place.remote else 2, chunk=1)) as results:
+        for shard, found in results:
+            if isinstance(found, str):
+                why = "it cannot be reached" if found == shard.path else found
+                raise InputError(f"{shard.path}: cannot be read: {why}")
+            done.append(found)
+    return done
+
+
+def scan(place: Place, shard: Shard, wanted: Wanted) -> Contents:
+    """Read the headers of a shard, and the small files that hold labels. Images are not read."""
+    if not shard.size:
+        raise InputError(f"{shard.path}: the file is empty")
+    try:
+        with place.open(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            return _Scan(shard, wanted).run(archive, file)
+    except tarfile.TarError as error:
+        raise InputError(f"{shard.path}: not a .tar archive that can be read ({first_line(error)})") from error
+
+
+class _Scan:
+    """One pass over the headers of a shard."""
+
+    def __init__(self, shard: Shard, wanted: Wanted) -> None:
+        self.shard, self.wanted = shard, wanted
+        self.images: dict[str, tuple[str, int, int]] = {}
+        self.labels: dict[str, dict[str, str]] = {"json": {}, "cls": {}}
+        self.damaged: list[tuple[str, str]] = []
+        self.digest = hashlib.sha256()
+
+    def run(self, archive: tarfile.TarFile, file: IO[bytes]) -> Contents:
+        name = ""
+        try:
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # or all headers of a shard would be held
+                name = printable(info.name)
+                self.member(info, name, archive)
+        except tarfile.ReadError:
+            pass  # cut off within its last member, which has been counted as damaged
+        file.seek(archive.offset)
+        if any(file.read(BLOCK)):
+            self.damaged.append((name, "the archive is damaged after this member; what follows is not read"))
+        return self.finish()
+
+    def member(self, info: tarfile.TarInfo, name: str, archive: tarfile.TarFile) -> None:
+        folder, _, base = name.removeprefix("./").rpartition("/")
+        if not info.isreg() or base.startswith("."):
+            return
+        key, _, extension = base.partition(".")
+        key = f"{folder}/{key}" if folder else key
+        extension = extension.lower()
+        is_label = extension in ("cls", "json") and self.wanted.labels in ("auto", "metadata")
+        is_image = extension == self.wanted.image.lower() if self.wanted.image else f".{extension}" in SUFFIXES
+        if not is_label and not is_image:
+            return
+        self.digest.update(f"{name}\0{info.size}\0{info.mtime}\0".encode("utf-8", "surrogateescape"))
+        if info.offset_data + info.size > self.shard.size:
+            self.damaged.append((name, "the shard is cut off within it"))
+        elif is_label:
+            text = self.label(info, name, archive)
+            if text is not None:
+                self.labels[extension][key] = text
+                self.digest.update(text.encode("utf-8", "surrogateescape"))
+        elif info.issparse() or info.size > FILE_LIMIT:
+            self.damaged.append((name, "a sparse file" if info.issparse() else f"has {info.size:,} bytes"))
+        elif key in self.images and not self.wanted.image:
+            first = self.images[key][0]
+            raise InputError(f"{self.shard.path}: two images of one sample, {first} and {name}: choose with image=")
+        else:
+            self.images[key] = (name, info.offset_data, info.size)
+
+    def label(self, info: tarfile.TarInfo, name: str, archive: tarfile.TarFile) -> str | None:
+        where = f"{self.shard.path}: {name}"
+        if info.size > LABEL_LIMIT:
+            raise InputError(f"{where}: {info.size:,} bytes are too many for a label")
+        member = archive.extractfile(info)
+        assert member is not None  # it is a regular file
+        try:
+            text = member.read().decode("utf-8-sig").strip()
+            if name.lower().endswith(".cls"):
+                if not text or len(text) > 200 or "\n" in text:
+                    raise InputError(f"{where}: expected one class, a number or a name")
+                return text
+            document = json.loads(text)
+        except (UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise InputError(f"{where}: cannot be read as a label: {first_line(error)}") from error
+        columns = (self.wanted.column,) if self.wanted.column else LABEL_COLUMNS
+        value = next((document[c] for c in columns if c in document), None) if isinstance(document, dict) else None
+        usable = isinstance(value, str | int) and str(value).strip()
+        return str(value).strip()[:200] if usable else None
+
+    def finish(self) -> Contents:
+        spans = np.array([(o, s) for _, o, s in self.images.values()], dtype=np.int64).reshape(-1, 2)
+        found = Contents(spans[:, 0].copy(), spans[:, 1].copy(), {}, self.damaged, self.digest.hexdigest())
+        folders = {key: key.split("/", 1)[0] for key in self.images if "/" in key}
+        for source, named in (*self.labels.items(), ("folder", folders)):
+            names = sorted({named[key] for key in self.images if key in named})
+            if names:
+                code = {name: i for i, name in enumerate(names)}
+                codes = [code[named[key]] if key in named else -1 for key in self.images]
+                found.labels[source] = (np.array(codes, dtype=np.int32), names)
+            for key, (name, _, _) in self.images.items():
+                if key not in named:
+                    found.first_without[source] = name
+                    break
+        return found
+
+
+def choose_labels(
+    shards: list[Shard], contents: list[Contents], wanted: Wanted, where: str
+) -> tuple[str, tuple[str, ...]]:
+    """Where the labels of all images come from ('' for nowhere), and the names that occur.
+
+    InputError for labels that were asked for and are not there, and for those that some images lack.
+    """
+    if wanted.labels == "none":
+        return "", ()
+    filled = [(shard, c) for shard, c in zip(shards, contents, strict=True) if len(c.offset)]
+    sources = {"auto": SOURCES, "metadata": ("json", "cls"), "folder": ("folder",)}[wanted.labels]
+    sources = ("json",) if wanted.column else sources
+    partial = ""
+    for source in sources:
+        having = [c for _, c in filled if source in c.labels]
+        without = next(((s, c.first_without[source]) for s, c in filled if source in c.first_without), None)
+        names = {name for c in having for name in c.labels[source][1]}
+        if source == "folder":
+            if partial or {n.lower() for n in names} <= SPLITS:
+                continue
+            if having and without is None and len(names) > 1:
+                return source, tuple(names)
+        elif having and without is None:
+            return source, tuple(names)
+        elif having and without is not None:
+            partial = partial or f"{without[0].path}: {without[1]} has no label in a .{source} file, others have"
+    if partial:
+        raise InputError(f"{partial}: add it, or set labels=none")
+    if wanted.labels != "auto" or wanted.column:
+        what = f"column '{wanted.column}' in .json files" if wanted.column else f"labels for labels={wanted.labels}"
+        raise InputError(f"{where}: no {what}")
+    return "", ()
+
+
+def write_sidecar(path: Path) -> None:
+    """Write the file beside a local shard that spares others the reading of its headers."""
+    shard = Shard(str(path), path.name, path.stat().st_size, "")
+    write_bytes(Path(f"{path}{SIDECAR}"), scan(LocalPlace(), shard, Wanted()).to_bytes(shard.size, None))

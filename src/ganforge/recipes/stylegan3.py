@@ -1,0 +1,57 @@
+"""StyleGAN3: details that move with what they belong to, because nothing is tied to pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from ganforge.domains.domain import Domain
+from ganforge.nn.conditioning import Discriminator
+from ganforge.nn.stylegan2 import MappedGenerator, StyleDiscriminator
+from ganforge.nn.stylegan3 import AliasFreeGenerator
+from ganforge.recipes.recipe import Positive, Share
+from ganforge.recipes.stylegan2 import Stylegan2, checked_conditioning
+from ganforge.recipes.two_player import NonNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stylegan3(Stylegan2):
+    """StyleGAN2's game (non-saturating, lazy R1) with configuration T's generator: no path lengths, no style mixing.
+
+    Fourier features in place of the constant, filtered nonlinearities, no noise (section 3 and appendix D). How well
+    the image follows when the features are moved, EQ-T, is `python bench/equivariance.py`.
+
+    layers: of G; 0 chooses by the size
+    margin: pixels around the picture in G
+
+    For: walks and animations in which textures do not stick to the screen. A step takes several times StyleGAN2's.
+
+    Measured: nothing yet.
+    """
+
+    title: ClassVar[str] = "StyleGAN3"
+    paper: ClassVar[str] = "Karras et al. 2021, https://arxiv.org/abs/2106.12423"
+    tiny: ClassVar[dict[str, Any]] = {"size": 4, "latent": 8, "mapping_layers": 1, "lazy": 3, "layers": 3, "margin": 2}
+    mapping_layers: Positive = 2
+    style_mixing: Share = 0.0
+    path_length: NonNegative = 0.0
+    lr_discriminator: NonNegative | None = 2e-3
+    layers: Annotated[int, Field(ge=0)] = 0
+    margin: Annotated[int, Field(ge=0)] = 10
+
+    @classmethod
+    def defaults_for(cls, domain: Domain) -> dict[str, Any]:
+        """As of StyleGAN2; small images have a small margin."""
+        small = min(domain.shape[1:]) <= 32
+        return {**super().defaults_for(domain), "mapping_layers": 2, "margin": 5 if small else 10}
+
+    def networks(self, domain: Domain) -> tuple[MappedGenerator, Discriminator]:
+        """The alias-free generator, and StyleGAN2's discriminator."""
+        conditioning = checked_conditioning(self.conditioning, domain)
+        alike: dict[str, Any] = {"conditioning": conditioning, "classes": len(domain.classes)}
+        G = AliasFreeGenerator(
+            domain.shape, self.latent, self.size, self.mapping_layers, self.layers, self.margin, **alike
+        )
+        return G, StyleDiscriminator(domain.shape, self.size, self.minibatch_stddev, pack=self.pack, **alike)

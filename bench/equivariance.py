@@ -3,8 +3,8 @@
     python bench/equivariance.py [--data mnist] [--samples 10000] [--size 8] [--seed 0] [--out equivariance]
 
 Both are trained by the same command for as many samples. What is moved is what an image begins with: StyleGAN3's
-Fourier features, StyleGAN2's constant (linearly between its pixels; its noise is left out, which is in its favor).
-Images are compared in [-1, 1]; before training they are scaled to the standard deviation of those after it. "unmoved" is
+Fourier features, or StyleGAN2's constant (linearly between its pixels; its noise is left out, in its favor).
+Images are compared in [-1, 1]; before training they are scaled to the spread of those after it. "unmoved" is
 the figure of a generator that does not react at all.
 """
 

@@ -1,4 +1,4 @@
-"""ganforge data inspect: an audit of images before training on them."""
+"""ganforge data: look at images before training on them, write shards, and see what the cache holds."""
 
 from __future__ import annotations
 
@@ -80,3 +80,18 @@ def inspect(
     else:
         typer.echo("\n".join(audit.lines()))
         typer.echo(f"contact sheet: {sheet}")
+
+
+@data_app.command(epilog="Examples: ganforge data cache | ganforge data cache --clear all")
+def cache(
+    clear: Annotated[
+        str | None, typer.Option(help="Remove one kind, or all that can be computed again.", metavar="KIND|all")
+    ] = None,
+) -> None:
+    """Say what ganforge keeps on this disk to be quick the next time, and remove it."""
+    from ganforge.domains import cache as store
+
+    for each in store.clear(clear) if clear else store.kept():
+        typer.echo(f"{each.kind:16} {each.size / 2**20:9.1f} MiB in {each.files:5,} files  {each.what}: {each.path}")
+    if clear:
+        typer.echo("removed; running trainings keep what they have open")

@@ -45,7 +45,7 @@ def kept() -> list[Kept]:
 
 
 def clear(kind: str) -> list[Kept]:
-    """Remove one folder of the cache, or (``all``) all but ``KEPT``; returns what was there. InputError: no such one."""
+    """Remove one folder of the cache, or (``all``) all but ``KEPT``; returns what was there. InputError: no such."""
     if kind != "all" and kind not in KINDS:
         raise InputError(f"unknown kind of cache '{kind}': {nearest(kind, ('all', *KINDS))}")
     gone = [each for each in kept() if each.files and (each.kind == kind or (kind == "all" and each.kind not in KEPT))]

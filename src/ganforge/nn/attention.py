@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
-from ganforge.nn.convnet import channels, grid
+from ganforge.nn.convnet import channels, grid, grid_padding, middle
 from ganforge.nn.initialize import initialize
 from ganforge.nn.layers import MinibatchStddev, Norm
 from ganforge.nn.spectral import normalize_spectrally
@@ -131,9 +131,7 @@ class AttentionGenerator(Generator):
                 x = self.attention(x)
             x = block(x, label)
         x = self.last(F.relu(self._normalize(self.norm, x, label)))
-        _, height, width = self.shape
-        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-        return x[:, :, top : top + height, left : left + width]
+        return middle(x, *self.shape[1:])
 
 
 class AttentionDiscriminator(Discriminator):
@@ -150,9 +148,8 @@ class AttentionDiscriminator(Discriminator):
         pack: int = 1,
     ) -> None:
         super().__init__(shape, conditioning, classes, pack)
-        doublings, height, breadth = grid(shape[1], shape[2])
-        down, across = height * 2**doublings - shape[1], breadth * 2**doublings - shape[2]
-        self.padding = (across // 2, across - across // 2, down // 2, down - down // 2)
+        doublings, _, _ = grid(shape[1], shape[2])
+        self.padding = grid_padding(shape[1], shape[2])
         sizes = channels(width, doublings)
         self.before = doublings - attention_level(shape[1], shape[2])
         blocks = [ResidualDown(self.inputs, sizes[0], first=True)]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganforge.nn.attention import SelfAttention, attention_level
 from ganforge.nn.conditioning import Conditioning, Generator
-from ganforge.nn.convnet import channels, grid
+from ganforge.nn.convnet import channels, grid, middle
 from ganforge.nn.initialize import initialize
 from ganforge.nn.spectral import normalize_spectrally
 
@@ -85,6 +85,4 @@ class BigGenerator(Generator):
                 x = self.attention(x)
             x = block(x, part)
         x = self.last(F.relu(self.norm(x)))
-        _, height, width = self.shape
-        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-        return x[:, :, top : top + height, left : left + width]
+        return middle(x, *self.shape[1:])

@@ -33,6 +33,19 @@ def grid(height: int, width: int) -> tuple[int, int, int]:
     return doublings, -(-height // scale), -(-width // scale)
 
 
+def grid_padding(height: int, width: int) -> tuple[int, int, int, int]:
+    """What an image lacks to be a multiple of its ``grid``, evenly: left, right, top, bottom, as ``F.pad`` wants it."""
+    doublings, base_height, base_width = grid(height, width)
+    down, across = base_height * 2**doublings - height, base_width * 2**doublings - width
+    return across // 2, across - across // 2, down // 2, down - down // 2
+
+
+def middle(x: Tensor, height: int, width: int) -> Tensor:
+    """The middle of larger images: [n, c, h, w] -> [n, c, height, width]."""
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[:, :, top : top + height, left : left + width]
+
+
 def channels(width: int, doublings: int) -> list[int]:
     """Channels from the finest feature map to the coarsest: they double with each halving, up to 8 x ``width``."""
     return [width * min(8, 2**i) for i in range(doublings)]
@@ -94,9 +107,7 @@ class ConvGenerator(Generator):
             if self.upsample == "resize":
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = conv(x)
-        _, height, width = self.shape
-        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-        return x[:, :, top : top + height, left : left + width]
+        return middle(x, *self.shape[1:])
 
 
 class ConvDiscriminator(Discriminator):
@@ -122,8 +133,7 @@ class ConvDiscriminator(Discriminator):
         _, height, breadth = _image(shape)
         super().__init__(shape, conditioning, classes, pack)
         doublings, base_height, base_width = grid(height, breadth)
-        down, across = base_height * 2**doublings - height, base_width * 2**doublings - breadth
-        self.padding = (across // 2, across - across // 2, down // 2, down - down // 2)
+        self.padding = grid_padding(height, breadth)
         sizes = channels(width, doublings)
         layers: list[nn.Module] = [nn.Conv2d(self.inputs, sizes[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for size, after in pairwise(sizes):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ganforge.core.errors import InputError
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
-from ganforge.nn.convnet import channels, grid
+from ganforge.nn.convnet import channels, grid, grid_padding, middle
 from ganforge.nn.equalized import EqualizedConv, EqualizedLinear, leaky, pixel_norm
 from ganforge.nn.layers import MinibatchStddev
 
@@ -100,8 +100,7 @@ class ProgressiveGenerator(Generator, Growing):
         scale, (_, height, width) = 2.0 ** (self.doublings - level), self.shape
         if scale > 1:
             image = F.interpolate(image, scale_factor=scale, mode="nearest")
-        top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
-        return image[:, :, top : top + height, left : left + width]
+        return middle(image, height, width)
 
 
 class ProgressiveDiscriminator(Discriminator, Growing):
@@ -118,8 +117,7 @@ class ProgressiveDiscriminator(Discriminator, Growing):
     ) -> None:
         super().__init__(shape, conditioning, classes, pack)
         doublings, height, breadth = grid(shape[1], shape[2])
-        down, across = height * 2**doublings - shape[1], breadth * 2**doublings - shape[2]
-        self.padding, self.doublings = (across // 2, across - across // 2, down // 2, down - down // 2), doublings
+        self.padding, self.doublings = grid_padding(shape[1], shape[2]), doublings
         sizes = channels(width, doublings + 1)[::-1]
         self.images = nn.ModuleList(EqualizedConv(self.inputs, size, kernel=1) for size in sizes)
         self.convs = nn.ModuleList(

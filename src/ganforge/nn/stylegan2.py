@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
-from ganforge.nn.convnet import channels, grid
+from ganforge.nn.convnet import channels, grid, grid_padding, middle
 from ganforge.nn.equalized import GAIN, EqualizedConv, EqualizedEmbedding, EqualizedLinear, leaky, pixel_norm
 from ganforge.nn.layers import MinibatchStddev
 from ganforge.ops.resample import BINOMIAL, blur, downsample, filter_2d, upsample
@@ -163,12 +163,6 @@ class MappedGenerator(Generator):
         """w drawn near their average: average + psi (w - average); ``w`` [n, layers, latent], ``psi`` [n]."""
         return torch.lerp(self.mapping.average.to(w.dtype).expand_as(w), w, psi[:, None, None].to(w.dtype))
 
-    def cropped(self, image: Tensor) -> Tensor:
-        """The middle of a larger image."""
-        _, height, width = self.shape
-        top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
-        return image[:, :, top : top + height, left : left + width]
-
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """``z`` [n, latent], ``label`` int64 [n] -> [n, *shape]."""
         return self.paint(self.styles(z, label))
@@ -226,7 +220,7 @@ class StyleGenerator(MappedGenerator):
             x = self.convs[2 * level - 1](x, w[:, 2 * level - 1])
             x = self.convs[2 * level](x, w[:, 2 * level])
             image = upsample(image, self.kernel) + self.images[level](x, w[:, 2 * level + 1])
-        return self.cropped(image)
+        return middle(image, *self.shape[1:])
 
 
 def shifted(x: Tensor, shift: Tensor) -> Tensor:
@@ -270,8 +264,7 @@ class StyleDiscriminator(Discriminator):
     ) -> None:
         super().__init__(shape, conditioning, classes, pack)
         doublings, height, breadth = grid(shape[1], shape[2])
-        down, across = height * 2**doublings - shape[1], breadth * 2**doublings - shape[2]
-        self.padding = (across // 2, across - across // 2, down // 2, down - down // 2)
+        self.padding = grid_padding(shape[1], shape[2])
         sizes = channels(width, doublings + 1)
         self.first = EqualizedConv(self.inputs, sizes[0], kernel=1)
         self.blocks = nn.Sequential(*[ResidualDown(a, b) for a, b in pairwise(sizes)])

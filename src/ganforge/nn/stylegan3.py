@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganforge.nn.conditioning import Conditioning
+from ganforge.nn.convnet import middle
 from ganforge.nn.equalized import GAIN, EqualizedLinear
 from ganforge.nn.stylegan2 import MappedGenerator, Mapping, modulated_convolution
 from ganforge.ops.resample import kaiser_lowpass, resample_along
@@ -220,4 +221,4 @@ class AliasFreeGenerator(MappedGenerator):
         x = self.first(w[:, 0], shift)
         for index, part in enumerate(self.parts, 1):
             x = part(x, w[:, index])
-        return self.cropped(x) * 0.25
+        return middle(x, *self.shape[1:]) * 0.25

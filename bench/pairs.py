@@ -1,7 +1,9 @@
 """Images from images, measured: trains what is not trained yet, translates held-out images, and exits 1 on a miss.
 
     python bench/pairs.py facades --out DIR       pix2pix on labels to photos, and a U-Net as big with L1 alone
-    python bench/pairs.py restore --out DIR       denoising, super-resolution, inpainting, faithful and sharp
+                                                  (--direction AtoB: photos to labels; --side 128)
+    python bench/pairs.py made --out DIR          the same for grey photos of horses to colors, and edges to photos
+    python bench/pairs.py restore --out DIR       denoising, super-resolution, inpainting: faithful, sharp and sharp+
     python bench/pairs.py digits --out DIR        CycleGAN on MNIST against inverted MNIST, where the answer is known
     python bench/pairs.py zebras --out DIR        CycleGAN on horses and zebras: a picture to look at
 
@@ -28,21 +30,27 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("GANFORGE_DATA", ROOT / ".." / "shared" / "data"))
 WEIGHTS = os.environ.get("GANFORGE_SQUEEZENET", str(DATA / ".." / "weights" / "squeezenet1_0.safetensors"))
 RIGHT = 0.95
+SHARPENING = 0.2
+"""Samples that sharpening takes, as a share of those that its start took."""
 TESTS = ("Set5", "Set12", "BSD68")
 
 Images = list[np.ndarray]
 Row = Mapping[str, Any]
 
 
-def model(recipe: str, path: str | Path, run: Path, seed: int, samples: int, **settings: Any) -> Any:
-    """The trained model of a run folder, trained first if it is not there."""
+def model(
+    recipe: str, path: str | Path, run: Path, seed: int, samples: int, params: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None, fork: Path | None = None,
+) -> Any:  # fmt: skip
+    """The trained model of a run folder, trained first if it is not there (from the weights of ``fork``, if given)."""
     import ganforge
+    from ganforge.api import console_for, start
+    from ganforge.config import Settings
 
     if not (run / "model").is_dir():
-        ganforge.train(
-            recipe, path, run=run, seed=seed, samples=samples, device="cpu", params=settings.get("params"),
-            data_options=settings.get("data"),
-        )  # fmt: skip
+        train = {"seed": seed, "samples": samples, "device": "cpu"}
+        settings = Settings(recipe, str(path), dict(params or {}), dict(data or {}), train)
+        start(settings, run, run.parent, (), console_for(True), fork=fork)
     return ganforge.load(run, "cpu")
 
 
@@ -65,17 +73,27 @@ def resized(images: Images, side: int) -> Images:
 
 
 def scores(made: Images, truth: Images, border: int = 0) -> dict[str, float]:
-    """Means over images, without a border of so many pixels (usual for super-resolution)."""
+    """Means over images, without a border of so many pixels (usual for super-resolution).
+
+    ``contrast`` is the mean difference of neighboring pixels, as a share of the truth's: 1 is as sharp, less is softer.
+    It is no measure of rightness, but owes nothing to the network that feature distances come from.
+    """
     from ganforge.measure.paired import FeatureDistance, l1, psnr, ssim
 
     cut = slice(border, -border or None)
     pairs = [
         (np.ascontiguousarray(a[cut, cut]), np.ascontiguousarray(b[cut, cut])) for a, b in zip(made, truth, strict=True)
     ]
-    measures: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim, "l1": l1}
+    measures: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim, "l1": l1, "contrast": contrast}
     if Path(WEIGHTS).is_file():
         measures["features"] = FeatureDistance(WEIGHTS)
     return {name: float(np.mean([measure(a, b) for a, b in pairs])) for name, measure in measures.items()}
+
+
+def contrast(image: np.ndarray, truth: np.ndarray) -> float:
+    """Mean absolute difference of neighbors, as a share of the truth's."""
+    change = [sum(np.abs(np.diff(x.astype(np.float64), axis=axis)).mean() for axis in (0, 1)) for x in (image, truth)]
+    return change[0] / max(change[1], 1e-9)
 
 
 def table(title: str, rows: Sequence[Row], out: Path) -> None:
@@ -99,22 +117,46 @@ def picture(rows: list[tuple[str, Images]], path: Path) -> None:
 
 
 def facades(given: argparse.Namespace) -> bool:
-    """Labels to photos at 64 pixels: nearer than the input, and than L1 alone, to look at."""
-    archive, side = DATA / "facades-pairs256.zip", 64
-    data = {"resolution": side * 9 // 8, "crop": side, "mirror": True, "direction": "BtoA"}
-    _, whole = images_of(archive, "test", "RGB")
-    truth = resized([i[:, : i.shape[1] // 2] for i in whole], side)
-    labels = resized([i[:, i.shape[1] // 2 :] for i in whole], side)
-    rows: list[dict[str, Any]] = [{"what": "input", **scores(labels, truth)}]
-    shown = [("labels", labels[:8])]
-    for name, params in (("pix2pix", {}), ("L1 alone", {"adversarial": 0.0})):
-        run = given.out / f"facades-{name.split()[0].lower()}-{given.seed}"
-        made = model("pix2pix", archive, run, given.seed, given.samples or 20_000, params=params, data=data)
-        outputs = list(made.translate(labels, seed=0))
-        rows.append({"what": name, **scores(outputs, truth), "samples": made.facts["samples"]})
-        shown.append((name, outputs[:8]))
-    picture([*shown, ("photo", truth[:8])], given.out / f"facades-{given.seed}.png")
-    table(f"facades {given.seed}, {len(truth)} test pairs", rows, given.out)
+    """Labels to photos, or photos to labels: nearer than the input, and than L1 alone."""
+    archive, side, direction = DATA / "facades-pairs256.zip", given.side, given.direction
+    data = {"resolution": side * 9 // 8, "crop": side, "mirror": True, "direction": direction}
+    _, wholes = images_of(archive, "test", "RGB")
+    photos = resized([i[:, : i.shape[1] // 2] for i in wholes], side)
+    labels = resized([i[:, i.shape[1] // 2 :] for i in wholes], side)
+    inputs, truth = (labels, photos) if direction == "BtoA" else (photos, labels)
+    return beside_l1(given, f"facades-{direction}-{side}", archive, data, inputs, truth)
+
+
+def made(given: argparse.Namespace) -> bool:
+    """Colors for grey photos of horses, and photos from their edges: the inputs are made by data.degrade."""
+    import torch
+
+    from ganforge.ops.degrade import parse
+
+    archive, side, passed = DATA / "horse2zebra-128.zip", given.side, True
+    truth = resized(images_of(archive, "testA", "RGB")[1], side)
+    x = torch.from_numpy(np.stack(truth)).permute(0, 3, 1, 2) / 127.5 - 1
+    for degrade in ("grey", "edges"):
+        levels = ((parse(degrade)(x) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+        data = {"resolution": side * 9 // 8, "crop": side, "mirror": True, "split": "trainA", "degrade": degrade}
+        passed &= beside_l1(given, f"horses-{degrade}-{side}", archive, data, list(levels.numpy()), truth)
+    return passed
+
+
+def beside_l1(
+    given: argparse.Namespace, name: str, archive: Path, data: Mapping[str, Any], inputs: Images, truth: Images
+) -> bool:
+    """pix2pix and the same U-Net with L1 alone, on held-out pairs: table, picture, and whether pix2pix is nearest."""
+    rows: list[dict[str, Any]] = [{"what": "input", **scores(inputs, truth)}]
+    shown = [("input", inputs[:8])]
+    for what, params in (("pix2pix", {}), ("L1 alone", {"adversarial": 0.0})):
+        run = given.out / f"{name}-{what.split()[0].lower()}-{given.seed}"
+        trained = model("pix2pix", archive, run, given.seed, given.samples or 20_000, params, data)
+        outputs = list(trained.translate([i[..., : trained.domain.input_shape[0]] for i in inputs], seed=0))
+        rows.append({"what": what, **scores(outputs, truth), "samples": trained.facts["samples"]})
+        shown.append((what, outputs[:8]))
+    picture([*shown, ("truth", truth[:8])], given.out / f"{name}-{given.seed}.png")
+    table(f"{name} {given.seed}, {len(truth)} test pairs", rows, given.out)
     best = rows[1].get("features", 0.0)
     return best < rows[0].get("features", 1.0) and best < rows[2].get("features", 1.0)
 
@@ -128,13 +170,13 @@ def restore(given: argparse.Namespace) -> bool:
         data = {"split": "Train400", "degrade": degrade, "crop": 48 if task == "denoise" else 64, "mirror": True}
         rows: list[dict[str, Any]] = []
         shown: list[tuple[str, Images]] = []
+        worse: list[tuple[np.ndarray, np.ndarray]] = []
+        truth: Images = []
         looks = given.looks.split(",")
         for test in TESTS:
             truth = [whole(image, border or 1) for image in images_of(archive, test, "L")[1]]
             for look in looks:
-                run = given.out / f"restore-{task}-{look}-{given.seed}"
-                samples = given.samples or 60_000
-                made = model("restore", archive, run, given.seed, samples, params={"look": look}, data=data)
+                made = restorer(given, archive, task, look, data)
                 if look == looks[0]:
                     worse = [degraded(made, image, i) for i, image in enumerate(truth)]
                     rows.append({"test": test, "what": "input", **scores([w[1] for w in worse], truth, border)})
@@ -148,6 +190,22 @@ def restore(given: argparse.Namespace) -> bool:
         picture([*shown, ("truth", [middle(t) for t in truth[-6:]])], given.out / f"restore-{task}-{given.seed}.png")
         table(f"restore {task} {given.seed}, {degrade}", rows, given.out)
     return passed
+
+
+def restorer(given: argparse.Namespace, archive: Path, task: str, look: str, data: Mapping[str, Any]) -> Any:
+    """A trained model: faithful from nothing; sharp and sharp+ from faithful's weights, as SRGAN does.
+
+    The perceptual term of ``sharp`` are the discriminator's features, that of ``sharp+`` SqueezeNet's, with which
+    feature distances are measured too.
+    """
+    start, samples = given.out / f"restore-{task}-faithful-{given.seed}", given.samples or 60_000
+    if look == "faithful":
+        return model("restore", archive, start, given.seed, samples, data=data)
+    run = given.out / f"restore-{task}-{look}-{given.seed}"
+    params: dict[str, Any] = {"look": "sharp", "lr": 2e-4}
+    if look == "sharp+":
+        params["feature_weights"] = WEIGHTS
+    return model("restore", archive, run, given.seed, int(samples * SHARPENING), params, data, fork=start)
 
 
 def whole(image: np.ndarray, multiple: int) -> np.ndarray:
@@ -237,7 +295,7 @@ def classes(judge: Any, domain: Any, images: np.ndarray) -> Any:
 
 def zebras(given: argparse.Namespace) -> bool:
     """Horses and zebras at 64 pixels: no right answer, a picture."""
-    archive, side = DATA / "horse2zebra-128.zip", 64
+    archive, side = DATA / "horse2zebra-128.zip", given.side
     data = {"resolution": side, "mirror": True}
     run = given.out / f"zebras-{given.seed}"
     made = model("cyclegan", archive, run, given.seed, given.samples or 10_000, data=data)
@@ -249,7 +307,7 @@ def zebras(given: argparse.Namespace) -> bool:
     return True
 
 
-TASKS = {"facades": facades, "restore": restore, "digits": digits, "zebras": zebras}
+TASKS = {"facades": facades, "made": made, "restore": restore, "digits": digits, "zebras": zebras}
 
 
 def arguments() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -257,8 +315,10 @@ def arguments() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "--out", {"type": Path, "required": True}
     yield "--seed", {"type": int, "default": 0}
     yield "--samples", {"type": int, "default": None}
+    yield "--side", {"type": int, "default": 64}
+    yield "--direction", {"default": "BtoA", "choices": ("AtoB", "BtoA")}
     yield "--tasks", {"default": "denoise,x2,x4,inpaint"}
-    yield "--looks", {"default": "faithful,sharp"}
+    yield "--looks", {"default": "faithful,sharp+"}
 
 
 def main() -> int:

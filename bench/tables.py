@@ -1,11 +1,13 @@
 """Rows of UCI Adult: how useful made ones are for training classifiers, and whether any is a copy.
 
 python bench/tables.py --data adult.csv [--epochs 100] [--seeds 1] [--only real ours package] [--set balance=log]
+python bench/tables.py --small        (scikit-learn's own tables, at ctgan's defaults)
 
 The protocol: 23,000 rows at random are training data, the others test data. Each generator learns from the training
 rows and makes 23,000 rows. On these, AdaBoost, a decision tree, logistic regression and an MLP learn to predict
 income; their F1 of the class >50K on the test rows is what counts. DCR: the distance of made rows to the closest
-training row, beside that of the test rows. ``package`` is the ctgan package (pip install ctgan): a benchmark-only
+training row, beside that of the test rows.
+Epochs 0: as many as our defaults have. ``package`` is the ctgan package (pip install ctgan): a benchmark-only
 dependency, run with its defaults on as many epochs, on one CPU thread as ours is.
 """
 
@@ -47,7 +49,7 @@ def by_ours(train: Table, epochs: int, seed: int, settings: Sequence[str]) -> tu
         params = {k: yaml.safe_load(v) for k, _, v in (s.partition("=") for s in settings)}
         started = time.perf_counter()
         model = ganforge.train(
-            "ctgan", path, run=Path(folder) / "run", params=params, samples=epochs * TRAIN_ROWS, seed=seed,
+            "ctgan", path, run=Path(folder) / "run", params=params, samples=epochs * TRAIN_ROWS or None, seed=seed,
             threads=1, quiet=True, snapshot_samples=10**9, checkpoint_samples=10**9,
         )  # fmt: skip
         trained = time.perf_counter()
@@ -100,18 +102,50 @@ def judge(name: str, rows: Table, train: Table, test: Table, seconds: tuple[floa
     }
 
 
+def small(seed: int) -> None:
+    """Scikit-learn's tables at the defaults: half of the rows for training, half held out; scores and their floors."""
+    from sklearn import datasets
+
+    print("| table | rows | columns | F1 | real rows | column shapes | real | pair trends | real | too close | s |")
+    print("|" + "---|" * 11, flush=True)
+    for name in ("iris", "wine", "breast_cancer", "diabetes"):
+        found = getattr(datasets, f"load_{name}")(as_frame=True)
+        frame = found.frame
+        if name != "diabetes":  # whose target is a number
+            frame["target"] = np.asarray(found.target_names)[found.target.to_numpy()]
+        order = np.random.default_rng(seed).permutation(len(frame))
+        with tempfile.TemporaryDirectory() as folder:
+            parts = [Path(folder) / "train.csv", Path(folder) / "held.csv"]
+            for path, rows in zip(parts, np.array_split(order, 2), strict=True):
+                frame.iloc[rows].to_csv(path, index=False)
+            started = time.process_time()
+            run = Path(folder) / "run"
+            ganforge.train("ctgan", parts[0], run=run, seed=seed, threads=1, quiet=True)
+            seconds = time.process_time() - started
+            scores = ganforge.evaluate(run, parts[0], holdout=str(parts[1]), seed=seed)
+        cells = [name.replace("_", " "), str(len(frame)), str(frame.shape[1])]
+        for score in ("f1", "column_shapes", "pair_trends"):
+            known = name != "diabetes" or score != "f1"
+            cells += [f"{side[score].value:.3f}" if known else "" for side in (scores.scores, scores.floors)]
+        print(f"| {' | '.join(cells)} | {scores.scores['too_close'].value:.1%} | {seconds:.0f} |", flush=True)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="../shared/data/adult.csv")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", nargs="+", default=["real", "ours", "package"])
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
+    parser.add_argument("--small", action="store_true", help="scikit-learn's tables instead")
     given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.small:
+        small(given.first)
+        return
     table, _ = read(given.data, TableOptions())
     makers = {"ours": by_ours, "package": by_package}
-    torch.set_num_threads(1)
     for seed in range(given.first, given.first + given.seeds):
         train, test = split(table, seed)
         for name in given.only:

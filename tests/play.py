@@ -39,6 +39,7 @@ def variants() -> dict[str, tuple[str, dict]]:
         },
     )
     played["lazy"] = ("r3gan", {"lazy": 2, "norm_discriminator": "spectral", "upsample": "resize"})
+    played["r3"] = ("r3gan", {"network": "r3"})
     for conditioning in ("concat", "auxiliary"):
         played[f"cgan-{conditioning}"] = ("cgan", {"conditioning": conditioning, "replay": 0.5})
     return played
@@ -50,7 +51,7 @@ def build(name: str) -> tuple[Recipe, str]:
     kind = find_recipe(recipe_name)
     domain, _ = open_data(kind.example, kinds=kind.kinds)
     tiny = {key: value for key, value in TINY.items() if key in kind.__dataclass_fields__}
-    return checked(kind, {**kind.defaults_for(domain), **tiny, **kind.tiny, **params}, "params"), kind.example
+    return checked(kind, {**kind.defaults_given(domain, params), **tiny, **kind.tiny, **params}, "params"), kind.example
 
 
 def trainer_for(name: str, shards: int, seed: int = 0) -> Trainer:

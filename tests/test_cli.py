@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -238,7 +239,8 @@ def test_what_a_run_leaves_and_says(runs: Path, tmp_path: Path, monkeypatch: pyt
     assert [line["round"] for line in read_lines(run / "log.jsonl")] == [1, 2, 3, 4]
     quiet = ganforge("train", *TINY, *QUIETLY, "--rounds", 1, "-q")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "") and Path("runs/gan-ring-02").is_dir()
-    assert ganforge("runs").out.splitlines()[0] == f"{run}  ring  4 rounds  64 samples  0 s"
+    listed = ganforge("runs").out.splitlines()[0]
+    assert re.fullmatch(re.escape(f"{run}  ring  4 rounds  64 samples  ") + r"\d+ s", listed), listed
     assert "no runs in nowhere" in ganforge("runs", "nowhere").out
 
 
@@ -358,14 +360,13 @@ def test_help_is_quick_and_import_is_light() -> None:
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
     took = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(3):  # computing time: what other jobs on the machine take does not count
+        began = os.times()
         subprocess.run(
             [sys.executable, "-m", "ganforge.app.cli", "--help"], check=True, capture_output=True, env=ENVIRONMENT
         )
-        took.append(time.perf_counter() - began)
-        if took[-1] < 0.4:
-            break
+        ended = os.times()
+        took.append(ended.children_user + ended.children_system - began.children_user - began.children_system)
     assert min(took) < 0.4, took
 
 

@@ -17,6 +17,7 @@ import ganforge
 from ganforge.config import checked
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
+from ganforge.core.schedule import Schedule, value_at
 from ganforge.domains import open_data
 from ganforge.domains.table import TableDomain, TableSource, open_like
 from ganforge.domains.table_example import customers
@@ -27,8 +28,9 @@ from ganforge.losses.tabular import condition_cross_entropy
 from ganforge.measure.tabular import column_shapes, tv_complement
 from ganforge.nn.tabular import Names, Numbers, PackedCritic, RowCode, gumbel
 from ganforge.ops.private import epsilon, private_gradients, with_gradients
-from ganforge.recipes.ctgan import Ctgan, RowGame, row_code
+from ganforge.recipes.ctgan import Ctgan
 from ganforge.recipes.recipe import find_recipe
+from ganforge.recipes.row_game import RowGame, row_code
 
 
 def test_mode_specific_normalization_by_hand() -> None:
@@ -79,7 +81,7 @@ def test_condition_cross_entropy_is_that_of_the_conditioned_block() -> None:
     code = RowCode(7, [], [Names(0, 3), Names(3, 4)])
     logits = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     block, category = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([2, 3, 0, 0, 1])
-    found = condition_cross_entropy(code.apart(logits), block, category)
+    found = condition_cross_entropy(code.asked(logits, block), category)
     parts = [logits[i, :3] if b == 0 else logits[i, 3:] for i, b in enumerate(block.tolist())]
     expected = torch.stack([cross_entropy(p, c) for p, c in zip(parts, category, strict=True)]).mean()
     torch.testing.assert_close(found, expected)
@@ -135,6 +137,20 @@ def test_rows_of_a_condition_are_drawn_evenly() -> None:
     share = real[:, at : at + 4].mean(0)
     seen = given[:, at : at + 4].sum(0)
     assert chisquare(seen.numpy(), (share * len(given)).numpy(), sum_check=False).pvalue > 1e-4
+
+
+def test_settings_of_the_game_are_what_they_say() -> None:
+    """D's learning rate is a multiple of G's, schedules too; without noise z alone decides on all categories."""
+    domain, _ = open_data("customers")
+    schedule = Schedule(0.002, 0.0, 1000, shape="cosine")
+    game = Ctgan(size=8, batch=20, lr=schedule, ttur=3.0, noise=0.0).build(domain)
+    assert [value_at(game.players["D"].lr, at) for at in (0, 500)] == pytest.approx([0.006, 0.003])
+    assert value_at(game.players["G"].lr, 500) == pytest.approx(0.001)
+    inputs = {**game.draw(50, torch.Generator().manual_seed(0)), **domain.conditions(50, torch.Generator())}
+    assert not inputs["noise"].any()
+    made, codes = game.make(inputs["cell"])  # the softmax of the logits, and nothing else
+    expected = [block.softmax(1) for block in ((made / 0.2)[:, game.code.first :]).split(game.code.widths, 1)]
+    torch.testing.assert_close(codes[:, game.code.first :], torch.cat(expected, 1))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from ganforge.domains.points import PointDomain
 from ganforge.engine.options import TrainOptions
 from ganforge.engine.rng import reseed
 from ganforge.engine.trainer import Trainer
-from ganforge.losses.information import categorical_information, uniform_information
+from ganforge.losses.information import categorical_information, uniform_information, view_information
+from ganforge.ops.views import affine, flip, view
 from ganforge.recipes.infogan import Infogan, Informed
 
 # ---- bounds
@@ -66,13 +67,69 @@ def test_uniform_bound_of_the_best_normal_that_knows_nothing() -> None:
     assert float(nothing) == pytest.approx(math.log(2) - 0.5 * math.log(2 * math.pi * math.e / 3), abs=1e-6)
 
 
+def test_views_inform_as_the_formula_says_and_of_what_the_channel_allows() -> None:
+    """scipy's entropies; then all extremes: nothing known, one category for all, misled by the change, and perfect."""
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 40, 6, dtype=torch.float64)
+    p, q = (torch.softmax(x, 1).numpy() for x in (a, b))
+    ways = [stats.entropy(x.mean(0)) - np.mean(stats.entropy(x, axis=1) + stats.entropy(x, y, axis=1))
+            for x, y in ((p, q), (q, p))]  # fmt: skip
+    assert float(view_information(a, b)) == pytest.approx(np.mean(ways), abs=1e-10)
+    sure = 50 * torch.eye(5, dtype=torch.float64).repeat(4, 1)
+    assert float(view_information(sure * 0, sure * 0)) == pytest.approx(0, abs=1e-9)
+    assert float(view_information(sure[:1].expand(20, 5), sure[:1].expand(20, 5))) == pytest.approx(0, abs=1e-9)
+    assert float(view_information(sure, sure)) == pytest.approx(math.log(5), abs=1e-9)
+    assert float(view_information(sure, sure.roll(1, 0))) < -40
+
+
+def test_views_inform_as_much_as_a_noisy_channel_lets_through() -> None:
+    """Where views swap categories with odds that Q knows: log k - H(p, p after the swap), in closed form."""
+    k, wrong = 4, 0.3
+    p = torch.full((k, k), wrong / (k - 1), dtype=torch.float64).fill_diagonal_(1 - wrong)
+    expected = math.log(k) - stats.entropy(p[0].numpy())
+    assert float(view_information(p.log(), p.log())) == pytest.approx(expected, abs=1e-9)
+
+
 def test_gradients_of_the_bounds() -> None:
     torch.manual_seed(0)
     category = torch.randint(5, (6,))
     double = {"dtype": torch.float64, "requires_grad": True}
     assert torch.autograd.gradcheck(lambda x: categorical_information(x, category), torch.randn(6, 5, **double))
+    views = [torch.randn(6, 5, **double) for _ in range(2)]
+    assert torch.autograd.gradcheck(view_information, views)
     normals = [torch.randn(6, 2, **double) for _ in range(3)]
     assert torch.autograd.gradcheck(uniform_information, normals)
+
+
+# ---- views
+
+
+def test_views_are_small_moves_of_each_image_on_its_own() -> None:
+    """The center of a disc moves a little, and not of all alike; its area changes by the map's determinant."""
+    torch.manual_seed(0)
+    axis = torch.arange(32) - 15.5
+    disc = ((axis[:, None] ** 2 + axis[None] ** 2) < 36).float()
+    given = (2 * disc - 1).expand(500, 1, 32, 32)
+    seen = affine(given)
+    ink = (seen[:, 0] + 1) / 2
+    area = ink.sum((1, 2))
+    x, y = ((ink * place).sum((1, 2)) / area for place in (axis[None, None], axis[None, :, None]))
+    assert seen.shape == given.shape and float(seen.min()) == -1 and float(seen.max()) == 1
+    for moved in (x, y):
+        assert float(moved.abs().max()) < 4 and float(moved.mean().abs()) < 0.3  # 0.15 x 16 pixels, then stretched
+        assert 1 < float(moved.std()) < 2.5
+    assert 0.55 < float(area.min() / disc.sum()) < 0.8 and 1.3 < float(area.max() / disc.sum()) < 1.9
+
+
+def test_what_lies_beyond_the_edge_goes_on_and_a_flip_flips_half() -> None:
+    torch.manual_seed(0)
+    assert torch.allclose(affine(torch.full((8, 3, 9, 7), -0.5)), torch.tensor(-0.5), atol=1e-6)
+    x = torch.rand(200, 1, 2, 4)
+    turned = (flip(x) == x.flip(3)).flatten(1).all(1)
+    assert torch.equal(flip(x).flatten(1).sort(1).values, x.flatten(1).sort(1).values)
+    assert 70 < int(turned.sum()) < 130
+    assert float((view(torch.zeros(500, 2), "noise")).std()) == pytest.approx(0.1, abs=0.01)
+    assert not view(x.requires_grad_(), "flip,color").requires_grad
 
 
 # ---- the game
@@ -103,10 +160,10 @@ def game_for(domain: PointDomain | ImageDomain, **params: object) -> Informed:
 def test_codes_are_found_on_planted_data() -> None:
     """Each category is one of three blobs, in samples and as read from real points."""
     domain, source = PointDomain(shape=(2,)), Blobs()
-    sizes = {"size": 48, "latent": 8, "norm_generator": "none", "categories": 3, "continuous": 1}
+    sizes = {"size": 48, "latent": 8, "norm_generator": "none", "categories": 3, "continuous": 1, "views": "noise"}
     game = game_for(domain, **sizes, batch=128, ema_samples=None, lr=1e-3)
     trainer = Trainer(game, source, domain, TrainOptions(device="cpu", shards=1), 128)
-    for _ in range(500):
+    for _ in range(250):
         trainer.round()
     with trainer.sampling():
         made = game.sample(game.draw(1000, torch.Generator().manual_seed(1)))
@@ -135,13 +192,34 @@ def test_both_players_are_paid_for_information_about_the_same_fakes() -> None:
     game = game_for(ImageDomain(shape=(1, 8, 8)), info_weight=2.0, continuous_weight=0.5, r1=0.0)
     batch = {"data": torch.rand(16, 1, 8, 8)}
     g, d = game.generate(batch), game.judge([], batch)
-    assert g.keys() == d.keys() == {"loss", "category", "code"}
+    assert g.keys() == {"loss", "category", "code"} and d.keys() == {*g, "views"}
     torch.testing.assert_close(g["category"], d["category"])  # nothing has moved in between
     torch.testing.assert_close(g["code"], d["code"])
     category, code = game.codes[0]
     game.shard = 1
     game.fake(batch)
     assert torch.equal(game.codes[0][0], category) and torch.equal(game.codes[0][1], code)  # each shard has its own
+
+
+def test_real_images_and_their_views_pay_d_alone_and_only_where_asked() -> None:
+    image, batch = ImageDomain(shape=(1, 8, 8)), {"data": torch.rand(16, 1, 8, 8) * 2 - 1}
+    game = game_for(image, view_weight=3.0, views="flip", r1=0.0)
+    game.generate(batch)
+    terms = game.judge([], {"data": batch["data"]})
+    q = game.read(batch["data"])[0]
+    mirrored = game.read(batch["data"].flip(3))[0]
+    ends = [-3.0 * float(view_information(q, other)) for other in (q, mirrored)]
+    assert min(ends) - 1e-4 <= float(terms["views"]) <= max(ends) + 1e-4  # half of them are flipped
+    plain = game_for(image, view_weight=0.0)
+    plain.generate(batch)
+    assert "views" not in plain.judge([], batch)
+    with pytest.raises(InputError, match="set views=noise"):
+        game_for(PointDomain(shape=(2,)))
+
+
+def test_weights_may_be_schedules() -> None:
+    game = game_for(ImageDomain(shape=(1, 8, 8)), info_weight={"start": 0.0, "end": 1.0, "over": 100})
+    assert float(game.generate({"data": torch.rand(4, 1, 8, 8)})["category"]) == 0
 
 
 def test_q_learns_with_d_and_only_there() -> None:
@@ -164,6 +242,9 @@ def test_no_continuous_codes() -> None:
     ({"pack": 2}, "leave pack 1"),
     ({"replay": 0.5}, "replay 0"),
     ({"catgories": 4}, "categories"),
+    ({"view_weight": -1.0}, "view_weight"),
+    ({"views": "afine"}, "did you mean 'affine'"),
+    ({"views": ""}, "must change something"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(params: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):

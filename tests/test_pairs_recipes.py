@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import check_game
 import ganforge
+from command import ganforge as run_command
 from conftest import real_data
 from ganforge.config import checked
 from ganforge.core.errors import InputError
@@ -21,10 +23,11 @@ from ganforge.domains.paired import PairedOptions
 from ganforge.domains.unpaired import UnpairedOptions
 from ganforge.engine.options import TrainOptions
 from ganforge.engine.rng import reseed
+from ganforge.engine.run import Run
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import World
 from ganforge.recipes.recipe import find_recipe
-from ganforge.recipes.restore import LOOKS, Restore
+from ganforge.recipes.restore import LOOKS, TRAINED, Restore
 
 
 def trainer(name: str, data: str, options: Any = None, shards: int = 1, **params: Any) -> Trainer:
@@ -73,6 +76,50 @@ def test_terms_are_weighted_as_the_equation_says() -> None:
 def test_looks_set_the_weights_that_are_not_given() -> None:
     assert Restore(look="sharp").adversarial == LOOKS["sharp"]["adversarial"]
     assert Restore(look="sharp", adversarial=0.5).adversarial == 0.5 and Restore().adversarial == 0
+
+
+def test_a_trained_network_weighs_more_than_the_discriminators_features() -> None:
+    assert Restore(look="sharp").perceptual == LOOKS["sharp"]["perceptual"]
+    assert Restore(look="sharp", feature_weights="w").perceptual == TRAINED
+    assert Restore(feature_weights="w").perceptual == 0
+    assert Restore(look="sharp", feature_weights="w", perceptual=0.5).perceptual == 0.5
+
+
+def test_restorers_discriminator_compares_images_of_one_scene() -> None:
+    """The verdict depends on the difference of real and made logits only, and D does not see the input."""
+    player = trainer("restore", "noisy-digits", look="sharp", perceptual=0.0, l1=0.0, blocks=1)
+    game: Any = player.game
+    batch = player.stream.take(0)
+    terms = game.moves(Clock())[0].play(batch)
+    gap = game.D(batch["data"]) - game.D(game.G(batch["input"]))
+    assert float(terms["loss"]) == pytest.approx(0.02 * float(F.softplus(gap).mean()), rel=1e-4)
+    assert float(game.moves(Clock())[1].play(batch)["loss"]) == pytest.approx(
+        0.5 * float(F.softplus(-gap).mean()), rel=1e-4
+    )
+
+
+def test_sharp_starts_from_faithful(tmp_path: Path) -> None:
+    """A fork keeps the restorer; the discriminator, which the old run has not, starts afresh."""
+    common = ["--data", "noisy-digits", "--size", 8, "--batch", 8, "--set", "blocks=1", "--device", "cpu"]
+    old, new = tmp_path / "faithful", tmp_path / "sharp"
+    assert run_command("train", "restore", *common, "--rounds", 3, "--run", old, draw=False).code == 0
+    sharp = ["--set", "look=sharp", "--set", "lr=0", "--rounds", 1, "--run", new]
+    said = run_command("train", "restore", "--fork", old, *common, *sharp, draw=False)
+    assert said.code == 0 and "start afresh: D" in said.out + said.err
+    read = [Run.open(path).read_checkpoint(print)[0]["game"] for path in (old, new)]  # type: ignore[index]
+    assert all(torch.equal(read[0][key], read[1][key]) for key in read[0])
+    assert {key.partition(".")[0] for key in set(read[1]) - set(read[0])} == {"D"}
+
+
+def test_no_identity_without_its_weight() -> None:
+    player = trainer("cyclegan", "inverted-digits", blocks=1, identity=0.0)
+    player.round()
+    assert "G/cycle" in player.notes and "G/identity" not in player.notes
+
+
+def test_features_need_images_large_enough() -> None:
+    with pytest.raises(InputError, match="21x21"):
+        trainer("restore", "noisy-digits", look="sharp", feature_weights="w.safetensors")
 
 
 def test_inpainting_keeps_what_is_known() -> None:

@@ -186,6 +186,24 @@ def test_common_values_are_modes_of_their_own() -> None:
     assert [m[1:] for m in find_modes(np.array([1.0, 1, 2, 4]))] == [(1.0, 0.0), (2.0, 0.0), (4.0, 0.0)]
 
 
+def test_spikes_are_modes_of_their_own() -> None:
+    """Values that are far commoner than those beside them, but not all common ones: ages are a smooth column."""
+    draw = np.random.default_rng(2)
+    gains = np.concatenate([np.zeros(9000), np.repeat([3103.0, 7688.0, 15024.0], 30), draw.integers(100, 20_000, 300)])
+    modes = find_modes(gains, True)
+    assert {m for _, m, s in modes if s == 0} == {0.0, 3103.0, 7688.0, 15024.0}
+    assert {m for _, m, s in find_modes(gains) if s == 0} == {0.0}  # only where that is asked for
+    with_spikes = TableDomain.fit({"gain": gains}, spikes=True)
+    raw = {"data": torch.tensor([[7688.0], [0.0]], dtype=torch.float64)}
+    assert with_spikes.decode(with_spikes.encode(raw))["gain"].tolist() == [7688, 0]
+    hours = np.concatenate([np.repeat([40.0, 50.0], [4000, 900]), draw.integers(1, 99, 5000)])
+    assert {m for _, m, s in find_modes(hours, True) if s == 0} == {40.0, 50.0}
+    assert all(s > 0 for _, _, s in find_modes(draw.integers(17, 90, 20_000).astype(float), True))
+    assert all(s > 0 for _, _, s in find_modes(draw.normal(size=5000).round(2), True))
+    many = np.repeat(np.arange(60.0) ** 3, np.arange(41, 101))
+    assert min(m for _, m, s in find_modes(many, True) if s == 0) == 8000.0  # the 40 commonest of 60
+
+
 @pytest.mark.skipif(not ADULT.is_file(), reason=f"{ADULT} is not there")
 def test_adult_is_read_as_it_is(tmp_path: Path) -> None:
     domain, source = open_data(str(ADULT))

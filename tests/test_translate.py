@@ -14,6 +14,7 @@ from torch import Tensor
 
 import ganforge
 from command import ganforge as run_command
+from ganforge.app.translate import groups
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game
 from ganforge.domains.image import ImageDomain
@@ -174,6 +175,27 @@ def test_noise_of_pix2pix_does_not_depend_on_the_other_images() -> None:
     assert not np.array_equal(one, model.translate([levels], seed=1)[0])
     with pytest.raises(InputError, match="ganforge translate"):
         model.generate(4)
+
+
+def test_large_images_go_one_at_a_time() -> None:
+    """What is held at once is bounded in pixels, however many images there are."""
+    model = copier()
+    model.translate([picture(1024, 600, 3, seed) for seed in range(3)], tile=2048)
+    assert [len(x) for x in model.game.seen] == [1, 1, 1]  # type: ignore[union-attr]
+    some = [("a", np.zeros((3000, 3000, 3), np.uint8)), ("b", np.zeros((2, 2, 3), np.uint8))] * 2
+    assert [len(group) for group in groups(iter(some))] == [1, 2, 1]
+    assert [len(group) for group in groups(iter(some[1:2] * 130))] == [64, 64, 2]
+
+
+def test_tiles_of_one_network_equal_the_whole() -> None:
+    """Away from its tiles' borders, a convolution in blended tiles gives what it gives at once."""
+    torch.manual_seed(0)
+    net = torch.nn.Conv2d(2, 3, 3, padding=1)
+    x = torch.randn(2, 2, 83, 131)
+    with torch.no_grad():
+        whole, tiled = net(x), in_tiles(net, x, 32)
+    assert tiled.shape == whole.shape and float((tiled - whole).abs().max()) < 0.2
+    assert float((tiled - whole).abs().median()) < 1e-6
 
 
 # ---- the command line, on a run that was really trained

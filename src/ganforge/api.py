@@ -224,12 +224,19 @@ def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None]) 
 
 
 def adopt(game: Game, run: Run, tell: Callable[[str], None]) -> None:
-    """Start from another run's weights: all networks and game state, but no optimizer state and nothing per shard."""
+    """Start from another run's weights: all networks and game state, but no optimizer state and nothing per shard.
+
+    Networks that the other run has not (a discriminator, where it had none) start afresh.
+    """
     found = run.read_checkpoint(tell)
     if found is None:
         raise InputError(f"{run.path} has no checkpoint to fork from")
     own = {f"{m}.{b}" for m, x in game.named_modules() if isinstance(x, PerShard) for b, _ in x.named_buffers()}
     mine, theirs = game.state_dict(), found[0]["game"]
+    fresh = {name.partition(".")[0] for name in mine} - {name.partition(".")[0] for name in theirs}
+    own |= {name for name in mine if name.partition(".")[0] in fresh}
+    if fresh:
+        tell(f"not in {run.path}, so they start afresh: {', '.join(sorted(fresh))}")
     for name in mine:
         if name in own:
             continue

@@ -51,7 +51,7 @@ class Settings:
     def build_recipe(self, domain: Domain) -> Recipe:
         """The recipe with its defaults for this kind of data, overridden by the user's settings."""
         recipe = self.recipe_class()
-        return checked(recipe, {**recipe.defaults_for(domain), **self.params}, "params")
+        return checked(recipe, {**recipe.defaults_given(domain, self.params), **self.params}, "params")
 
 
 def checked(kind: type[T], values: Mapping[str, Any], section: str) -> T:

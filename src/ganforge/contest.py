@@ -114,7 +114,7 @@ def one(
     fitted = {
         field.name: plain(stretched(value, share))
         for field in dataclasses.fields(plan.recipe)
-        if isinstance(value := getattr(plan.recipe, field.name), Schedule)
+        if (value := getattr(plan.recipe, field.name)) != stretched(value, share)
     }
     given = {**settings.params, **{k: v for k, v in fitted.items() if k not in settings.params}}
     started = computing()
@@ -142,9 +142,13 @@ def one(
     )
 
 
-def stretched(schedule: Schedule, share: float) -> Schedule:
-    """A schedule in ``share`` of the time."""
-    return dataclasses.replace(schedule, begin=schedule.begin * share, over=schedule.over * share)
+def stretched(value: Any, share: float) -> Any:
+    """A schedule in ``share`` of the time, also within a tuple; other values as they are."""
+    if isinstance(value, tuple):
+        return tuple(stretched(each, share) for each in value)
+    if not isinstance(value, Schedule):
+        return value
+    return dataclasses.replace(value, begin=value.begin * share, over=value.over * share)
 
 
 def number(score: Any) -> float:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
 from ganforge import __version__
-from ganforge.config import checked
+from ganforge.config import checked, read_settings
 from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
 from ganforge.core.store import write_json
-from ganforge.domains import module_for
+from ganforge.domains import module_for, modules
 from ganforge.domains.domain import Domain, Source
-from ganforge.measure.evaluate import Options, Sampler, choose, from_source
+from ganforge.engine.rng import generator, reseed
+from ganforge.measure import kinds
+from ganforge.measure.evaluate import Giver, Options, Sampler, choose, from_source
 from ganforge.measure.evaluate import evaluate as measure
 from ganforge.measure.features import Extractor, find_extractor
 from ganforge.measure.metrics.ppl import Latents
 from ganforge.measure.resize import FILTERS
 from ganforge.measure.result import Evaluation
-from ganforge.model import Model, load
+from ganforge.model import CHUNK, Model, load
 
 ENDLESS = 2**40
+DIVERGED = "the model makes values that are not finite: its training has diverged"
 
 
 def evaluate(what: str | Path, against: str | Path, metrics: Sequence[str] = (), **options: Any) -> Evaluation:
@@ -55,25 +60,29 @@ def compare(
     if resizer not in FILTERS:
         raise InputError(f"unknown resizer '{resizer}': {nearest(resizer, FILTERS)}")
     model = open_model(what, device)
-    if model and model.domain.kind == "text":
-        raise InputError("evaluate does not judge text: ganforge.measure.text.text_report(lines, held_out, train) does")
     if model and model.domain.kind == "image":
         resolution = resolution or "x".join(map(str, model.domain.shape[1:]))
         channels = channels or model.domain.shape[0]
-    domain, source = opened or open_samples(against, resolution, channels, model and model.domain)
+    trained = data_options(what) if model else {}
+    domain, source = opened or open_samples(against, resolution, channels, model and model.domain, trained)
     if model:
         check_same_kind(model, what, domain, against)
-    held = open_samples(holdout, resolution, channels, domain)[1] if holdout else None
+    held = open_samples(holdout, resolution, channels, domain, trained)[1] if holdout else None
     if held is not None and held.fingerprint == source.fingerprint:
         raise InputError("--holdout must be other data than --against: these hold the same")
-    numbers = latents = None
+    numbers = latents = extract = None
+    _, general = kinds.pick(metrics, domain.kind)
     if model:
-        draw, available = renamed(from_model(model, seed, truncation), model.domain, domain), None
+        unseen = held or source
+        draw = renamed(from_model(model, seed, truncation, unseen), model.domain, domain)
+        available = len(unseen) if model.game.needs else None
+        give = decoded_by_model(model, seed, truncation, unseen)
         latents = latents_of(model, seed, truncation) if "ppl" in metrics else None
     else:
-        draw, numbers = from_files(what, domain, resolution, channels, seed)
+        draw, numbers, give = from_files(what, domain, resolution, channels, seed)
         available = len(numbers)
-    extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
+    if general is None or general:
+        extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
 
     options = Options(metrics, n, real, seed, neighbors=neighbors, whole=whole, target=target)
     versions = {"ganforge": __version__, "torch": torch.__version__}
@@ -90,11 +99,13 @@ def compare(
         gallery=keep,
         tell=tell or (lambda text: None),
         latents=latents,
+        give=give,
     )
     notes = [*result.notes, getattr(extract, "about", "")]
-    if "tstr" in metrics and held is None:
-        notes.append("a model trained on the whole of --against has seen the test half of tstr: give --holdout")
-    if features == "auto" and extract.name == "pixels":
+    if held is None and ("tstr" in metrics or (model and model.game.needs)):
+        told = "the test half of tstr" if "tstr" in metrics else "the inputs"
+        notes.append(f"a model trained on the whole of --against has seen {told}: give --holdout")
+    if features == "auto" and extract is not None and extract.name == "pixels":
         notes.append("pixels are no judge of looks: for FID as in papers, --features inception (needs its weights)")
     return replace(result, notes=tuple(note for note in notes if note)), domain, source
 
@@ -125,23 +136,54 @@ def open_model(what: str, device: str) -> Model | None:
 
 
 def open_samples(
-    spec: str, resolution: str | None, channels: int | None, like: Domain | None = None
+    spec: str,
+    resolution: str | None,
+    channels: int | None,
+    like: Domain | None = None,
+    trained: Mapping[str, Any] | None = None,
 ) -> tuple[Domain, Source]:
-    """Open data, images at a given size, tables with the columns and categories of ``like``."""
-    module = module_for(spec)
+    """Open data as the kind of ``like``, with its columns, vocabulary .. where they have such; images at a given size.
+
+    ``trained`` are the data options of the run that is judged, for kinds that are read in several ways.
+    """
+    module = module_like(spec, like)
     if like is not None and like.kind == module.DOMAIN.kind and hasattr(module, "open_like"):
         return module.open_like(spec, like)
-    values: dict[str, Any] = {}
+    values = {k: v for k, v in (trained or {}).items() if like is not None and like.kind == module.DOMAIN.kind}
     if module.DOMAIN.kind == "image":
         size = int(resolution) if resolution and resolution.isdigit() else resolution
         values = {k: v for k, v in {"resolution": size, "channels": channels}.items() if v is not None}
     return module.open(spec, checked(module.OPTIONS, values, "data"))
 
 
+def module_like(spec: str, like: Domain | None) -> ModuleType:
+    """The domain module that reads ``spec`` as ``like`` is; where that is not known, as what it looks like."""
+    if like is not None:
+        return module_for(spec, (like.kind,)) if like.kind in special() else module_for(spec)
+    try:
+        return module_for(spec)
+    except InputError:
+        for kind in special():
+            with contextlib.suppress(InputError):
+                return module_for(spec, (kind,))
+        raise
+
+
+def special() -> tuple[str, ...]:
+    """The kinds that only what names them gets: a folder of images may be pairs, but not unless that is said."""
+    return tuple(m.DOMAIN.kind for m in modules() if hasattr(m, "ASKED"))
+
+
+def data_options(what: str) -> dict[str, Any]:
+    """How a run's data were read, as its config.yaml says; nothing where there is none."""
+    path = Path(what) / "config.yaml"
+    return read_settings(path).data if path.is_file() else {}
+
+
 def from_files(
     what: str, domain: Domain, resolution: str | None, channels: int | None, seed: int
-) -> tuple[Sampler, torch.Tensor]:
-    """The samples in files, shuffled, since files often come class by class; and which they are (int64 [n]).
+) -> tuple[Sampler, torch.Tensor, Giver]:
+    """The samples in files, shuffled, since files often come class by class; which they are (int64 [n]); and decoded.
 
     Labels are those of the real data by their names; samples with other classes count as unlabelled. InputError when
     the samples are of another kind than the real data.
@@ -150,7 +192,11 @@ def from_files(
     if (found.kind == "image") != (domain.kind == "image"):
         raise InputError(f"{what} holds samples of kind {found.kind}, but the real data are of kind {domain.kind}")
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
-    return renamed(from_source(source, order), found, domain), order
+
+    def give(count: int, rows: torch.Tensor) -> kinds.Samples:
+        return kinds.from_source(found, source, order[:count], seed)
+
+    return renamed(from_source(source, order), found, domain), order, give
 
 
 def renamed(draw: Sampler, own: Domain, real: Domain) -> Sampler:
@@ -167,10 +213,53 @@ def renamed(draw: Sampler, own: Domain, real: Domain) -> Sampler:
     return named
 
 
-def from_model(model: Model, seed: int, truncation: float) -> Sampler:
+def from_model(model: Model, seed: int, truncation: float, source: Source | None = None) -> Sampler:
     """The samples of a model, those that ``generate`` gives for this seed, as a Source gives them; with the classes
-    that were asked of it, if it takes any."""
-    return regrouped(raw_chunks(model, seed, truncation))
+    that were asked of it, if it takes any. A game that needs something of the data takes it from ``source``."""
+    return regrouped(raw_chunks(model, seed, truncation, source))
+
+
+def decoded_by_model(model: Model, seed: int, truncation: float, source: Source) -> Giver:
+    """The same samples decoded, with what was given; of a game that needs data, made for the rows that are asked."""
+
+    def give(count: int, rows: torch.Tensor) -> kinds.Samples:
+        return kinds.gather(made_chunks(model, seed, truncation, source, rows), model.domain, count)
+
+    return give
+
+
+@torch.no_grad()
+def made_chunks(
+    model: Model, seed: int, truncation: float, source: Source | None = None, rows: torch.Tensor | None = None
+) -> Iterator[Batch]:
+    """Encoded samples with their inputs, a few at a time; for ``rows`` of ``source`` where the game needs data (all, in
+    order, if None). InputError when the model makes what is not a number."""
+    told = (*model.game.conditions, *model.game.needs)
+    for inputs in all_inputs(model, seed, truncation, source, rows):
+        made = model.game.sample(inputs)
+        made = {k: v for k, v in {**inputs, **made}.items() if k in ("data", "label", *told) or k not in inputs}
+        if made["data"].is_floating_point() and not bool(made["data"].isfinite().all()):
+            raise InputError(DIVERGED)
+        yield made
+
+
+def all_inputs(
+    model: Model, seed: int, truncation: float, source: Source | None, rows: torch.Tensor | None
+) -> Iterator[Batch]:
+    """What sampling takes, a few samples at a time."""
+    if not model.game.needs or source is None:
+        yield from model.inputs(ENDLESS, seed, truncation=truncation)
+        return
+    order = torch.arange(len(source)) if rows is None else rows
+    for index, some in enumerate(order.split(CHUNK)):
+        drawn = generator("generate", seed, index)
+        inputs = model.game.draw(len(some), drawn, truncation)
+        if model.game.conditions:
+            inputs |= model.domain.conditions(len(some), drawn)
+        reseed("evaluate", seed, index)  # encoding may add noise
+        given = model.domain.encode(source.take(some))
+        inputs |= {name: given[name] for name in model.game.needs}
+        yield {k: v.to(model.game.device) for k, v in inputs.items()}
 
 
 def regrouped(chunks: Iterator[Batch]) -> Sampler:
@@ -190,12 +279,10 @@ def regrouped(chunks: Iterator[Batch]) -> Sampler:
     return draw
 
 
-def raw_chunks(model: Model, seed: int, truncation: float) -> Iterator[Batch]:
+def raw_chunks(model: Model, seed: int, truncation: float, source: Source | None = None) -> Iterator[Batch]:
     """Decoded samples as raw tensors, a few at a time. InputError when the model makes what is not a number."""
-    for inputs in model.inputs(ENDLESS, seed, truncation=truncation):
-        with torch.no_grad():
-            made = model.game.sample(inputs)
-        labels = {"label": inputs["label"].cpu()} if "label" in inputs else {}
+    for made in made_chunks(model, seed, truncation, source):
+        labels = {"label": made["label"].cpu()} if "label" in made else {}
         yield {"data": as_raw(model.domain, made), **labels}
 
 
@@ -221,10 +308,12 @@ def unrounded(domain: Domain, encoded: torch.Tensor) -> torch.Tensor:
 def as_raw(domain: Domain, made: Batch) -> torch.Tensor:
     """What a game made, decoded, as a Source gives it. InputError for values that are not numbers."""
     if not bool(made["data"].isfinite().all()):
-        raise InputError("the model makes values that are not finite: its training has diverged")
-    decoded = domain.decode(made)
-    if isinstance(decoded, dict):  # columns of a table
+        raise InputError(DIVERGED)
+    if hasattr(domain, "raw"):  # tables, and images with two sides
         return torch.from_numpy(domain.raw(made))  # type: ignore[attr-defined]
+    decoded = domain.decode(made)
+    if hasattr(domain, "to_raw"):
+        return torch.as_tensor(domain.to_raw(decoded))  # type: ignore[attr-defined]
     if decoded.ndim == 4:
         levels = decoded if decoded.dtype == np.uint8 else decoded.astype(np.float32)
         return torch.from_numpy(levels).permute(0, 3, 1, 2)

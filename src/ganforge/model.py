@@ -22,7 +22,7 @@ from ganforge.domains.domain import Domain
 from ganforge.engine.rng import generator, reseed
 from ganforge.ops.noise import lerp, slerp
 from ganforge.recipes.recipe import find_recipe, recipe_names
-from ganforge.translation import TILE, directions, translate
+from ganforge.translation import TILE, directions, translate, values_asked
 
 CHUNK = 64
 """Latents are drawn this many at a time, each chunk with its own seed: sample i does not depend on their number."""
@@ -50,11 +50,20 @@ class Model:
         label: int | str | None = None,
         truncation: float = 1.0,
         constraints: Sequence[Any] = (),
+        frames: int | None = None,
+        prompt: str | Sequence[str] | None = None,
     ) -> Iterator[Batch]:
         """Latents and conditions of ``n`` samples, in chunks. InputError for a label that the model does not know.
 
-        Conditions suit the ``constraints`` (of ``Domain.constrain``) where the game has such conditions.
+        Conditions suit the ``constraints`` (of ``Domain.constrain``) where the game has such conditions. ``frames`` is
+        the length of clips (None: as trained), ``prompt`` what to make, in words: of several, each in turn.
         """
+        said = self.prompted(prompt)
+        length = {} if frames is None else {"frames": frames}
+        if length and not hasattr(self.game, "frames"):
+            raise InputError(f"frames were asked for, but this {self.facts['recipe']} makes no clips")
+        if frames is not None and frames < 1:
+            raise InputError(f"the number of frames must be at least 1, not {frames}")
         if label is not None and "label" not in self.game.conditions:
             raise InputError(f"a label was asked for, but this {self.facts['recipe']} was trained without conditions")
         if self.game.needs:
@@ -67,16 +76,39 @@ class Model:
             raise InputError(f"truncation must be above 0 and at most 1, not {truncation}")
         for chunk in range(-(-n // CHUNK)):
             seeded = generator("generate", seed, chunk)
-            drawn = self.game.draw(CHUNK, seeded, truncation)
+            drawn = self.game.draw(CHUNK, seeded, truncation, **length)
             if self.game.conditions:
                 asked = {"where": constraints} if constraints else {}
                 drawn |= self.domain.conditions(CHUNK, seeded, label, **asked)
+            for key, values in said.items():
+                drawn[key] = values[torch.arange(chunk * CHUNK, (chunk + 1) * CHUNK) % len(values)]
             yield {k: v[: n - chunk * CHUNK].to(self.game.device) for k, v in drawn.items()}
 
+    def prompted(self, prompt: str | Sequence[str] | None) -> Batch:
+        """The conditions that prompts ask for, [k, ...] each. InputError where the model takes none, or not these."""
+        if prompt is None:
+            return {}
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts:
+            raise InputError("the list of prompts is empty")
+        found = self.domain.prompted(prompts)
+        if not set(found) <= set(self.game.conditions):
+            raise InputError(f"this {self.facts['recipe']} takes no prompt: it was trained without captions")
+        return found
+
     @torch.no_grad()
-    def encoded(self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Batch:
+    def encoded(
+        self,
+        n: int,
+        seed: int = 0,
+        label: int | str | None = None,
+        truncation: float = 1.0,
+        frames: int | None = None,
+        prompt: str | Sequence[str] | None = None,
+    ) -> Batch:
         """Samples as networks see them (``data`` [n, *shape]) with their conditions: what metrics want."""
-        parts = [self.game.sample(inputs) for inputs in self.inputs(n, seed, label, truncation)]
+        inputs = self.inputs(n, seed, label, truncation, frames=frames, prompt=prompt)
+        parts = [self.game.sample(some) for some in inputs]
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
     def generate(
@@ -86,16 +118,20 @@ class Model:
         label: int | str | None = None,
         truncation: float = 1.0,
         where: Sequence[str] | Mapping[str, Any] = (),
+        frames: int | None = None,
+        prompt: str | Sequence[str] | None = None,
     ) -> Any:
         """``n`` samples. The same seed gives the same samples, and a larger ``n`` begins with those of a smaller.
 
-        ``where`` constrains rows of tables: ``{"education": "Masters"}``, or ``["education=Masters", "age>=30"]``.
-        InputError for what no row can obey, and where too few do.
+        ``frames`` is the length of clips; longer ones begin with the frames of shorter ones. ``where`` constrains rows
+        of tables: ``{"education": "Masters"}``, or ``["education=Masters", "age>=30"]``. ``prompt`` says in words what
+        to make; of several, sample i gets prompt i modulo their number. InputError for what no row can obey, where too
+        few do, and for words that the model does not know.
 
         >>> rows = model.generate(1000, where={"education": "Masters"})
         """
         if not where:
-            return self.domain.decode(self.encoded(n, seed, label, truncation))
+            return self.domain.decode(self.encoded(n, seed, label, truncation, frames, prompt))
         texts = [f"{k}={v}" for k, v in where.items()] if isinstance(where, Mapping) else where
         return self.domain.decode(self.obeying(n, list(texts), seed, label, truncation))
 
@@ -121,14 +157,17 @@ class Model:
         )
 
     def translate(
-        self, images: Any, direction: str | None = None, seed: int = 0, degrade: bool = False, tile: int = TILE
-    ) -> Any:
+        self, images: Any, direction: str | None = None, seed: int = 0, degrade: bool = False, tile: int = TILE,
+        to: float | Sequence[float] | None = None,
+    ) -> Any:  # fmt: skip
         """Images from images: a list of uint8 (or uint16) [height, width(, channels)] of any sizes, or one array of
         them; the same comes back.
 
         ``direction`` is AtoB or BtoA (the model's own by default), ``seed`` that of its noise. A model that restores
         takes degraded images; with ``degrade`` it takes good ones, and degrades them first. Larger images than ``tile``
-        pixels are translated in overlapping tiles. InputError for a model that does not translate, or not that way.
+        pixels are translated in overlapping tiles. ``to`` is the value wanted, where the model changes a number of
+        images (an age); for several values a list comes back, an entry for each. InputError for a model that does not
+        translate, or not that way.
         """
         ways = directions(self.game, self.domain, self.facts["recipe"])
         if direction is not None and direction not in ways:
@@ -136,16 +175,12 @@ class Model:
         if tile < 16:
             raise InputError(f"tile must be at least 16 pixels, not {tile}")
         several = isinstance(images, list | tuple) or np.ndim(images) == 4
-        made = translate(
-            self.game,
-            self.domain,
-            images if several else [images],
-            direction or ways[0],
-            seed,
-            degrade,
-            tile,  # type: ignore[arg-type]
-        )
-        return made if isinstance(images, list | tuple) else np.stack(made) if several else made[0]
+        given, way = images if several else [images], direction or ways[0]
+        found = []
+        for wanted in values_asked(self.domain, to):
+            made = translate(self.game, self.domain, given, way, seed, degrade, tile, wanted)  # type: ignore[arg-type]
+            found.append(made if isinstance(images, list | tuple) else np.stack(made) if several else made[0])
+        return found if isinstance(to, list | tuple) else found[0]
 
     @torch.no_grad()
     def interpolate(

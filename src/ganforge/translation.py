@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from ganforge.domains.sides import SidesDomain
 from ganforge.engine.rng import generator, reseed
 from ganforge.ops.degrade import Degradation, bicubic, luma, with_hole
 
-TOGETHER = 16
-"""Images of one size that go through the network at once."""
+TOGETHER, PIXELS = 16, 2**20
+"""Images of one size that go through the network at once: so many, and with so many pixels in all."""
 TILE = 512
 """Pixels: larger images are translated in tiles of this side."""
 OVERLAP = 0.25
@@ -32,15 +33,30 @@ def directions(game: Game, domain: Domain, recipe: str) -> tuple[str, ...]:
 
 
 def translate(
-    game: Game, domain: SidesDomain, images: Sequence[Any], direction: str, seed: int, degrade: bool, tile: int
-) -> list[np.ndarray]:
+    game: Game, domain: SidesDomain, images: Sequence[Any], direction: str, seed: int, degrade: bool, tile: int,
+    wanted: Tensor | None = None,
+) -> list[np.ndarray]:  # fmt: skip
     """What ``Model.translate`` does, on a list of images [height, width(, channels)] of any sizes."""
-    work = Work(game, domain, direction, degrade, tile)
-    plans = [work.plan(np.asarray(image), generator("translate", seed, i)) for i, image in enumerate(images)]
-    for group in alike(plans):
+    work = Work(game, domain, direction, degrade, tile, wanted)
+    plans = (work.plan(np.asarray(image), generator("translate", seed, i)) for i, image in enumerate(images))
+    made: list[np.ndarray] = []
+    for group in alike(plans):  # only a group is held as floats, however many images there are
         reseed("translate", seed, group[0].index)
         work.run(group)
-    return [plan.levels(domain) for plan in plans]
+        made += [plan.levels(domain) for plan in group]
+    return made
+
+
+def values_asked(domain: Domain, to: float | Sequence[float] | None) -> list[Tensor | None]:
+    """What ``to`` asks for, as networks see it, an entry for each value. InputError: nothing can, or must, be asked."""
+    wanted = getattr(domain, "wanted", None)
+    if wanted is None:
+        if to is not None:
+            raise InputError("to: this model was not trained on images with a number each, which it could change")
+        return [None]
+    if to is None:
+        raise InputError(f"this model changes {domain.column}: say to which, such as --to {domain.asked[-1]:g}")  # type: ignore[attr-defined]
+    return [wanted(value) for value in (to if isinstance(to, list | tuple) else [to])]
 
 
 class Plan:
@@ -53,25 +69,27 @@ class Plan:
         self.made = torch.empty(0)
 
     def levels(self, domain: SidesDomain) -> np.ndarray:
-        """The image [height, width, channels], levels of 8 or 16 bits."""
+        """The image [height, width, channels], levels of 8 or 16 bits. Consumes what was made."""
         made = self.made.reshape(1, -1, *self.made.shape[2:])  # channels that went separately come together again
+        self.made = torch.empty(0)
         if self.to_grey:
             made = made.mean(1, keepdim=True)
         if self.alpha is not None:
             alpha = self.alpha if self.alpha.shape[2:] == made.shape[2:] else bicubic(self.alpha, *made.shape[2:])
             made = torch.cat([made.expand(-1, 3, -1, -1) if made.shape[1] == 1 else made, alpha], 1)
-        top = domain.levels
-        made = made.nan_to_num(0.0).clamp(-1, 1)
-        return (
-            ((made[0] + 1) * (top / 2)).round().permute(1, 2, 0).numpy().astype(np.uint8 if top == 255 else np.uint16)
-        )
+        half = domain.levels / 2
+        made = made.contiguous().nan_to_num_(0.0).clamp_(-1, 1).add_(1).mul_(half).round_()  # in place: it may be large
+        return made[0].permute(1, 2, 0).numpy().astype(np.uint8 if domain.levels == 255 else np.uint16)
 
 
 class Work:
     """How one model translates."""
 
-    def __init__(self, game: Game, domain: SidesDomain, direction: str, degrade: bool, tile: int) -> None:
-        self.game, self.domain, self.direction, self.tile = game, domain, direction, tile
+    def __init__(
+        self, game: Game, domain: SidesDomain, direction: str, degrade: bool, tile: int, wanted: Tensor | None = None
+    ) -> None:
+        self.game, self.domain, self.direction = game, domain, direction
+        self.tile, self.wanted = sys.maxsize if domain.whole else tile, wanted
         self.degrade = degrade
         self.degradation: Degradation | None = getattr(domain, "degradation", None)
         backwards = direction == "BtoA" and len(domain.directions) == 2
@@ -109,6 +127,8 @@ class Work:
         if hole is not None:
             x = with_hole(x, hole.expand(len(x), -1, -1, -1))
         draws = self.game.draw(1, seeded)
+        if self.wanted is not None:
+            draws["wanted"] = self.wanted
         plan = Plan(self.count, x, {k: v.expand(len(x), *v.shape[1:]) for k, v in draws.items()})
         plan.alpha = keep
         plan.to_grey = grey and self.keeps_colors and self.makes == 3
@@ -118,7 +138,7 @@ class Work:
     @torch.no_grad()
     def run(self, group: list[Plan]) -> None:
         """Translate images of one size together."""
-        x, device = torch.cat([p.x for p in group]), self.game.device
+        x, device = group[0].x if len(group) == 1 else torch.cat([p.x for p in group]), self.game.device
         draws = {k: torch.cat([p.draws[k] for p in group]).to(device) for k in group[0].draws}
 
         def network(part: Tensor) -> Tensor:
@@ -126,14 +146,15 @@ class Work:
 
         made = in_tiles(network, x, self.tile)
         for plan, its in zip(group, made.split([len(p.x) for p in group]), strict=True):
-            plan.made = its
+            plan.made, plan.x = its, torch.empty(0)
 
 
-def alike(plans: list[Plan]) -> Iterator[list[Plan]]:
-    """Plans in runs of the same input shape."""
+def alike(plans: Iterable[Plan]) -> Iterator[list[Plan]]:
+    """Plans in runs of the same input shape, neither too many nor too large together."""
     group: list[Plan] = []
     for plan in plans:
-        if group and (len(group) == TOGETHER or group[0].x.shape != plan.x.shape):
+        most = min(TOGETHER, PIXELS // (len(plan.x) * plan.x.shape[2] * plan.x.shape[3]))
+        if group and (len(group) >= most or group[0].x.shape != plan.x.shape):
             yield group
             group = []
         group.append(plan)
@@ -174,16 +195,23 @@ def in_tiles(network: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tenso
     if height <= side and width <= side:
         return network(x)
     h, w = min(side, height), min(side, width)
-    total = weights = torch.empty(0)
+    total, down, across = torch.empty(0), ramps(h, height)[:, None], ramps(w, width)
     for top in starts(height, h):
         for left in starts(width, w):
             made = network(x[:, :, top : top + h, left : left + w])
             if not total.numel():
-                total, weights = made.new_zeros(len(x), made.shape[1], height, width), made.new_zeros(height, width)
-            ramp = ramps(h, height)[:, None] * ramps(w, width)
-            total[:, :, top : top + h, left : left + w] += made * ramp
-            weights[top : top + h, left : left + w] += ramp
-    return total / weights
+                total = made.new_zeros(len(x), made.shape[1], height, width)
+            total[:, :, top : top + h, left : left + w] += made * (down * across)
+    # the sum of weights is a product too: tiles are a grid
+    return total.div_(summed(height, h)[:, None]).div_(summed(width, w))
+
+
+def summed(length: int, tile: int) -> Tensor:
+    """The sum of all tiles' weights at each pixel of a line."""
+    total = torch.zeros(length)
+    for start in starts(length, tile):
+        total[start : start + tile] += ramps(tile, length)
+    return total
 
 
 def starts(length: int, tile: int) -> list[int]:

@@ -24,7 +24,7 @@ ALLOWED = {
     "translation": {"core", "domains", "ops", "engine.rng"},
     "model": {"core", "domains", "ops", "recipes", "config", "engine.rng", "translation"},
     "diagnose": {"core"},
-    "judge": {"core", "domains", "measure", "config", "model"},
+    "judge": {"core", "domains", "engine.rng", "measure", "config", "model"},
     "latent": {"core", "domains", "measure", "model", "judge"},
     "duality": {"core", "domains", "losses", "engine", "measure", "config", "plan", "judge"},
     "study": {"core", "domains", "engine.rng", "measure", "config", "model", "judge"},
@@ -50,7 +50,9 @@ ALLOWED = {
         "diagnose",
     },
     "contest": {"core", "domains", "recipes", "config", "model", "plan", "judge", "api"},
+    "augmentation": {"core", "domains", "measure", "recipes", "config", "model", "api"},
     "app": {
+        "augmentation",
         "contest",
         "core",
         "domains",

@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, allow, say
+from ganforge.app.augment import AUGMENT_EXAMPLES, augment
 from ganforge.app.compare import COMPARE_EXAMPLES, compare
 from ganforge.app.data import data_app
 from ganforge.app.diagnose import DIAGNOSE_EXAMPLES, diagnose
 from ganforge.app.duality import DUALITY_EXAMPLES, duality
 from ganforge.app.edit import EDIT_EXAMPLES, edit
 from ganforge.app.evaluate import evaluate
+from ganforge.app.mix import MIX_EXAMPLES, mix
 from ganforge.app.project import PROJECT_EXAMPLES, project
 from ganforge.app.report import REPORT_EXAMPLES, report
 from ganforge.app.study import STUDY_EXAMPLES, study
@@ -45,16 +47,19 @@ app.command(epilog=DIAGNOSE_EXAMPLES)(diagnose)
 app.command(epilog=TRAVERSE_EXAMPLES)(traverse)
 app.command(epilog=PROJECT_EXAMPLES)(project)
 app.command(epilog=EDIT_EXAMPLES)(edit)
+app.command(epilog=MIX_EXAMPLES)(mix)
 app.command(epilog=TRANSLATE_EXAMPLES)(translate)
 app.command(epilog=REPORT_EXAMPLES)(report)
 app.command(epilog=COMPARE_EXAMPLES)(compare)
 app.command(epilog=DUALITY_EXAMPLES)(duality)
 app.command(epilog=STUDY_EXAMPLES)(study)
+app.command(epilog=AUGMENT_EXAMPLES)(augment)
 
 
 @app.command(
     epilog="Examples: ganforge generate RUN -n 64 --seed 1 | ganforge generate RUN -n 1000 --label 3 --out threes.npz "
-    "| ganforge generate RUN -n 1000 --where education=Masters --out masters.csv"
+    "| ganforge generate RUN -n 1000 --where education=Masters --out masters.csv "
+    "| ganforge generate RUN -n 16 --prompt 'a red seven left of a blue two' --out sevens"
 )
 def generate(
     run: RunPath,
@@ -67,6 +72,9 @@ def generate(
         typer.Option(help="Rows of tables: column=value, or with <, <=, >, >=, !=. May be given again."),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Of clips: so many frames, more than trained too.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Images from words: what to make. May be given again: each in turn.")
+    ] = None,
     out: Out = None,
     device: Device = "auto",
     allow_: Allow = None,
@@ -76,8 +84,11 @@ def generate(
 
     allow(allow_)
     model = load(run, device)
-    samples = model.generate(n, seed, label, truncation, where or (), frames)
-    asked = [*([] if label is None else [f"-label{label}"]), *(f"-{text}" for text in where or ())]
+    samples = model.generate(n, seed, label, truncation, where or (), frames, prompt)
+    asked = [
+        *([] if label is None else [f"-label{label}"]),
+        *(f"-{text}" for text in (*(where or ()), *(prompt or ()))),
+    ]
     asked += [] if frames is None else [f"-frames{frames}"]
     of_class = "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(asked))[:100]
     target = out or run / "generated" / f"seed{seed}{of_class}"
@@ -86,6 +97,8 @@ def generate(
         model.domain.show(samples, target / "grid.png")
         written = [target / "grid.png", *written]
     say(f"{n} samples: {written[0]}" + (f" and {len(written) - 1} more files in {target}" if len(written) > 1 else ""))
+    if remark := model.domain.remark(samples):
+        say(remark)
 
 
 @app.command(
@@ -102,7 +115,7 @@ def interpolate(
     device: Device = "auto",
     allow_: Allow = None,
 ) -> None:
-    """Walk through latent space: a GIF, or a strip as PNG."""
+    """Walk through latent space: a GIF or MP4, or a strip as PNG."""
     from ganforge.core.errors import InputError, nearest
     from ganforge.model import load
 

@@ -20,13 +20,16 @@ FEATURES = ("auto", "pixels", "values", "classifier", "self-supervised", "incept
 
 
 def evaluate(
-    what: Annotated[str, typer.Argument(help="A run, or samples: a folder, .zip, .npz, .csv.", metavar="RUN|SAMPLES")],
+    what: Annotated[
+        str, typer.Argument(help="A run, or samples: a folder, .zip, .npz, .csv, .txt.", metavar="RUN|SAMPLES")
+    ],
     against: Annotated[str, typer.Option(help="The real data: folder, .zip, .npz, .parquet, .csv or a built-in set.")],
     holdout: Annotated[str | None, typer.Option(help="Real data that the model has not seen.")] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
-            help=f"Some of {', '.join(METRICS)}, comma-separated; the last {len(ON_REQUEST)} only when asked."
+            help=f"Some of {', '.join(METRICS)}, comma-separated; the last {len(ON_REQUEST)} only when asked. Tables, "
+            "text and other kinds of data have metrics of their own, which are the default for them."
         ),
     ] = None,
     features: Annotated[str, typer.Option(help=f"One of {', '.join(FEATURES)}.")] = "auto",
@@ -38,7 +41,7 @@ def evaluate(
     resizer: Annotated[str, typer.Option(help="bicubic or bilinear, both antialiased.")] = "bicubic",
     resolution: Annotated[str | None, typer.Option(help="Read images at this size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Read images with 1, 3 or 4 channels.")] = None,
-    target: Annotated[str | None, typer.Option(help="The column of a table that tstr predicts.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column of a table that tstr and f1 predict.")] = None,
     seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
     truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

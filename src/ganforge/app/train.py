@@ -60,7 +60,8 @@ def carry_out(work: Callable[[], Outcome]) -> NoReturn:
 def train(
     recipe: Annotated[str | None, typer.Argument(help="Which GAN: 'ganforge recipes' lists them.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Folder, .zip, .npz, .parquet, .csv, or a built-in set (digits, ring ..).")
+        str | None,
+        typer.Option(help="Folder, .zip, .npz, .parquet, .tar shards, .csv, or a built-in set (digits, ring ..)."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A config.yaml; options given here come after it.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run folder to create (default runs/RECIPE-DATA-NN).")] = None,

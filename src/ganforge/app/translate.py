@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow, say
 from ganforge.core.errors import InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 TRANSLATE_EXAMPLES = (
     "Examples: ganforge translate RUN labels/ --out photos/ | ganforge translate RUN zebra.jpg --out horse.png "
-    "--direction BtoA | ganforge translate RUN good.png --degrade --out back.png"
+    "--direction BtoA | ganforge translate RUN good.png --degrade --out back.png | ganforge translate RUN faces/ --out "
+    "aged/ --to 20,40,60"
 )
 
 
@@ -28,6 +32,9 @@ def translate(
         bool, typer.Option("--degrade", help="The input is good: degrade it first, as in training.")
     ] = False,
     tile: Annotated[int, typer.Option(help="Pixels: larger images go in overlapping tiles of this side.")] = 512,
+    to: Annotated[
+        str | None, typer.Option(help="The value wanted, where the model changes a number: 70, or several: 20,40,60.")
+    ] = None,
     device: Device = "auto",
     allow_: Allow = None,
 ) -> None:
@@ -44,14 +51,16 @@ def translate(
     if not single and out.suffix:
         raise InputError(f"--out {out}: several images go into a folder")
     model = load(run, device)
-    model.translate([], direction, tile=tile)  # says what is wrong before anything is read
+    values = None if to is None else numbers(to)
+    model.translate([], direction, tile=tile, to=values)  # says what is wrong before anything is read
     made, skipped, last = 0, [], out
     for group in groups(images(input_, single, skipped.append)):
-        done = model.translate([levels for _, levels in group], direction, seed, degrade, tile)
-        for (name, _), image in zip(group, done, strict=True):
-            last = out if single and out.suffix else out / name
-            make_folder(last.parent)
-            write(last, png(storable(image)))
+        done = model.translate([levels for _, levels in group], direction, seed, degrade, tile, values)
+        each = [done] if values is None else done
+        for (name, _), *versions in zip(group, *each, strict=True):
+            for last, image in places(out, single, name, values, versions):
+                make_folder(last.parent)
+                write(last, png(storable(image)))
             made += 1
     for name, reason in skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
@@ -60,12 +69,36 @@ def translate(
     say(f"{made:,} images: {last if single else out}")
 
 
+def numbers(text: str) -> list[float]:
+    """What --to says: '70', or '20,40,60'. InputError names what is no number."""
+    found = []
+    for part in text.split(","):
+        try:
+            found.append(float(part))
+        except ValueError:
+            raise InputError(f"--to {text}: '{part.strip()}' is no number; several are given as 20,40,60") from None
+    return found
+
+
+def places(
+    out: Path, single: bool, name: str, values: list[float] | None, versions: list[np.ndarray]
+) -> list[tuple[Path, np.ndarray]]:
+    """Where an image's versions go: in a row for a .png, in a folder for each value where there are several."""
+    import numpy as np
+
+    if single and out.suffix:
+        return [(out, np.concatenate(versions, 1))]
+    if values is None or len(values) == 1:
+        return [(out / name, versions[0])]
+    return [(out / f"{value:g}" / name, image) for value, image in zip(values, versions, strict=True)]
+
+
 def storable(image):  # type: ignore[no-untyped-def]
     """As PNG can hold it: 16 bits only for grey without transparency."""
     return image if image.dtype.itemsize == 1 or image.shape[2] == 1 else (image >> 8).astype("uint8")
 
 
-def images(path: Path, single: bool, skip: Callable[[tuple[str, str]], None]) -> Iterator[tuple[str, object]]:
+def images(path: Path, single: bool, skip: Callable[[tuple[str, str]], None]) -> Iterator[tuple[str, np.ndarray]]:
     """(name of the .png to write, levels [height, width, channels]) of each image that can be read."""
     from ganforge.domains.image_decode import Entry, Fit, decode, in_order
     from ganforge.domains.image_files import open_files
@@ -91,12 +124,14 @@ def png_names(names: list[str]) -> dict[str, str]:
     return {n: (os.path.splitext(n)[0] if stems[os.path.splitext(n)[0]] == 1 else n) + ".png" for n in names}
 
 
-def groups(found: Iterator[tuple[str, object]], size: int = 64) -> Iterator[list[tuple[str, object]]]:
-    """A few at a time, so that a big folder does not fill the memory."""
-    group: list[tuple[str, object]] = []
+def groups(
+    found: Iterator[tuple[str, np.ndarray]], size: int = 64, values: int = 2**24
+) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """A few at a time, so that neither a big folder nor big images fill the memory."""
+    group: list[tuple[str, np.ndarray]] = []
     for one in found:
         group.append(one)
-        if len(group) == size:
+        if len(group) == size or sum(levels.size for _, levels in group) >= values:
             yield group
             group = []
     if group:

@@ -13,7 +13,7 @@ from typing import Protocol
 from ganforge.core.errors import InputError
 from ganforge.domains.image_decode import FILE_LIMIT, SUFFIXES
 
-METADATA = ("dataset.json", "metadata.csv", "metadata.jsonl")
+METADATA = ("dataset.json", "metadata.csv", "metadata.jsonl", "captions.csv")
 """Files that may hold the labels: StyleGAN's convention, and Hugging Face's imagefolder."""
 
 UNREADABLE = frozenset(
@@ -49,16 +49,16 @@ class Files(Protocol):
         ...
 
 
-def open_files(path: Path) -> Files:
-    """The files at ``path``, a folder or a zip archive."""
-    return FolderFiles(path) if path.is_dir() else ZipFiles(path)
+def open_files(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Files:
+    """The files at ``path``, a folder or a zip archive; those with ``suffixes`` count as images."""
+    return FolderFiles(path, suffixes) if path.is_dir() else ZipFiles(path, suffixes)  # pyright: ignore[reportReturnType]
 
 
 class FolderFiles:
     """Image files in a folder and the folders in it. Links are followed, a loop of links only once."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, suffixes: frozenset[str] = SUFFIXES) -> None:
+        self.path, self.suffixes = path, suffixes
         self.where = str(path)
 
     @cached_property
@@ -82,7 +82,7 @@ class FolderFiles:
                     continue
                 if entry.is_dir():
                     todo.append((entry.path, f"{prefix}{entry.name}/"))
-                elif _wanted(entry.name):
+                elif _wanted(entry.name, self.suffixes):
                     try:
                         about = entry.stat()
                         found.append((prefix + entry.name, about.st_size, about.st_mtime_ns))
@@ -92,7 +92,7 @@ class FolderFiles:
 
     @cached_property
     def images(self) -> list[str]:
-        return [name for name, _, _ in self._found if _suffix(name) in SUFFIXES]
+        return [name for name, _, _ in self._found if _suffix(name) in self.suffixes]
 
     @cached_property
     def metadata(self) -> list[str]:
@@ -114,8 +114,8 @@ class FolderFiles:
 class ZipFiles:
     """Image files in a zip archive, read in memory: nothing is ever extracted."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, suffixes: frozenset[str] = SUFFIXES) -> None:
+        self.path, self.suffixes = path, suffixes
         self.where = str(path)
 
     @cached_property
@@ -132,7 +132,7 @@ class ZipFiles:
             name = info.filename.replace("\\", "/")
             if info.is_dir() or any(_hidden(part) for part in name.split("/") if part not in (".", "..")):
                 continue
-            if _wanted(name):
+            if _wanted(name, self.suffixes):
                 self._refuse_unsafe(info)
                 named[name] = info
         wanted = named.values()
@@ -157,7 +157,7 @@ class ZipFiles:
 
     @cached_property
     def images(self) -> list[str]:
-        return [name for name in self._members if _suffix(name) in SUFFIXES]
+        return [name for name in self._members if _suffix(name) in self.suffixes]
 
     @cached_property
     def metadata(self) -> list[str]:
@@ -206,5 +206,5 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _wanted(name: str) -> bool:
-    return _suffix(name) in SUFFIXES or name.replace("\\", "/").rsplit("/", 1)[-1] in METADATA
+def _wanted(name: str, suffixes: frozenset[str]) -> bool:
+    return _suffix(name) in suffixes or name.replace("\\", "/").rsplit("/", 1)[-1] in METADATA

@@ -125,7 +125,7 @@ def _from_folders(names: list[str], root: str) -> list[str] | None:
 def _from_metadata(files: Files, names: list[str], root: str, column: str | None, demanded: bool) -> list[str] | None:
     """Labels from the metadata files in ``root`` or above it; [] when one says that there are none."""
     homes = {root[: i + 1] for i, c in enumerate(root) if c == "/"} | {""}
-    candidates = [m for m in files.metadata if m[: m.rfind("/") + 1] in homes]
+    candidates = [m for m in files.metadata if m[: m.rfind("/") + 1] in homes and not m.endswith("captions.csv")]
     candidates.sort(key=lambda m: (-m.count("/"), m))  # the nearest first
     unlabelled = False
     for name in candidates:

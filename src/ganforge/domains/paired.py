@@ -16,7 +16,7 @@ from ganforge.domains import image, image_packing
 from ganforge.domains.image_decode import header, parse_size
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import PackedSource
-from ganforge.domains.sides import SidesDomain, fingerprint, read_sides, wanted_one
+from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, wanted_one
 from ganforge.ops.degrade import Degradation, parse
 
 Layout = Literal["auto", "side-by-side", "folders"]
@@ -147,14 +147,15 @@ READS = "pairs of images: halves side by side, two folders A and B, or any image
 
 def accepts(spec: str) -> bool:
     """Whether ``spec`` is a built-in set, or holds images that may be pairs."""
-    return spec in BUILTIN or image.accepts(spec)
+    return spec in BUILTIN or image.accepts(part_of(spec, None)[0])
 
 
 def open(
     spec: str, options: PairedOptions, progress: Progress | None = None
 ) -> tuple[PairedDomain, PackedSource | Halves | Pairs]:
     """Read pairs; InputError where there are none, or where the two sides do not fit each other."""
-    degrade = options.degrade
+    spec, split = part_of(spec, options.split)
+    options, degrade = replace(options, split=split), options.degrade
     if spec in BUILTIN:
         spec, degrade = "digits", degrade or MADE[spec]
     if degrade:

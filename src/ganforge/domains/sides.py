@@ -36,6 +36,8 @@ class SidesDomain(ImageDomain):
     shown: ClassVar[int] = 8
     rows: ClassVar[tuple[tuple[str, str], ...]] = ()
     """The rows of a picture: (key of the batch, caption)."""
+    whole: ClassVar[bool] = False
+    """Whether images must be seen as a whole, never in tiles."""
     input_shape: tuple[int, int, int] = (1, 1, 1)
 
     def __post_init__(self) -> None:
@@ -94,6 +96,20 @@ def pictures_in_rows(rows: list[tuple[str, np.ndarray]]) -> Image.Image:
         whole.paste(picture, (CAPTION, y))
         y += picture.height
     return whole
+
+
+def part_of(spec: str, split: str | None) -> tuple[str, str | None]:
+    """Where the images are, and which part of them: ``photos.zip/test`` is the part ``test`` of ``photos.zip``.
+
+    The same for a folder that has no such folder in it, but testA and testB. A part that is named so goes before
+    ``split``.
+    """
+    path = Path(spec)
+    if path.exists() or not path.parent.exists() or not path.name:
+        return spec, split
+    if path.parent.suffix.lower() == ".zip" or (path.parent / f"{path.name}A").is_dir():
+        return str(path.parent), path.name
+    return spec, split
 
 
 def find_sides(spec: str, split: str | None) -> tuple[str, str] | None:

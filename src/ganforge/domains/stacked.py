@@ -89,6 +89,7 @@ class StackedSource:
 
 
 DOMAIN = ImageDomain
+READS = "grey images stacked as colors (stacked:DATA)"
 OPTIONS = StackedOptions
 
 

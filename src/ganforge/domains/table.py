@@ -40,7 +40,8 @@ class TableOptions:
     """categorical: columns to be taken as names, though they look like numbers. numeric: the reverse.
 
     drop: columns to be left out. missing: cells of a CSV that mean "no value". max_categories: more different names
-    than this in a column are an error, not a category.
+    than this in a column are an error, not a category. spikes: numbers that are far commoner than those beside them
+    (a capital gain of 7,688) become modes of their own, which are made exactly; training takes a fifth longer.
     """
 
     categorical: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class TableOptions:
     drop: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
     max_categories: Annotated[int, Field(ge=2)] = 250
+    spikes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +66,10 @@ class TableDomain(Domain):
     rows: int = 0
 
     @classmethod
-    def fit(cls, table: Columns, missing: Mapping[str, str] | None = None) -> TableDomain:
+    def fit(cls, table: Columns, missing: Mapping[str, str] | None = None, spikes: bool = False) -> TableDomain:
         """Learn the columns from data: name -> numbers (NaN: missing), datetime64, strings or booleans [rows]."""
-        schema = tuple(Column.fit(name, column, (missing or {}).get(name, "")) for name, column in table.items())
+        absent = missing or {}
+        schema = tuple(Column.fit(name, column, absent.get(name, ""), spikes) for name, column in table.items())
         rows = len(next(iter(table.values()), ()))
         return cls(shape=(sum(c.width for c in schema),), schema=schema, rows=rows)
 
@@ -307,7 +310,7 @@ def open(spec: str, options: TableOptions) -> tuple[TableDomain, TableSource]:
     for name, column in table.items():
         if column.dtype == object:
             check_category(spec, name, column, options.max_categories)
-    domain = TableDomain.fit(table, missing)
+    domain = TableDomain.fit(table, missing, options.spikes)
     return domain, TableSource(table, domain)
 
 

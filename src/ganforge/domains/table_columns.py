@@ -44,8 +44,11 @@ class Column:
     counts: tuple[int, ...] = ()
 
     @classmethod
-    def fit(cls, name: str, column: Array, missing: str = "") -> Column:
-        """Learn a column: numbers, datetime64, or strings and booleans; NaN, NaT and None are missing values."""
+    def fit(cls, name: str, column: Array, missing: str = "", spikes: bool = False) -> Column:
+        """Learn a column: numbers, datetime64, or strings and booleans; NaN, NaT and None are missing values.
+
+        ``spikes``: see ``table_modes.find_modes``.
+        """
         column = np.asarray(column)
         if column.dtype.kind not in "iufM":
             return cls.fit_category(name, column, missing)
@@ -70,7 +73,7 @@ class Column:
             high=float(there.max()),
             decimals=decimals if kind == "number" else 0,
             missing_share=gone,
-            modes=find_modes(there),
+            modes=find_modes(there, spikes),
         )
 
     @classmethod

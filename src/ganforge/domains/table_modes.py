@@ -17,19 +17,27 @@ COMMON = 0.05
 """A value that so many of the rows have is a mode of its own."""
 FEW = 20
 """With at most so many different values, each of them is a mode of its own."""
+SPIKE_ROWS, SPIKE_SHARE, SPIKE_RATIO = 10, 0.0005, 3.0
+"""So is a spike: a value of at least so many rows and such a share of them, and so many times commoner than the values
+beside it are on average."""
+BESIDE = 4
+"""Values on either side that a spike is compared with, in steps of the smallest difference between values."""
+MOST_SPIKES = 40
 POINTS = 1000
 """More different values than this are first put into so many bins of equally many rows."""
 
 
-def find_modes(values: Array) -> Modes:
+def find_modes(values: Array, with_spikes: bool = False) -> Modes:
     """The modes of a column: float64 [rows], finite. Their shares sum to 1.
 
     Mode-specific normalization (Xu et al. 2019, sec. 4.2) has the mixture alone; common single values (the zeros of
-    capital gains) are taken out first, because a Gaussian that is shrunk onto one value tells nothing.
+    capital gains) and, if asked for, spikes (gains of just 7,688) are taken out first: a Gaussian that is shrunk onto
+    one value tells nothing, and one that spans several spikes blurs what depends on them.
     """
     points, counts = np.unique(values, return_counts=True)
     shares = counts / counts.sum()
-    single = np.ones(len(points), dtype=bool) if len(points) <= FEW else shares >= COMMON
+    few = len(points) <= FEW
+    single = np.ones(len(points), dtype=bool) if few else (shares >= COMMON) | (with_spikes & spikes(points, counts))
     modes = [(float(s), float(p), 0.0) for p, s in zip(points[single], shares[single], strict=True)]
     rest, weight = points[~single], counts[~single].astype(np.float64)
     if len(rest) == 1:
@@ -39,6 +47,18 @@ def find_modes(values: Array) -> Modes:
         modes += [(share * w, m, s) for w, m, s in mixture(*binned(rest, weight))]
     total = sum(m[0] for m in modes)
     return tuple(sorted(((w / total, m, s) for w, m, s in modes), key=lambda mode: mode[1]))
+
+
+def spikes(points: Array, counts: Array) -> Array:
+    """Which of the sorted ``points`` are spikes: bool [n], the ``MOST_SPIKES`` commonest at most."""
+    step = np.diff(points).min()
+    total = np.concatenate([[0], np.cumsum(counts)])
+    reach = (BESIDE + 0.5) * step
+    near = total[np.searchsorted(points, points + reach)] - total[np.searchsorted(points, points - reach)]
+    beside = (near - counts) / (2 * BESIDE)
+    found = (counts >= max(SPIKE_ROWS, SPIKE_SHARE * counts.sum())) & (counts >= SPIKE_RATIO * beside)
+    least = np.sort(counts[found])[::-1][:MOST_SPIKES]
+    return found & (counts >= (least[-1] if len(least) else 0))
 
 
 def binned(points: Array, weight: Array) -> tuple[Array, Array]:

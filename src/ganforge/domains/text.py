@@ -232,6 +232,18 @@ def open(spec: str, options: TextOptions) -> tuple[TextDomain, TextSource]:
     return read_samples(spec, filled, level, options, messages)
 
 
+def open_like(spec: str, domain: TextDomain) -> tuple[TextDomain, TextSource]:
+    """Read text as ``domain`` has it: its level, its vocabulary, its length; for comparing texts with each other."""
+    options = TextOptions(
+        level=domain.level, running=None if domain.level == "char" else False, length=domain.shape[0],
+        lower=domain.lower, vocabulary=100_000,
+    )  # fmt: skip
+    found, source = open(spec, options)
+    if found.vocabulary == domain.vocabulary:
+        return domain, source
+    return domain, TextSource(domain.numbers(found.decode({"data": source.tokens})), domain, source.messages)
+
+
 def read_samples(
     spec: str, lines: list[str], level: Level, options: TextOptions, messages: list[str]
 ) -> tuple[TextDomain, TextSource]:

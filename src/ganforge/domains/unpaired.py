@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from ganforge.core.game import Batch
 from ganforge.domains import image, image_packing
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import About, PackedSource
-from ganforge.domains.sides import SidesDomain, fingerprint, read_sides, wanted_one
+from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, wanted_one
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,13 @@ READS = "two sets of images: folders trainA and trainB, or one set and data.targ
 
 def accepts(spec: str) -> bool:
     """Whether ``spec`` is a built-in set, or holds images that may be two sets."""
-    return spec in BUILTIN or image.accepts(spec)
+    return spec in BUILTIN or image.accepts(part_of(spec, None)[0])
 
 
 def open(spec: str, options: UnpairedOptions, progress: Progress | None = None) -> tuple[UnpairedDomain, TwoSets]:
     """Read both sets; InputError where one is missing, or where they have different sizes."""
+    spec, split = part_of(spec, options.split)
+    options = replace(options, split=split)
     its = ImageOptions(**{f.name: getattr(options, f.name) for f in fields(ImageOptions)})
     a, b = inverted_digits(its) if spec in BUILTIN else two_sets(spec, options, its, progress)
     if a.shape[1:] != b.shape[1:]:

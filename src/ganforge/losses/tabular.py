@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def condition_cross_entropy(logits: Tensor, block: Tensor, category: Tensor) -> Tensor:
+def condition_cross_entropy(logits: Tensor, category: Tensor) -> Tensor:
     """Mean over rows of -log softmax(logits of the conditioned column)[category asked for].
 
     Xu et al. 2019, sec. 4.3, "Generator loss": the generator learns to make the category that its condition asks for.
-    ``logits`` [n, blocks, widest], -inf where a block is narrower; ``block``, ``category`` int64 [n].
+    ``logits`` [n, widest], -inf where a column has fewer categories; ``category`` int64 [n].
     """
-    rows = torch.arange(len(logits), device=logits.device)
-    return F.cross_entropy(logits[rows, block], category)
+    return F.cross_entropy(logits, category)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.domains.domain import Domain, Source
+from ganforge.measure import kinds
 from ganforge.measure.distances import Points
 from ganforge.measure.distances import nearest as nearest_rows
 from ganforge.measure.features import Extractor
@@ -26,6 +28,7 @@ from ganforge.measure.measures import (
     only_probes,
     probes,
 )
+from ganforge.measure.metrics.bias import Bias
 from ganforge.measure.metrics.ppl import Latents
 from ganforge.measure.protocol import Protocol
 from ganforge.measure.result import Duplicate, Evaluation
@@ -42,6 +45,12 @@ STACKED = 26_000
 
 COPYABLE = 50_000
 """Training rows that are searched for copies."""
+
+Giver = Callable[[int, Tensor], kinds.Samples]
+"""So many samples that are to be judged, decoded; the rows of the unseen real samples are what a translation starts
+from."""
+
+Found = Callable[[], dict[str, Score]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ def evaluate(
     available: int | None,
     domain: Domain,
     source: Source,
-    extract: Extractor,
+    extract: Extractor | None,
     options: Options | None = None,
     held: Source | None = None,
     versions: dict[str, str] | None = None,
@@ -104,24 +113,137 @@ def evaluate(
     gallery: bool = False,
     tell: Callable[[str], None] = lambda text: None,
     latents: Latents | None = None,
+    give: Giver | None = None,
 ) -> Evaluation:
     """Judge the samples of ``draw`` (of which there are ``available``; None: as many as one likes) by the real ones.
 
     With ``held``, samples are compared with all of ``source``, and the floor is ``held`` against it. Without,
     ``source`` is split at random: samples are compared with one half, and the floor is the other half against it, so
     that both have the same counts. ``numbers`` are the samples' own, in the order in which they are drawn; ``latents``
-    is the generator behind them, where there is one. Raises
-    InputError for what is wrong, and when a metric that was asked for cannot be had; of the default ones those are
-    left out, with a note.
+    is the generator behind them, where there is one. ``give`` gives so many samples decoded, for metrics of one kind of
+    data, and gets the rows of the unseen real samples, which a translation starts from; without it, there are none of
+    these. ``extract`` is None where no metric of features is wanted. Raises InputError for what is wrong, and when a
+    metric that was asked for cannot be had; of the default ones those are left out, with a note.
     """
     options = options or Options()
     asked = choose(options.metrics)
-    split = split_real(source, held, options)
-    default = STACKED if hasattr(source, "stack") and (not asked or "modes" in asked) else GENERATED
-    most = min(default, len(split.reference if options.whole else split.rest))
-    count = options.count or (most if available is None else min(most, available))
-    if available is not None and count > available:
-        raise InputError(f"there are {available} generated samples, {count} were asked for")
+    own, general = kinds.pick(asked, domain.kind) if give is not None else ([], list(asked) or None)
+    featured = general is None or bool(general)
+    if featured and extract is None:
+        raise InputError("metrics of features need features to compare")
+    case = Case(domain, source, held, split_real(source, held, options), options, bool(asked), tell)
+    count = case.count(available, general)
+    few = count if options.count else min(count, kinds.most(domain.kind, own, "SAMPLES", count))
+    count = count if featured else few
+    judged = Judged()
+    if own and give is not None:
+        judge_kind(judged, case, own, give, few)
+    if featured and extract is not None:
+        by_features(judged, case, tuple(general or ()), draw, count, extract, numbers, gallery, latents)
+    floored = len(case.split.rest[:count])
+    if floored < count:
+        told = f"the floor is of {floored} samples, the scores of {count}: compare them with care"
+        judged.notes.insert(0, told)
+    used = extract if featured else None
+    protocol = Protocol(
+        used.name if used else "none",
+        used.sha256 if used else "",
+        used.resizer if used else "none",
+        {"real": len(case.split.reference), "generated": count, "floor": floored},
+        case.split.name,
+        {"real": source.fingerprint} | ({"held_out": held.fingerprint} if held is not None else {}),
+        options.seed,
+        {"rows": options.rows, "pairs": options.pairs, "neighbors": options.neighbors}
+        | ({"decoded": few} if own else {}),
+        versions or {},
+        quality=getattr(used, "quality", ""),
+    )
+    return Evaluation(
+        judged.scores, judged.floors, protocol, tuple(judged.notes), judged.duplicates, judged.pictures, judged.audits
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What samples are judged by: the real data, how they are used; ``strict``: what was asked for must be had."""
+
+    domain: Domain
+    source: Source
+    held: Source | None
+    split: Split
+    options: Options
+    strict: bool
+    tell: Callable[[str], None]
+
+    def count(self, available: int | None, general: Sequence[str] | None) -> int:
+        """How many generated samples are judged. InputError: there are fewer than were asked for."""
+        stacked = hasattr(self.source, "stack") and (general is None or "modes" in general)
+        compared = self.split.reference if self.options.whole else self.split.rest
+        most = min(STACKED if stacked else GENERATED, len(compared))
+        count = self.options.count or (most if available is None else min(most, available))
+        if available is not None and count > available:
+            raise InputError(f"there are {available} generated samples, {count} were asked for")
+        return count
+
+
+@dataclass
+class Judged:
+    """What has been found so far."""
+
+    scores: dict[str, Score] = field(default_factory=dict)
+    floors: dict[str, Score] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    duplicates: tuple[Duplicate, ...] = ()
+    pictures: dict[int, Tensor] = field(default_factory=dict)
+    audits: dict[str, Bias] = field(default_factory=dict)
+
+    def measure(self, name: str, strict: bool, score: Found, floor: Found) -> None:
+        """A metric's scores and its floor's. One that cannot be had is noted; if ``strict``, it is an InputError."""
+        try:
+            self.scores |= score()
+        except InputError as error:
+            if strict:
+                raise
+            self.notes.append(f"left out: {error}")
+            return
+        try:
+            self.floors |= floor()
+        except InputError as error:
+            self.notes.append(f"no floor for {name}: {error}")
+
+
+def judge_kind(judged: Judged, case: Case, names: Sequence[str], give: Giver, count: int) -> None:
+    """The metrics of this kind of data, of decoded samples."""
+    domain, split, options = case.domain, case.split, case.options
+    few = options.real_count or kinds.most(domain.kind, names, "REAL", kinds.REAL)
+    rest = split.rest[:count]
+    case.tell(f"real samples: {len(split.reference[:few]):,}")
+    real = kinds.from_source(domain, case.source, split.reference[:few], options.seed)
+    unseen = kinds.from_source(domain, case.held or case.source, rest, options.seed + 1)
+    case.tell(f"generated samples: {count:,}")
+    trial = kinds.Trial(give(count, rest), real, unseen, domain, options.seed, False, options.target)
+    floor = replace(trial, made=unseen, floor=True)
+    found = kinds.names_of(domain.kind)
+    for name in names:
+        case.tell(name)
+        judged.measure(name, case.strict, partial(found[name], trial), partial(found[name], floor))
+
+
+def by_features(
+    judged: Judged,
+    case: Case,
+    asked: tuple[str, ...],
+    draw: Sampler,
+    count: int,
+    extract: Extractor,
+    numbers: Tensor | None,
+    gallery: bool,
+    latents: Latents | None,
+) -> None:
+    """The metrics of features: one pass over each side. None ``asked`` for: all that apply."""
+    domain, source, held, split, options, tell = (
+        case.domain, case.source, case.held, case.split, case.options, case.tell
+    )  # fmt: skip
     first, second = split.reference, split.rest[:count]
     capacity = max(options.rows, COPYABLE) if held is not None else options.rows
     context = Context(domain, source, held, extract, options.seed, first, second, latents, options.target)
@@ -144,54 +266,25 @@ def evaluate(
     )  # fmt: skip
     if fake.moments.dim != real.moments.dim:
         raise InputError(f"generated samples have {fake.moments.dim} features, real ones {real.moments.dim}")
-
-    notes = []
-    if len(second) < count:
-        notes.append(f"the floor is of {len(second)} samples, the scores of {count}: compare them with care")
     floor_real = real
     if held is None and options.whole:
         floor_real = real_side(source, split.half, extract, options.rows, options.seed)
-        notes.append("the floor is of two halves of the real data, the scores of all of it")
+        judged.notes.append("the floor is of two halves of the real data, the scores of all of it")
     unseen = other if held is not None else None
     pair = Pair(real, fake, options, context, unseen)
     floor = Pair(floor_real, other, options, context, unseen, floor=True)
-    scores: dict[str, Score] = {}
-    floors: dict[str, Score] = {}
     for name in asked or applicable(pair):
         tell(name)
-        try:
-            scores |= MEASURES[name](pair)
-        except InputError as error:
-            if asked:
-                raise
-            notes.append(f"left out: {error}")
-            continue
-        try:
-            floors |= MEASURES[name](floor)
-        except InputError as error:
-            notes.append(f"no floor for {name}: {error}")
-    duplicates = _duplicates(pair, first) if "support" in scores else ()
-    protocol = Protocol(
-        extract.name,
-        extract.sha256,
-        extract.resizer,
-        {"real": len(first), "generated": count, "floor": len(second)},
-        split.name,
-        {"real": source.fingerprint} | ({"held_out": held.fingerprint} if held is not None else {}),
-        options.seed,
-        {"rows": options.rows, "pairs": options.pairs, "neighbors": options.neighbors},
-        versions or {},
-        quality=getattr(extract, "quality", ""),
-    )
-    pictures: dict[int, Tensor] = {}
+        judged.measure(name, case.strict, partial(MEASURES[name], pair), partial(MEASURES[name], floor))
+    found = _duplicates(pair, first) if "support" in judged.scores else ()
     if shown is not None:
         places = {number: i for i, number in enumerate(shown.numbers.tolist())}
-        members = {number for pair in duplicates for number in (pair.first, pair.second)}
-        pictures = {_named(number, numbers): shown.rows[places[number]] for number in members}
-    duplicates = tuple(
-        replace(pair, first=_named(pair.first, numbers), second=_named(pair.second, numbers)) for pair in duplicates
+        members = {number for pair in found for number in (pair.first, pair.second)}
+        judged.pictures = {_named(number, numbers): shown.rows[places[number]] for number in members}
+    judged.duplicates = tuple(
+        replace(pair, first=_named(pair.first, numbers), second=_named(pair.second, numbers)) for pair in found
     )
-    return Evaluation(scores, floors, protocol, tuple(notes), duplicates, pictures, context.audits)
+    judged.audits = context.audits
 
 
 def _named(number: int, numbers: Tensor | None) -> int:

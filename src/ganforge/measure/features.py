@@ -108,7 +108,13 @@ class Values:
         shape = (len(self.domain.columns),) if hasattr(self.domain, "columns") else tuple(self.domain.shape)
         if tuple(raw["data"].shape[1:]) != shape:
             raise InputError(f"samples of shape {tuple(raw['data'].shape[1:])}, but the data's is {shape}")
-        return self.domain.encode(raw)["data"].flatten(1), None
+        data = self.domain.encode(raw)["data"]
+        if not data.is_floating_point():
+            raise InputError(
+                f"samples of kind '{self.domain.kind}' have no features to compare: --metrics may name the metrics of "
+                "their own kind only (without it, all of these are measured)"
+            )
+        return data.flatten(1), None
 
 
 class Network:

@@ -67,7 +67,7 @@ def wilson(successes: float, trials: int, better: str = "", how: str = "Wilson")
     share = successes / trials
     center = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
     half = Z * math.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2)) / (1 + Z**2 / trials)
-    return Score(share, max(center - half, 0.0), min(center + half, 1.0), how, better)
+    return Score(share, min(max(center - half, 0.0), share), max(min(center + half, 1.0), share), how, better)
 
 
 def bootstrap(sides: Sequence[Tensor], statistic: Callable[..., float], seed: int = 0) -> list[float]:

@@ -16,6 +16,7 @@ from ganforge.domains.domain import Domain, Source
 from ganforge.measure.classifier import Classifier, train_classifier
 from ganforge.measure.features import Extractor
 from ganforge.measure.intervals import Score, groups, jackknife, need, wilson
+from ganforge.measure.kinds import all_names
 from ganforge.measure.metrics import tstr as learning
 from ganforge.measure.metrics.bias import Bias, bias
 from ganforge.measure.metrics.birthday import Support, birthday, calibrate
@@ -244,9 +245,10 @@ MEASURES: dict[str, Callable[[Pair], dict[str, Score]]] = {
 
 def choose(names: Sequence[str]) -> tuple[str, ...]:
     """The metrics of these names; InputError names the nearest one to a name that is unknown."""
+    known = {*MEASURES, *all_names()}
     for name in names:
-        if name not in MEASURES:
-            raise InputError(f"unknown metric '{name}': {nearest(name, MEASURES)}")
+        if name not in known:
+            raise InputError(f"unknown metric '{name}': {nearest(name, known)}")
     return tuple(dict.fromkeys(names))
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganforge.core.errors import InputError
-from ganforge.nn.squeezenet import trained_squeezenet
+from ganforge.nn.squeezenet import LEAST, trained_squeezenet
 
 WINDOW = 7
 K1, K2 = 0.01, 0.03
@@ -80,9 +80,9 @@ class FeatureDistance:
 
     @torch.no_grad()
     def __call__(self, image: NDArray, truth: NDArray) -> float:
-        """0 for equal images, at most 4. Both [height, width(, channels)], 16 pixels a side at least."""
+        """0 for equal images, at most 4. Both [height, width(, channels)], 21 pixels a side at least."""
         a, b, top = levels_of(image, truth)
-        if min(a.shape[:2]) < 16:
-            raise InputError(f"features need images of 16x16 pixels at least, not {a.shape[0]}x{a.shape[1]}")
+        if min(a.shape[:2]) < LEAST:
+            raise InputError(f"features need images of {LEAST}x{LEAST} pixels at least, not {a.shape[0]}x{a.shape[1]}")
         both = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).float() / (top / 2) - 1
         return float(torch.stack([(m[0] - m[1]).square().sum(0).mean() for m in self.network.looks(both)]).mean())

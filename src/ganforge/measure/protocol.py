@@ -43,9 +43,9 @@ class Protocol:
     def lines(self) -> list[str]:
         """For people."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        features = f"features {self.features} (sha256 {self.features_sha256[:12]}), resizer {self.resizer}"
         lines = [
-            f"protocol {self.key}: features {self.features} (sha256 {self.features_sha256[:12]}), "
-            f"resizer {self.resizer}",
+            f"protocol {self.key}: {features if self.features_sha256 else 'no features'}",
             f"  samples: {counts}; real split: {self.split}; seed {self.seed}",
         ]
         return [*lines, f"  features: {self.quality}"] if self.quality else lines

@@ -96,18 +96,30 @@ def pair_trends(real: Columns, fake: Columns) -> dict[tuple[str, str], float]:
     """
     check_same(real, fake)
     names = list(real)
-    edges = {n: _deciles(real[n]) for n in names if is_number(real[n]) and is_number(fake[n])}
-    cut = {n: (_cells(real[n], edges.get(n)), _cells(fake[n], edges.get(n))) for n in names}
+    numbers = {n for n in names if is_number(real[n]) and is_number(fake[n])}
+    cut = {n: _cells(real[n], fake[n], n in numbers) for n in names}
     scores = {}
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
-            if a in edges and b in edges:
+            if a in numbers and b in numbers:
                 gap = abs(correlation(real[a], real[b]) - correlation(fake[a], fake[b]))
                 scores[a, b] = 1 - gap / 2
             else:
-                joint = (np.char.add(np.char.add(cut[a][side], "\0|"), cut[b][side]) for side in (0, 1))
-                scores[a, b] = tv_complement(*joint)
+                (real_a, fake_a, _), (real_b, fake_b, width) = cut[a], cut[b]
+                joint = [np.bincount(x * width + y, minlength=cut[a][2] * width) for x, y in
+                         ((real_a, real_b), (fake_a, fake_b))]  # fmt: skip
+                shares = [counts / max(int(counts.sum()), 1) for counts in joint]
+                scores[a, b] = float(1 - 0.5 * np.abs(shares[0] - shares[1]).sum())
     return scores
+
+
+def correlation_gap(real: Columns, fake: Columns) -> float | None:
+    """The mean of |r - r'| over pairs of columns of numbers, Pearson's; None for fewer than two such columns."""
+    check_same(real, fake)
+    names = [n for n in real if is_number(real[n]) and is_number(fake[n])]
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    gaps = [abs(correlation(real[a], real[b]) - correlation(fake[a], fake[b])) for a, b in pairs]
+    return float(np.mean(gaps)) if gaps else None
 
 
 def correlation(x: Array, y: Array) -> float:
@@ -126,12 +138,21 @@ def _deciles(column: Array) -> Array:
     return np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])) if len(values) else np.zeros(0)
 
 
-def _cells(column: Array, edges: Array | None) -> Array:
-    if edges is None:
-        return np.asarray([_name(v) for v in column])
-    values = as_numbers(column)
-    cells = np.searchsorted(edges, values, side="right").astype(str)
-    return np.where(np.isnan(values), "\0missing", cells)
+def _cells(real: Array, fake: Array, number: bool) -> tuple[Array, Array, int]:
+    """Both columns as whole numbers, which cell each value is in (missing is one), and how many cells there are."""
+    if number:
+        edges = _deciles(real)
+        sides = [
+            np.where(np.isnan(x), len(edges) + 1, np.searchsorted(edges, x, side="right"))
+            for x in (as_numbers(real), as_numbers(fake))
+        ]
+        return sides[0], sides[1], len(edges) + 2
+    index: dict[str, int] = {}
+    codes = [
+        np.asarray([index.setdefault(_name(v), len(index)) for v in np.asarray(side).tolist()], dtype=np.int64)
+        for side in (real, fake)
+    ]
+    return codes[0], codes[1], len(index)
 
 
 class RowFeatures:
@@ -219,20 +240,47 @@ def f1_scores(
 
     ``features`` should be fitted on real training rows, with the target left out. A table with one class only scores 0.
     """
+    truth, found = guesses(train, test, target, lambda name: int(name == positive), features, seed)
+    return {name: f1(truth == 1, guess == 1) for name, guess in found.items()}
+
+
+def guesses(
+    train: Columns, test: Columns, target: str, code: Callable[[str], int], features: RowFeatures, seed: int = 0
+) -> tuple[Array, dict[str, Array]]:
+    """The true classes of the rows of ``test`` and, by classifier trained on ``train``, the predicted ones: int64.
+
+    ``code`` numbers the values of column ``target``. What was trained on one class only says 0.
+    """
     import warnings
 
-    x, y = features(train), np.asarray([_name(v) == positive for v in train[target]])
-    test_x, test_y = features(test), np.asarray([_name(v) == positive for v in test[target]])
-    scores: dict[str, float] = {}
+    x, y = features(train), np.asarray([code(_name(v)) for v in train[target]], dtype=np.int64)
+    test_x, test_y = features(test), np.asarray([code(_name(v)) for v in test[target]], dtype=np.int64)
+    found: dict[str, Array] = {}
     for name, make in classifiers(seed).items():
-        if y.all() or not y.any():
-            scores[name] = 0.0
+        if len(set(y.tolist())) < 2:
+            found[name] = np.zeros_like(test_y)
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the MLP's budget of 50 epochs is part of the protocol
-            guess = make().fit(x, y).predict(test_x)
-        scores[name] = f1(test_y, guess)
-    return scores
+            found[name] = np.asarray(make().fit(x, y).predict(test_x))
+    return test_y, found
+
+
+def class_columns(table: Columns, most: int = 50) -> dict[str, list[str]]:
+    """The columns that a classifier may predict, by name, with their values (commonest first): names, truth values, or
+    whole numbers, with 2 to ``most`` different values.
+    """
+    found = {}
+    for name, column in table.items():
+        if is_number(column):
+            values = as_numbers(column)
+            there = values[~np.isnan(values)]
+            if len(np.unique(there[:1000])) > most or not np.array_equal(there, there.round()):
+                continue
+        values, counts = np.unique(np.asarray([_name(v) for v in column]), return_counts=True)
+        if 2 <= len(values) <= most:
+            found[name] = values[np.argsort(-counts, kind="stable")].tolist()
+    return found
 
 
 def f1(truth: Array, guess: Array) -> float:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ganforge.core.errors import InputError
 
 SIDE = 227
+LEAST = 21
+"""Pixels a side: of smaller images nothing is left after the last pool."""
 MEANS = (104.0, 117.0, 123.0)
 """Of blue, green and red levels: what is subtracted from the input."""
 STAGES = (1, 4, 7, 12)
@@ -52,7 +54,7 @@ class SqueezeNet(nn.Module):
         return x.mean((2, 3)), F.relu(self.classifier(x)).mean((2, 3))
 
     def looks(self, images: Tensor) -> list[Tensor]:
-        """Maps of images [n, 1, 3 or 4, h, w] in [-1, 1], at their own size (16 pixels a side at least).
+        """Maps of images [n, 1, 3 or 4, h, w] in [-1, 1], at their own size (``LEAST`` pixels a side at least).
 
         Each position has unit length along the channels, as in LPIPS (Zhang et al. 2018, section 3.1).
         """

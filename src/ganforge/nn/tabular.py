@@ -42,23 +42,30 @@ class RowCode(nn.Module):
     where the paper draws it: then a row has one code, and decoding it gives the row back.
     """
 
+    starts: Tensor
+    ends: Tensor
+    mean: Tensor
+    sd: Tensor
+    gaussian: Tensor
+    single: Tensor
+    prior: Tensor
+    at: Tensor
+    gaps: Tensor
+    gap_mode: Tensor
+    gap_at: Tensor
+    name_at: Tensor
+    graded: Tensor
+
     def __init__(self, width: int, numbers: Sequence[Numbers], names: Sequence[Names]) -> None:
         super().__init__()
         self.width, self.numbers, self.names = width, tuple(numbers), tuple(names)
         widths = [len(c.modes) + c.missing for c in numbers] + [c.width for c in names]
         self.first = len(numbers)
         self.size = self.first + sum(widths)
-        self.widest = max(widths)
+        self.widths = widths
         starts = torch.tensor([0, *widths]).cumsum(0)[:-1]
-        padded = torch.zeros(len(widths), self.widest, dtype=torch.int64)
-        flat = []
-        for i, w in enumerate(widths):
-            padded[i, :w] = starts[i] + torch.arange(w)
-            flat += [i * self.widest + k for k in range(w)]
-        self._keep("padded", padded.flatten())
-        self._keep("absent", torch.arange(self.widest) >= torch.tensor(widths)[:, None])
-        self._keep("flat", torch.tensor(flat, dtype=torch.int64))
         self._keep("starts", starts)
+        self._keep("ends", starts + torch.tensor(widths))
         modes = max((len(c.modes) for c in numbers), default=0)
         table = torch.zeros(len(numbers), modes, 3, dtype=torch.float64)
         for i, c in enumerate(numbers):
@@ -77,17 +84,15 @@ class RowCode(nn.Module):
         self._keep("gap_mode", torch.tensor([len(numbers[i].modes) for i in gaps], dtype=torch.int64))
         self._keep("gap_at", torch.tensor([numbers[i].place + 1 for i in gaps], dtype=torch.int64))
         self._keep("name_at", torch.tensor([c.place + k for c in names for k in range(c.width)], dtype=torch.int64))
-        self._keep("graded", self._graded())
+        self.modal = sum(widths[: self.first])
+        graded = torch.zeros(self.modal, self.first)  # which modes a number has a place in
+        for i, start in enumerate(starts[: self.first].tolist()):
+            own = gaussian[i, : len(numbers[i].modes)]
+            graded[start : start + len(own), i] = own.float()
+        self._keep("graded", graded)
 
     def _keep(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)
-
-    def _graded(self) -> Tensor:
-        """[columns of numbers, widest]: 1 for the modes within which a value has a place."""
-        out = torch.zeros(self.first, self.widest)
-        if self.first:
-            out[:, : self.gaussian.shape[1]] = self.gaussian.float()
-        return out
 
     @property
     def blocks(self) -> int:
@@ -124,7 +129,7 @@ class RowCode(nn.Module):
         """Codes [n, size], or what a generator makes in their place, to rows [n, width]: the largest of each block."""
         n = len(code)
         rows = code.new_zeros(n, self.width)
-        chosen = self.apart(code).argmax(-1)
+        chosen = torch.stack([block.argmax(1) for block in self.apart(code)], 1)
         if self.first:
             mode = chosen[:, : self.first]
             gone = mode >= torch.tensor([len(c.modes) for c in self.numbers], device=code.device)
@@ -138,10 +143,15 @@ class RowCode(nn.Module):
             rows.scatter_(1, first + chosen[:, self.first :], 1.0)
         return rows
 
-    def apart(self, code: Tensor) -> Tensor:
-        """The blocks of codes or logits [n, size], apart: [n, blocks, widest], -inf where a block is narrower."""
-        blocks = code[:, self.first :].index_select(1, self.padded).view(len(code), self.blocks, self.widest)
-        return blocks.masked_fill(self.absent, -torch.inf)
+    def apart(self, code: Tensor) -> tuple[Tensor, ...]:
+        """The blocks of codes or logits [n, size], apart: [n, width] each."""
+        return code[:, self.first :].split(self.widths, 1)
+
+    def asked(self, made: Tensor, block: Tensor) -> Tensor:
+        """For each row of logits [n, size] those of one block (int64 [n]): [n, widest], -inf where it is narrower."""
+        at = self.starts[block, None] + torch.arange(max(self.widths), device=made.device)
+        outside = at >= self.ends[block, None]
+        return made.gather(1, self.first + at.masked_fill(outside, 0)).masked_fill(outside, -torch.inf)
 
     def soften(self, made: Tensor, noise: Tensor, temperature: float) -> Tensor:
         """What a generator makes [n, size] as codes that can be differentiated: tanh for places in modes, Gumbel
@@ -149,13 +159,11 @@ class RowCode(nn.Module):
 
         Where the mode is a single value, the place in it is scaled to 0, as it is in real rows.
         """
-        noisy = torch.cat([made[:, : self.first], made[:, self.first :] + noise], 1)
-        soft = (self.apart(noisy) / temperature).softmax(-1)
-        blocks = soft.flatten(1).index_select(1, self.flat)
+        noisy = (made[:, self.first :] + noise) / temperature
+        blocks = torch.cat([block.softmax(1) for block in noisy.split(self.widths, 1)], 1)
         if not self.first:
             return blocks
-        graded = (soft[:, : self.first] * self.graded).sum(-1)
-        return torch.cat([made[:, : self.first].tanh() * graded, blocks], 1)
+        return torch.cat([made[:, : self.first].tanh() * (blocks[:, : self.modal] @ self.graded), blocks], 1)
 
     def harden(self, made: Tensor, noise: Tensor) -> Tensor:
         """What a generator makes [n, size] as rows [n, width]: the limit of ``soften`` at temperature 0, decoded."""

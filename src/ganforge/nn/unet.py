@@ -23,11 +23,18 @@ def pad_to(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, across, 0, down), mode="replicate") if down or across else x
 
 
+def doubled(before: int, after: int, bias: bool = True) -> nn.Module:
+    """Each pixel four times, then a 3 x 3 convolution."""
+    return nn.Sequential(nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(before, after, 3, 1, 1, bias=bias))
+
+
 class UNet(nn.Module):
     """Images [n, inputs, h, w] to [n, outputs, h, w] in [-1, 1], with a skip connection at every size.
 
     Halved until the shorter side of ``size`` would fall below 2, at most 8 times; channels ``width`` x 1, 2, 4, 8, 8 ..
-    At any other size the same weights work: sides are padded to multiples of 2^halvings and cropped again.
+    At any other size the same weights work: sides are padded to multiples of 2^halvings and cropped again. Doubling is
+    a resize and a convolution, not transposed as in the paper: with a discriminator, that leaves a checkerboard (Odena
+    et al. 2016).
 
     ``dropout`` is the network's noise (section 3.1), kept at test time. It drops whole channels, the same everywhere:
     so it depends on no size, and the tiles of a large image agree. ``noise`` [n, ``noise_channels``], uniform in
@@ -51,9 +58,8 @@ class UNet(nn.Module):
             self.down.append(nn.Sequential(conv, nn.Identity() if bare else normalizer(norm, after)))
         for i in reversed(range(1, self.halvings)):
             before = channels[i] * (1 if i == self.halvings - 1 else 2)
-            conv = nn.ConvTranspose2d(before, channels[i - 1], 4, 2, 1, bias=bias)
-            self.up.append(nn.Sequential(conv, normalizer(norm, channels[i - 1])))
-        self.last = nn.ConvTranspose2d(channels[0] * (1 if self.halvings == 1 else 2), outputs, 4, 2, 1)
+            self.up.append(nn.Sequential(doubled(before, channels[i - 1], bias), normalizer(norm, channels[i - 1])))
+        self.last = doubled(channels[0] * (1 if self.halvings == 1 else 2), outputs)
         coarse = [i for i in reversed(range(1, self.halvings)) if min(size) >> i <= COARSE][:NOISY]
         self.noisy = [channels[i - 1] for i in coarse] if dropout else []
         self.noise_channels = sum(self.noisy)

@@ -134,7 +134,7 @@ def edges(x: Tensor) -> Tensor:
 
 def bicubic(x: Tensor, height: int, width: int) -> Tensor:
     """Resized with the antialiased bicubic filter (a = -1/2), as Pillow does it, within [-1, 1]."""
-    return F.interpolate(x, (height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+    return F.interpolate(x, (height, width), mode="bicubic", antialias=True).clamp_(-1, 1)
 
 
 def shrink(x: Tensor, factor: int) -> Tensor:

@@ -114,7 +114,8 @@ class Cycle(Game):
     def cross(self, batch: Batch) -> Terms:
         """The translators' payoff: to convince, to come back, and to leave alone."""
         a, b, recipe, cost = batch["input"], batch["data"], self.recipe, self.recipe.loss.generator
-        if self.alike:  # a translation and an identity in one pass
+        identity = self.weight(recipe.identity) if self.alike else 0.0
+        if identity:  # a translation and an identity in one pass
             fake_b, same_b = self.G(torch.cat([a, b])).split(len(a))
             fake_a, same_a = self.F(torch.cat([b, a])).split(len(a))
         else:
@@ -123,9 +124,8 @@ class Cycle(Game):
         to_b, to_a = self.D_B(fake_b), self.D_A(fake_a)
         back = (self.F(fake_b) - a).abs().mean() + (self.G(fake_a) - b).abs().mean()
         terms = {"loss": cost(to_b, to_b) + cost(to_a, to_a), "cycle": self.weight(recipe.cycle) * back}
-        if self.alike:
-            left = (same_b - b).abs().mean() + (same_a - a).abs().mean()
-            terms["identity"] = self.weight(recipe.identity) * left
+        if identity:
+            terms["identity"] = identity * ((same_b - b).abs().mean() + (same_a - a).abs().mean())
         return terms
 
     def weight(self, scalar: Scalar) -> float:

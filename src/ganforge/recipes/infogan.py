@@ -11,19 +11,20 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game, Terms
+from ganforge.core.schedule import value_at
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
-from ganforge.losses.information import categorical_information, uniform_information
+from ganforge.losses.information import categorical_information, uniform_information, view_information
 from ganforge.losses.regularizers import Regularizer
+from ganforge.nn.codes import CodeReader
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.layers import Norm
 from ganforge.ops.noise import draw_latents, latents_on, random_signs
+from ganforge.ops.views import changes, view
 from ganforge.recipes.recipe import Positive
 from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
-
-SMALLEST_LOG_SD = -3.0
-"""Q is never surer of a continuous code than a fortieth of its range: beyond, the bound only grows by sharpness."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Infogan(TwoPlayerRecipe):
     info_weight: weight of the category's information
     continuous_weight: weight of the continuous codes' information
     head: hidden units of Q
+    view_weight: weight of what Q's category of a real sample tells about that of a changed view of it
+    views: how views are changed: affine, flip, color, translation, cutout; or noise, for any data
 
     For: finding classes and directions of variation without labels. A model knows Q as well: ``model.game.read`` gives
     the codes of real samples.
@@ -54,9 +57,11 @@ class Infogan(TwoPlayerRecipe):
     latent: Positive = 62
     categories: Annotated[int, Field(ge=2)] = 10
     continuous: Annotated[int, Field(ge=0)] = 2
-    info_weight: Annotated[float, Field(ge=0)] = 1.0
-    continuous_weight: Annotated[float, Field(ge=0)] = 0.02
+    info_weight: NonNegative = 1.0
+    continuous_weight: NonNegative = 0.02
     head: Positive = 128
+    view_weight: Annotated[float, Field(ge=0)] = 1.0
+    views: str = "affine"
     norm_generator: Norm = "batch"
     norm_discriminator: Norm = "none"
     r1: NonNegative = 0.1
@@ -69,13 +74,14 @@ class Infogan(TwoPlayerRecipe):
             raise ValueError("infogan finds categories without labels: leave conditioning none, or use cgan")
         if self.pack > 1 or self.replay:
             raise ValueError("codes are read back from single new samples: leave pack 1 and replay 0")
+        changes(self.views)
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:
         """For images up to 32 x 32: width 32. For points: small networks, large batches, and no normalizer."""
         if len(domain.shape) == 3:
             return {"size": 32 if min(domain.shape[1:]) <= 32 else 64}
-        return {"batch": 256, "latent": 8, "norm_generator": "none"}
+        return {"batch": 256, "latent": 8, "norm_generator": "none", "views": "noise"}
 
     @classmethod
     def budget(cls, domain: Domain) -> int:
@@ -84,6 +90,8 @@ class Infogan(TwoPlayerRecipe):
 
     def build(self, domain: Domain) -> Game:
         """The game: G sees the codes as further latents, and Q's head belongs to D's player."""
+        if self.view_weight and self.views != "noise" and len(domain.shape) != 3:
+            raise InputError(f"views '{self.views}' change images, but the data are {domain.kind}: set views=noise")
         wider = replace(self, latent=self.latent + self.categories + self.continuous)
         return Informed(self, *wider.networks(domain), domain)
 
@@ -97,21 +105,14 @@ class Informed(TwoPlayer):
 
     def __init__(self, recipe: Infogan, G: nn.Module, D: Discriminator, domain: Domain) -> None:
         super().__init__(recipe, G, D, domain)
-        answers = nn.Linear(recipe.head, recipe.categories + 2 * recipe.continuous)
-        self.Q = nn.Sequential(nn.Linear(D.to_logit.in_features, recipe.head), nn.LeakyReLU(0.2), answers)
+        self.Q = CodeReader(D.to_logit.in_features, recipe.head, recipe.categories, recipe.continuous)
         self.players = {**self.players, "D": replace(self.players["D"], networks=[D, self.Q])}
         self.codes: dict[int, tuple[Tensor, Tensor]] = {}
-        self.fake_features: dict[int, Tensor] = {}
-
-    def read_features(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Q of D's features: category logits [batch, categories], means and log sds [batch, continuous], fp32."""
-        recipe = self.recipe
-        logits, mean, log_sd = self.Q(h).float().split([recipe.categories, recipe.continuous, recipe.continuous], 1)
-        return logits, mean, log_sd.clamp_min(SMALLEST_LOG_SD)
+        self.seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def read(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The codes of samples as the domain encodes them, real ones too, [n, *shape]: as ``read_features``."""
-        return self.read_features(self.D.features(data))
+        """The codes of samples as the domain encodes them, real ones too, [n, *shape]: as ``CodeReader``."""
+        return self.Q(self.D.features(data))
 
     def paint(self, z: Tensor, category: Tensor, code: Tensor) -> Tensor:
         """G of ``z`` [n, latent], ``category`` int64 [n] and ``code`` [n, continuous] -> [n, *shape]."""
@@ -132,11 +133,14 @@ class Informed(TwoPlayer):
     def information(self, h: Tensor) -> Terms:
         """Minus the weighted bounds, from D's features of this shard's newest fakes."""
         recipe, (category, code) = self.recipe, self.codes[self.shard]
-        logits, mean, log_sd = self.read_features(h)
+        logits, mean, log_sd = self.Q(h)
         self.note("Q/category_right", (logits.detach().argmax(1) == category).float())
-        terms = {"category": -recipe.info_weight * categorical_information(logits, category)}
+        weight, continuous_weight = (
+            value_at(w, self.clock.samples) for w in (recipe.info_weight, recipe.continuous_weight)
+        )
+        terms = {"category": -weight * categorical_information(logits, category)}
         if recipe.continuous:
-            terms["code"] = -recipe.continuous_weight * uniform_information(code, mean, log_sd)
+            terms["code"] = -continuous_weight * uniform_information(code, mean, log_sd)
         return terms
 
     def generate(self, batch: Batch) -> Terms:
@@ -150,13 +154,17 @@ class Informed(TwoPlayer):
     def judge(self, penalties: Sequence[Regularizer], batch: Batch) -> Terms:
         """D's payoff, with the information that Q reads from the same features."""
         terms = super().judge(penalties, batch)
-        return {**terms, **self.information(self.fake_features.pop(self.shard))}
+        real_h, fake_h = self.seen.pop(self.shard)
+        terms |= self.information(fake_h)
+        if self.recipe.view_weight:
+            other = self.features(view(batch["data"], self.recipe.views), None)
+            terms["views"] = -self.recipe.view_weight * view_information(self.Q(real_h)[0], self.Q(other)[0])
+        return terms
 
     def both_features(self, real: Tensor, fake: Tensor, label: Any, fake_label: Any) -> tuple[Tensor, Tensor]:
-        """As of every two-player game; those of fakes are kept for Q."""
-        real_h, fake_h = super().both_features(real, fake, label, fake_label)
-        self.fake_features[self.shard] = fake_h
-        return real_h, fake_h
+        """As of every two-player game; they are kept for Q."""
+        self.seen[self.shard] = super().both_features(real, fake, label, fake_label)
+        return self.seen[self.shard]
 
     # ---- sampling
 

@@ -49,6 +49,11 @@ class Recipe(ABC):
         return {}
 
     @classmethod
+    def defaults_given(cls, domain: Domain, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults beside settings that the user has ``given``, where one of them asks for others."""
+        return cls.defaults_for(domain)
+
+    @classmethod
     def budget(cls, domain: Domain) -> int:
         """Real samples that a run takes when the user sets no budget."""
         return 1_000_000
@@ -62,7 +67,7 @@ def recipe_names() -> list[str]:
     """The names of all recipes: their files' names."""
     found = []
     for module in pkgutil.iter_modules(ganforge.recipes.__path__):
-        if module.name not in ("recipe", "two_player", "one_player"):
+        if module.name not in ("recipe", "two_player", "one_player", "row_game"):
             found.append(module.name.replace("_", "-"))
     return sorted(found)
 

@@ -201,10 +201,11 @@ def protocol_rows(run: Contents, protocol: Mapping[str, Any]) -> list[tuple[str,
     """How the scores were measured."""
     counts = protocol.get("counts")
     versions = protocol.get("versions")
+    mark = str(protocol.get("features_sha256") or "")[:16]
     rows = [
         ("key", f"{protocol.get('key')} (equal for scores that may be compared)"),
         ("against", run.evaluation.get("against", "")),
-        ("features", f"{protocol.get('features')}, sha256 {str(protocol.get('features_sha256'))[:16]}"),
+        ("features", f"{protocol.get('features')}, sha256 {mark}" if mark else "none"),
         ("resizer", protocol.get("resizer")),
         ("samples", ", ".join(f"{whole(v)} {k}" for k, v in counts.items()) if isinstance(counts, Mapping) else ""),
         ("real split", protocol.get("split")),

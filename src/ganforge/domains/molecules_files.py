@@ -1,0 +1,127 @@
+"""Files of molecules: lines of SMILES, and what could not be used of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ganforge.core.errors import InputError, nearest
+from ganforge.domains.molecules_chemistry import Graph, Unfit, graph, parse
+
+Line = tuple[int, str]
+"""Where a SMILES stands in its file (from 1), and the SMILES."""
+
+UNPARSED = "are no SMILES of a molecule"
+
+
+@dataclass
+class Found:
+    """The graphs of some SMILES; of what was left out how many for each reason, and the first for each."""
+
+    count: int = 0
+    graphs: list[Graph] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    firsts: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, why: str, which: str) -> None:
+        """Count a molecule that is not used."""
+        self.left_out[why] = self.left_out.get(why, 0) + 1
+        self.firsts.setdefault(why, which)
+
+    @property
+    def first(self) -> str:
+        """The first molecule that was left out, and why."""
+        if not self.firsts:
+            return "there are none"
+        why = next(iter(self.firsts))
+        return f"the first: {self.firsts[why]}, because such {why}"
+
+    def drop_large(self, most: int) -> None:
+        """Leave out molecules of more atoms."""
+        larger = sum(len(kinds) > most for kinds, _ in self.graphs)
+        if larger:
+            self.graphs = [g for g in self.graphs if len(g[0]) <= most]
+            self.left_out[large(most)] = self.left_out.get(large(most), 0) + larger
+
+    def drop_rare(self, share: float) -> None:
+        """Leave out molecules with an atom of a kind that fewer than this share of the molecules have."""
+        having: dict[str, int] = {}
+        for kinds, _ in self.graphs:
+            for kind in set(kinds):
+                having[kind] = having.get(kind, 0) + 1
+        rare = {kind for kind, count in having.items() if count < share * len(self.graphs)}
+        kept = [g for g in self.graphs if not rare & set(g[0])]
+        if len(kept) < len(self.graphs):
+            why = f"have rare atoms ({', '.join(sorted(rare))}; data.rare sets the limit)"
+            self.left_out[why] = len(self.graphs) - len(kept)
+        self.graphs = kept
+
+    def drop_strange(self, known: Collection[str]) -> None:
+        """Leave out molecules with an atom of a kind that is not ``known``."""
+        kept = [g for g in self.graphs if set(g[0]) <= set(known)]
+        if len(kept) < len(self.graphs):
+            self.left_out["have atoms of other kinds"] = len(self.graphs) - len(kept)
+        self.graphs = kept
+
+    def messages(self) -> list[str]:
+        """What was left out, a line for each reason."""
+        said = []
+        for why, count in self.left_out.items():
+            first = f" (the first: {self.firsts[why]})" if why in self.firsts else ""
+            said.append(f"{count:,} of {self.count:,} molecules were left out, as they {why}{first}")
+        return said
+
+
+def large(most: int) -> str:
+    """Why a molecule of more atoms is left out."""
+    return f"have more than {most} atoms (data.max_atoms sets the limit)"
+
+
+def read_smiles(path: Path, column: str) -> list[Line]:
+    """The SMILES of a .smi file (the first word of each line) or of a column of a .csv file. InputError: no such
+    column, no text."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            if path.suffix.lower() == ".csv":
+                return from_csv(csv.reader(file, skipinitialspace=True), path, column)
+            words = ((number, line.split()) for number, line in enumerate(file, 1))
+            lines = [(number, found[0]) for number, found in words if found]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from None
+    return lines[1:] if lines and lines[0][1].lower() in ("smiles", "smi") else lines
+
+
+def from_csv(rows: Iterable[Sequence[str]], path: Path, column: str) -> list[Line]:
+    """The cells of a column, by its name in any case."""
+    rows = iter(rows)
+    header = [name.strip() for name in next(rows, [])]
+    lower = [name.lower() for name in header]
+    if column.lower() not in lower:
+        said = nearest(column, header) if header else "the file is empty"
+        raise InputError(f"{path} has no column '{column}' of SMILES: {said} (data.column names it)")
+    at = lower.index(column.lower())
+    return [(number, row[at].strip() if len(row) > at else "") for number, row in enumerate(rows, 2) if row]
+
+
+def read_graphs(lines: Sequence[Line], most: int) -> Found:
+    """The molecules of ``lines`` that have at most ``most`` atoms, as graphs."""
+    found = Found(len(lines))
+    for number, smiles in lines:
+        molecule = parse(smiles)
+        which = f"line {number}, '{smiles[:60]}'"
+        if molecule is None or not molecule.GetNumAtoms():
+            found.leave_out(UNPARSED, which)
+        elif molecule.GetNumAtoms() > most:
+            found.leave_out(large(most), which)
+        else:
+            try:
+                found.graphs.append(graph(molecule))
+            except Unfit as why:
+                found.leave_out(f"have {why}", which)
+    return found

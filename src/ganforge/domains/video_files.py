@@ -1,0 +1,250 @@
+"""Finding clips, and decoding them: strips of frames, animated pictures, folders of frames, movies."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from ganforge.core.errors import InputError, need_extra
+from ganforge.domains.image_decode import FORMATS, SUFFIXES, Fit, cover, decode, header, picture_of, to_channels
+from ganforge.domains.image_files import Files, printable
+from ganforge.domains.image_labels import Labels, list_images
+
+Layout = Literal["auto", "strips", "animations", "folders", "movies"]
+
+MOVIES = frozenset([".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"])
+ALL = SUFFIXES | MOVIES
+
+LOOKED_AT = 8
+"""Files that decide what a folder holds."""
+FEWEST = 3
+"""Frames of what is taken for a strip where the user says nothing: two are a pair of images."""
+
+HINT = (
+    "give strips (frames side by side: --set data.frame_width=W if frames are not square), animated GIF or WebP files, "
+    "a folder of numbered frames for each clip, or movies (.mp4)"
+)
+
+ClipContent = bytes | list[bytes] | np.ndarray
+"""One clip before decoding: a file, its frames' files, or frames uint8 [frames, channels, height, width]."""
+
+
+@dataclass(frozen=True)
+class ClipEntry:
+    """One clip that was found: its name, and how to get its content (any thread may)."""
+
+    name: str
+    load: Callable[[], ClipContent]
+
+
+@dataclass(frozen=True)
+class ClipListing:
+    """The clips of one data set, before decoding. ``labels`` are class names, one a clip, or None."""
+
+    where: str
+    layout: str
+    entries: list[ClipEntry]
+    labels: list[str] | None
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How clips are decoded: ``frame_width`` is that of strips (None: square frames)."""
+
+    layout: str
+    frame_width: int | None
+    max_pixels: int
+
+    def look(self, content: ClipContent) -> tuple[tuple[int, int], int]:
+        """(height, width) of the frames and their channels, 1 or 3, from as little as possible. ValueError: damaged."""
+        if isinstance(content, np.ndarray):
+            return (content.shape[2], content.shape[3]), content.shape[1]
+        if self.layout == "movies":
+            assert isinstance(content, bytes)
+            with _movie(content) as (stream, _):
+                return (stream.height, stream.width), 3
+        first = content[0] if isinstance(content, list) else content
+        found = header(first, self.max_pixels)
+        height, width = found.size
+        if self.layout == "strips":
+            width = strip_width(height, width, self.frame_width)
+        return (height, width), 1 if found.channels == 1 else 3
+
+    def read(self, content: ClipContent, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+        """uint8 [frames, channels, height, width]; other sizes are resized to cover ``size`` and cropped at the center.
+
+        Raises ValueError, or what Pillow raises, with the reason.
+        """
+        if isinstance(content, np.ndarray):
+            frames = content
+        elif isinstance(content, list):
+            planes = [decode(part, Fit(size, channels, 8), self.max_pixels) for part in content]
+            if len({p.shape for p in planes}) > 1:
+                raise ValueError("its frames have different sizes: choose with --resolution")
+            frames = np.stack(planes)
+        elif self.layout == "strips":
+            planes = decode(content, Fit(None, channels, 8), self.max_pixels)
+            width = strip_width(*planes.shape[1:], self.frame_width)
+            frames = planes.reshape(*planes.shape[:2], -1, width).transpose(2, 0, 1, 3)
+        elif self.layout == "movies":
+            frames = _movie_frames(content, channels, self.max_pixels)
+        else:
+            frames = _animated(content, channels, self.max_pixels)
+        return resized(frames, size)
+
+
+def strip_width(height: int, width: int, frame_width: int | None) -> int:
+    """The width of a strip's frames. ValueError where it is no whole number of frames."""
+    side = frame_width or height
+    if width % side:
+        raise ValueError(f"a strip of {height}x{width} pixels is no whole number of frames {side} wide")
+    return side
+
+
+def resized(frames: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Frames uint8 [n, c, h, w] brought to ``size`` (height, width)."""
+    if size is None or frames.shape[2:] == size:
+        return np.ascontiguousarray(frames)
+    if frames.shape[1] not in (1, 3, 4):
+        raise ValueError(f"frames of {frames.shape[1]} channels cannot be resized")
+    done = [np.asarray(cover(picture_of(frame.transpose(1, 2, 0)), size)) for frame in frames]
+    stacked = np.stack(done)
+    return np.ascontiguousarray(stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2))
+
+
+def _animated(content: bytes, channels: int, max_pixels: int) -> np.ndarray:
+    """The frames of a GIF, WebP or APNG; one that is shown k times as long as the shortest counts k times."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        count, frames, shown = getattr(image, "n_frames", 1), [], []
+        if count * image.width * image.height > max_pixels:
+            raise ValueError(f"{count} frames of {image.height}x{image.width} are more than max_pixels={max_pixels}")
+        for index in range(count):
+            image.seek(index)
+            levels = np.asarray(to_channels(image, channels))
+            frames.append(levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1))
+            shown.append(float(image.info.get("duration") or 0))
+    shortest = min((s for s in shown if s > 0), default=0.0)
+    times = [min(max(1, round(s / shortest)), 1000) if shortest else 1 for s in shown]
+    if sum(times) * frames[0].shape[1] * frames[0].shape[2] > max_pixels:
+        times = [1] * count
+    return np.stack(frames).repeat(times, axis=0)
+
+
+class _movie:
+    """A movie's first video stream and its container, closed at the end. InputError without the package ``av``."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            import av
+        except ImportError as error:
+            raise need_extra("av", "video") from error
+        try:
+            self.container: Any = av.open(io.BytesIO(content))
+        except (av.error.FFmpegError, ValueError) as error:
+            raise ValueError(f"not a movie that can be read ({error})") from error
+
+    def __enter__(self) -> tuple[Any, Any]:
+        if not self.container.streams.video:
+            self.container.close()
+            raise ValueError("holds no pictures")
+        return self.container.streams.video[0], self.container
+
+    def __exit__(self, *raised: object) -> None:
+        self.container.close()
+
+
+def _movie_frames(content: bytes, channels: int, max_pixels: int) -> np.ndarray:
+    with _movie(content) as (stream, container):
+        frames, left = [], max_pixels
+        for frame in container.decode(stream):
+            left -= frame.width * frame.height
+            if left < 0:
+                raise ValueError(f"more than max_pixels={max_pixels} pixels in all: cut it into shorter movies")
+            levels = frame.to_ndarray(format="gray" if channels == 1 else "rgb24")
+            frames.append(levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1))
+    if not frames:
+        raise ValueError("holds no frames")
+    return np.stack(frames)
+
+
+class FrameFolders:
+    """Files seen as clips: every folder that holds images is one, its frames in the order of the numbers in names."""
+
+    def __init__(self, files: Files) -> None:
+        self.files, self.where, self.metadata = files, files.where, files.metadata
+        self.frames: dict[str, list[str]] = {}
+        for name in files.images:
+            self.frames.setdefault(str(PurePosixPath(name).parent), []).append(name)
+        self.images = sorted(self.frames, key=by_numbers)
+
+    def read(self, name: str) -> Any:
+        """The content of each frame of a clip."""
+        return [self.files.read(frame) for frame in sorted(self.frames[name], key=by_numbers)]
+
+    def stamp(self) -> Iterator[str]:
+        """As of the files."""
+        return self.files.stamp()
+
+
+def by_numbers(name: str) -> list[Any]:
+    """A key that sorts 2.png before 10.png."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def list_clips(
+    files: Files, layout: Layout, frame_width: int | None, labels: Labels, column: str | None, split: str | None,
+    max_pixels: int,
+) -> ClipListing:  # fmt: skip
+    """Find the clips of a folder or archive, and their labels. InputError for what holds none."""
+    if not files.images:
+        raise InputError(f"no clips in {files.where}: {HINT}")
+    kind = layout if layout != "auto" else guess_layout(files, frame_width, max_pixels)
+    chosen: Any = FrameFolders(files) if kind == "folders" else files
+    found = list_images(chosen, labels, column, split)
+    messages = [text for text in found.messages if "folders are taken as classes" not in text]
+    if kind == "folders" and layout == "auto":
+        messages.append(f"each of {found.count:,} folders is read as the frames of a clip")
+    entries = [ClipEntry(entry.name, partial(_load, entry.load)) for entry in found.entries()]
+    return ClipListing(files.where, kind, entries, found.labels, tuple(messages))
+
+
+def _load(load: Callable[[], Any]) -> ClipContent:
+    return load()
+
+
+def guess_layout(files: Files, frame_width: int | None, max_pixels: int) -> str:
+    """What the first files are: movies, animations, strips, or frames in folders. InputError when none of these."""
+    if any(PurePosixPath(name).suffix.lower() in MOVIES for name in files.images):
+        return "movies"
+    wide = True
+    for name in islice(files.images, LOOKED_AT):
+        try:
+            content = files.read(name)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if getattr(image, "n_frames", 1) > 1:
+                    return "animations"
+            height, width = header(content, max_pixels).size
+        except Exception:  # damaged: reading reports it
+            continue
+        side = frame_width or height
+        wide = wide and width % side == 0 and width >= FEWEST * side
+    if wide:
+        return "strips"
+    folders = {str(PurePosixPath(name).parent) for name in files.images}
+    if len(folders) == 1 or len(files.images) < 2 * len(folders):
+        example = printable(files.images[0])
+        raise InputError(
+            f"{files.where}: '{example}' is no clip: {HINT}; for the frames of one clip in one folder, "
+            "--set data.layout=folders"
+        )
+    return "folders"

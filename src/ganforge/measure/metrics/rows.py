@@ -1,0 +1,147 @@
+"""Rows of tables: are columns and their dependence right, can one learn from the rows, and is any of them a copy?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganforge.core.errors import InputError, nearest
+from ganforge.measure.intervals import GROUPS, Score, bootstrap, jackknife, need, wilson
+from ganforge.measure.kinds import Trial
+from ganforge.measure.tabular import (
+    Columns,
+    RowFeatures,
+    class_columns,
+    closest,
+    column_shapes,
+    copied_share,
+    correlation_gap,
+    f1,
+    guesses,
+    pair_trends,
+)
+
+KINDS = ("table",)
+LEAST = 50
+SEARCHED = 2_000
+"""Rows whose closest record is sought."""
+NEAR = 0.05
+"""The share of unseen rows that are nearer to a real row than the bound for too close ones."""
+
+
+def part(table: Columns, rows: Any) -> Columns:
+    """Some rows of a table."""
+    return {name: column[rows] for name, column in table.items()}
+
+
+def tables(trial: Trial) -> tuple[Columns, Columns]:
+    """The real rows, and those that are judged. InputError: too few."""
+    need("the comparison of tables", "real", len(trial.real), LEAST)
+    need("the comparison of tables", "floor" if trial.floor else "generated", len(trial.made), LEAST)
+    return trial.real.data, trial.made.data
+
+
+def spread(trial: Trial, statistic: Callable[[Columns], float], better: str) -> Score:
+    """A statistic of the judged rows, with its interval from ten groups of them."""
+    table = tables(trial)[1]
+    rows = np.arange(len(trial.made))
+    score = jackknife(statistic(table), [lambda group: statistic(part(table, rows % GROUPS != group))], better)
+    low, high = score.low or 0.0, score.high or 0.0
+    return Score(score.value, low, min(high, 1.0), score.how, better)
+
+
+def columns(trial: Trial) -> dict[str, Score]:
+    """``column_shapes``: the mean over columns of how alike their distributions are, 0 to 1; ``worst_column``."""
+    real, made = tables(trial)
+    shapes = column_shapes(real, made)
+    worst = min(shapes, key=lambda name: shapes[name])
+    return {
+        "column_shapes": spread(trial, lambda some: float(np.mean(list(column_shapes(real, some).values()))), "higher"),
+        "worst_column": Score(shapes[worst], None, None, worst, "higher"),
+    }
+
+
+def pairs(trial: Trial) -> dict[str, Score]:
+    """``pair_trends``: the mean over pairs of columns of how alike their dependence is, 0 to 1; ``correlation_gap``:
+    the mean difference of Pearson's correlations, where there are two columns of numbers.
+    """
+    real, _ = tables(trial)
+    if len(real) < 2:
+        raise InputError("a table of one column has no pairs of columns")
+    found = {
+        "pair_trends": spread(trial, lambda some: float(np.mean(list(pair_trends(real, some).values()))), "higher")
+    }
+    if correlation_gap(real, real) is not None:
+        found["correlation_gap"] = spread(trial, lambda some: correlation_gap(real, some) or 0.0, "lower")
+    return found
+
+
+def target_of(trial: Trial) -> tuple[str, list[str]]:
+    """The column that is predicted, and its values, the commonest first: what --target names, else the last column of
+    classes (of names or truth values, if there is any). InputError: there is none.
+    """
+    real = trial.real.data
+    known = trial.once("classes", lambda: class_columns(real))
+    if trial.target is not None and trial.target not in real:
+        raise InputError(f"--target {trial.target}: the table has no such column: {nearest(trial.target, real)}")
+    if not known or (trial.target is not None and trial.target not in known):
+        named = f"--target {trial.target}: that column is no class" if trial.target else "no column is a class"
+        raise InputError(f"{named} (2 to 50 different values); classes: {', '.join(known) or 'none'}")
+    names = [name for name in known if real[name].dtype.kind in "Ob"]
+    last = list(real)[-1]
+    name = trial.target or (last if last in known else (names or list(known))[-1])
+    return name, known[name]
+
+
+def usefulness(trial: Trial) -> dict[str, Score]:
+    """Trained on synthetic, tested on real (Xu et al. 2019, sec. 5.1): F1 on unseen rows of AdaBoost, a decision tree,
+    logistic regression and an MLP, and ``f1``, their mean. The floor's are trained on as many real rows.
+
+    Of two classes it is the F1 of the rarer one, of more the mean over classes. Intervals are those of the unseen rows.
+    """
+    real, made = tables(trial)
+    target, values = target_of(trial)
+    train = part(real, slice(0, len(trial.made))) if trial.floor else made
+    code = {value: index for index, value in enumerate(values)}
+    features = trial.once("features", lambda: RowFeatures(real, leave_out=(target,)))
+    truth, found = guesses(train, trial.unseen.data, target, lambda name: code.get(name, -1), features, trial.seed)
+    classes = [1] if len(values) == 2 else range(len(values))
+
+    def score(rows: torch.Tensor) -> float:
+        true, guess = rows[:, 0].numpy(), rows[:, 1:].numpy()
+        return float(np.mean([f1(true == k, g == k) for g in guess.T for k in classes]))
+
+    told = f"of {target}={values[1]}" if len(values) == 2 else f"of {target}, mean of {len(values)} classes"
+    scores = {}
+    for name, those in {"f1": list(found.values()), **{f"f1_{name}": [g] for name, g in found.items()}}.items():
+        rows = torch.from_numpy(np.stack([truth, *those], 1))
+        low, high = bootstrap([rows], score, trial.seed)
+        scores[name] = Score(score(rows), low, high, f"{told}; bootstrap over {len(truth):,} unseen rows", "higher")
+    return scores
+
+
+def records(trial: Trial) -> dict[str, Score]:
+    """Distance to closest record: ``dcr``, the median distance to the nearest real row (Gower's, times the number of
+    columns: far means unlike, near may be copied); ``copied``: rows that are a real row; ``too_close``: rows nearer
+    than all but 5 % of the unseen real rows.
+    """
+    real, made = tables(trial)
+    features = trial.once("nearness", lambda: RowFeatures(real, scale="range"))
+    few = slice(0, SEARCHED)
+    known = trial.once("unseen", lambda: closest(part(trial.unseen.data, few), real, features))
+    found = known if trial.floor else closest(part(made, few), real, features)
+    median = torch.from_numpy(found)
+    low, high = bootstrap([median], lambda some: float(some.median()), trial.seed)
+    bound = float(np.quantile(known, NEAR))
+    how = f"Wilson, {len(found):,} rows"
+    return {
+        "dcr": Score(float(median.median()), low, high, f"bootstrap over {len(found):,} rows"),
+        "copied": wilson(round(copied_share(found) * len(found)), len(found), "lower", how),
+        "too_close": wilson(int((found < bound).sum()), len(found), "lower", how),
+    }
+
+
+METRICS = {"columns": columns, "pairs": pairs, "f1": usefulness, "closest": records}

@@ -1,0 +1,453 @@
+"""Video: reading clips of all layouts, windows, the networks, clips of any length, and measures by closed forms."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import check_game
+import ganforge
+from command import ganforge as command
+from conftest import real_data
+from ganforge.config import checked
+from ganforge.core.errors import InputError
+from ganforge.domains import domain_from_dict, module_for, video
+from ganforge.domains.domain import Part
+from ganforge.domains.video import VideoDomain
+from ganforge.domains.video_example import DIGIT, FAST, moving_digits
+from ganforge.domains.video_packing import VideoOptions, cut
+from ganforge.engine.options import TrainOptions
+from ganforge.engine.trainer import Trainer
+from ganforge.engine.world import World
+from ganforge.measure import selfsupervised
+from ganforge.measure import video as measure
+from ganforge.nn.video import ClipGenerator, FactoredDiscriminator, StackedDiscriminator
+from ganforge.recipes.videogan import Videogan
+
+
+def levels(count: int, first: int = 0, height: int = 8, width: int = 8) -> np.ndarray:
+    """Frames uint8 [count, height, width], frame t of level first + t: each frame tells where it stands."""
+    return np.broadcast_to((first + np.arange(count))[:, None, None], (count, height, width)).astype(np.uint8)
+
+
+def strip(frames: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.concatenate(list(frames), 1))
+
+
+def save_strips(folder: Path, lengths: list[int], **size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, length in enumerate(lengths):
+        strip(levels(length, 40 * i, **size)).save(folder / f"{i}.png")
+
+
+def opened(path: Path | str, **options: object) -> tuple[VideoDomain, video.Clips]:
+    return video.open(str(path), checked(VideoOptions, options, "data"))
+
+
+def pixel_levels(source: video.Clips, row: int) -> list[int]:
+    """The level of each frame of a clip, by its middle pixel."""
+    raw = source.take(torch.tensor([row]))
+    return raw["data"][0, : int(raw["length"]), 0, 3, 3].tolist()
+
+
+# ---- reading
+
+
+def test_strips_in_a_zip_with_class_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for label in ("up", "down"):
+            for i in range(3):
+                buffer = io.BytesIO()
+                strip(levels(5, 60 * i + (label == "up"))).convert("RGBA").save(buffer, "PNG")
+                archive.writestr(f"shapes/{label}/{i}.png", buffer.getvalue())
+    domain, source = opened(tmp_path / "a.zip", frames=4)
+    assert domain.shape == (4, 3, 8, 8) and domain.classes == ("down", "up") and domain.counts == (3, 3)
+    assert [pixel_levels(source, i) for i in (0, 1, 5)] == [[*range(5)], [*range(60, 65)], [*range(121, 126)]]
+    assert source.take(torch.tensor([0, 5]))["label"].tolist() == [0, 1]
+    assert domain_from_dict(domain.to_dict()) == domain
+
+
+def test_frames_that_are_not_square(tmp_path: Path) -> None:
+    save_strips(tmp_path / "a", [4, 6], height=8, width=6)
+    domain, source = opened(tmp_path / "a", frames=4, frame_width=6)
+    assert domain.shape == (4, 1, 8, 6) and pixel_levels(source, 1) == [40, 41, 42, 43, 44, 45]
+    with pytest.raises(InputError, match=r"none of 2 clips can be read; .*no whole number of frames 5 wide"):
+        opened(tmp_path / "a", frames=4, frame_width=5, layout="strips")
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_animations_whose_frames_last_differently(tmp_path: Path, suffix: str) -> None:
+    for i in range(2):
+        frames = [Image.fromarray(frame) for frame in levels(4, 50 * i + 10)]
+        frames[0].save(
+            tmp_path / f"{i}.{suffix}", save_all=True, append_images=frames[1:], duration=[100, 300, 100, 100],
+            **({"lossless": True} if suffix == "webp" else {}),
+        )  # fmt: skip
+    _, source = opened(tmp_path, frames=3, channels=1)
+    assert pixel_levels(source, 1) == [60, 61, 61, 61, 62, 63]
+
+
+def test_folders_of_numbered_frames(tmp_path: Path) -> None:
+    for clip, length in (("walk", 12), ("run", 11)):
+        (tmp_path / "clips" / clip).mkdir(parents=True)
+        for t, frame in enumerate(levels(length)):
+            Image.fromarray(frame).save(tmp_path / "clips" / clip / f"frame{t}.png")
+    domain, source = opened(tmp_path / "clips", frames=8)
+    assert not domain.classes and len(source) == 2
+    assert pixel_levels(source, 1) == list(range(12))  # 2 before 10
+    assert any("2 folders is read" in text for text in source.messages)
+    with pytest.raises(InputError, match="is no clip"):
+        opened(tmp_path / "clips" / "walk", frames=4)
+    _, one = opened(tmp_path / "clips" / "walk", frames=2, layout="folders")  # one clip, in pieces
+    assert len(one) == 2 and pixel_levels(one, 0) + pixel_levels(one, 1) == list(range(12))
+
+
+def test_movies(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    for i in range(2):
+        with av.open(str(tmp_path / f"{i}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width = stream.height = 32
+            for frame in levels(6, 60 * i + 20, 32, 32):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.stack([frame] * 3, 2), format="rgb24")))
+            container.mux(stream.encode())
+    (tmp_path / "2.mp4").write_bytes(b"no movie")
+    domain, source = opened(tmp_path, frames=4, resolution=16)
+    assert domain.shape == (4, 3, 16, 16) and len(source.skipped) == 1
+    assert pixel_levels(source, 1) == pytest.approx(range(80, 86), abs=6)
+
+
+def test_arrays_and_what_generate_writes(tmp_path: Path) -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 10, 3), dtype=np.uint8)
+    domain = VideoDomain(shape=(6, 3, 8, 10))
+    domain.save(clips, tmp_path / "a.npz")
+    found, source = opened(tmp_path / "a.npz", frames=6)
+    assert found.shape == domain.shape
+    back = found.decode(found.encode(source.take(torch.arange(5))))
+    assert np.array_equal(back, clips)
+    assert torch.equal(found.to_raw(clips), source.take(torch.arange(5))["data"])
+    np.savez(tmp_path / "b.npz", clips=clips.astype(np.float32))
+    with pytest.raises(InputError, match="clips are uint8"):
+        opened(tmp_path / "b.npz")
+
+
+def test_real_clips(tmp_path: Path) -> None:
+    with zipfile.ZipFile(real_data("video-shapes-64.zip")) as archive, zipfile.ZipFile(tmp_path / "a.zip", "w") as few:
+        for name in [n for n in archive.namelist() if n.endswith(".png")][::100]:
+            few.writestr(name, archive.read(name))
+    domain, source = opened(tmp_path / "a.zip", resolution=32, stride=2)
+    assert domain.shape == (16, 3, 32, 32) and domain.classes == ("0", "1") and domain.counts == (8, 8)
+    clips = domain.decode(domain.encode(source.take(torch.arange(16))))
+    moved = measure.temporal_difference(clips)
+    assert bool(((moved > 0.1) & (moved < 10)).all())  # a small thing on black, that always moves
+
+
+def test_sizes_and_channels_are_settled(tmp_path: Path) -> None:
+    save_strips(tmp_path, [4, 4])
+    strip(levels(4, 0, 16, 16)).convert("RGB").save(tmp_path / "c.png")
+    domain, source = opened(tmp_path, frames=4)
+    assert domain.shape == (4, 3, 8, 8)
+    assert any("2 different sizes" in m for m in source.messages) and any("grey" in m for m in source.messages)
+    assert opened(tmp_path, frames=4, channels=1, resolution=12)[0].shape == (4, 1, 12, 12)
+
+
+def test_damaged_clips_are_skipped(tmp_path: Path) -> None:
+    save_strips(tmp_path, [4, 4])
+    (tmp_path / "broken.png").write_bytes((tmp_path / "0.png").read_bytes()[:45])
+    _, source = opened(tmp_path, frames=4)
+    assert len(source) == 2 and any("skipped 1 of 3 clips" in m and "broken.png" in m for m in source.messages)
+    with pytest.raises(InputError, match=r"broken\.png"):
+        opened(tmp_path, frames=4, strict=True)
+
+
+def test_short_clips(tmp_path: Path) -> None:
+    save_strips(tmp_path, [9, 4, 9, 5])
+    _, source = opened(tmp_path, frames=5, stride=2)
+    assert len(source) == 2
+    assert any("2 of 4 clips are shorter than the 9 frames of a sample (the first is clip 2, of 4)" in m
+               for m in source.messages)  # fmt: skip
+    with pytest.raises(InputError, match="2 of 4 clips are shorter"):
+        opened(tmp_path, frames=5, stride=2, strict=True)
+    with pytest.raises(InputError, match=r"takes 16 frames .* the longest clip has 9"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [({"frames": 1}, "data.frames"), ({"stride": 0}, "data.stride"), ({"frame": 4}, "did you mean 'frames'")],
+)
+def test_wrong_options(wrong: dict, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        checked(VideoOptions, wrong, "data")
+
+
+def test_what_holds_no_clips(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.fromarray(levels(1)[0]).save(tmp_path / f"{i}.png")
+    with pytest.raises(InputError, match=r"'0\.png' is no clip: give strips"):
+        opened(tmp_path)
+    with pytest.raises(InputError, match="does not hold what this recipe needs: clips"):
+        module_for("digits", ("video",))
+    with pytest.raises(InputError, match="of kind video, which this recipe is not for"):
+        module_for("moving-digits")
+
+
+def test_cache_is_used_and_mended(tmp_path: Path) -> None:
+    save_strips(tmp_path, [4, 6])
+    first, second = opened(tmp_path, frames=4)[1], opened(tmp_path, frames=4)[1]
+    assert not first.cached and second.cached and first.fingerprint == second.fingerprint
+    assert opened(tmp_path, frames=3)[1].fingerprint != first.fingerprint
+    for lengths in Path(os.environ["GANFORGE_CACHE"]).glob("data/*/lengths.npy"):
+        lengths.write_bytes(b"?")
+    third = opened(tmp_path, frames=4)[1]
+    assert not third.cached and third.fingerprint == first.fingerprint
+
+
+# ---- windows
+
+
+def test_windows_lie_within_their_clip(tmp_path: Path) -> None:
+    save_strips(tmp_path, [9, 17])
+    domain, source = opened(tmp_path, frames=4, stride=2)
+    starts: set[int] = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        shown = domain.decode(domain.encode(source.take(torch.tensor([1, 0]))))[..., 3, 3, 0]
+        assert (np.diff(shown.astype(int), axis=1) == 2).all()
+        assert shown[0, 0] >= 40 and shown[0, -1] <= 56 and shown[1, -1] <= 8
+        starts.add(int(shown[0, 0]))
+    assert starts == set(range(40, 51))  # every place where 7 frames of 17 fit
+    torch.manual_seed(3)
+    again = domain.encode(source.take(torch.tensor([1, 0])))["data"]
+    torch.manual_seed(3)
+    assert torch.equal(again, domain.encode(source.take(torch.tensor([1, 0])))["data"])
+    assert len(Part(source, torch.tensor([1])).take(torch.tensor([0]))["data"][0]) == 17
+
+
+def test_long_clips_are_cut_evenly() -> None:
+    starts, sizes, clips = cut(torch.tensor([0, 10]), torch.tensor([10, 3]), torch.tensor([3, 1]))
+    assert starts.tolist() == [0, 3, 6, 10] and sizes.tolist() == [3, 3, 4, 3] and clips.tolist() == [0, 0, 0, 1]
+
+
+def test_mirroring_flips_whole_clips() -> None:
+    domain = VideoDomain(shape=(3, 1, 2, 4), mirror=True)
+    data = torch.arange(4.0).expand(40, 3, 1, 2, 4)
+    torch.manual_seed(0)
+    found = domain.augment({"data": data})["data"]
+    flipped = found[:, 0, 0, 0, 0] == 3
+    assert 8 < int(flipped.sum()) < 32
+    assert torch.equal(found, torch.where(flipped[:, None, None, None, None], data.flip(-1), data))
+
+
+def test_moving_digits_move_straight_and_bounce() -> None:
+    clips, labels = moving_digits(50)
+    assert len(labels) == 50 and np.array_equal(clips, moving_digits.__wrapped__(50)[0])
+    assert clips.sum((2, 3, 4)).std(1).max() == 0  # always the whole digit
+    across = clips[:, :, 0].max(2) > 0
+    left = across.argmax(2)
+    step = np.abs(np.diff(left, axis=1))
+    assert step.max() <= FAST + 1 and left.max() <= clips.shape[-1] - DIGIT + 3
+    assert (measure.temporal_difference(clips.transpose(0, 1, 3, 4, 2)) > 1).all()
+
+
+# ---- pictures
+
+
+def test_pictures(tmp_path: Path) -> None:
+    domain = VideoDomain(shape=(5, 3, 8, 8))
+    clips = np.random.default_rng(0).integers(0, 256, (4, 5, 8, 8, 3), dtype=np.uint8)
+    for name in ("a.gif", "a.webp"):
+        domain.save(clips, tmp_path / name)
+        with Image.open(tmp_path / name) as moving:
+            assert moving.n_frames == 5 and moving.info["loop"] == 0
+    domain.save(clips, tmp_path / "a.png")
+    domain.show(clips, tmp_path / "b.png", clips)
+    one, two = (Image.open(tmp_path / name).size for name in ("a.png", "b.png"))
+    assert one == (5 * 66 + 2, 4 * 66 + 2) and two[0] > 2 * one[0]
+    paths = domain.save(clips, tmp_path / "folder")
+    assert [p.name for p in paths] == [f"{i:05d}.gif" for i in range(4)]
+    found, source = opened(tmp_path / "folder", frames=5)
+    assert found.shape == domain.shape and len(source) == 4
+    domain.save(np.repeat(clips, 30, 1), tmp_path / "long.png")
+    assert Image.open(tmp_path / "long.png").width == 64 * 66 + 2
+    with pytest.raises(InputError, match="give a folder"):
+        domain.save(clips, tmp_path / "a.mp4")
+    with pytest.raises(InputError, match="clips are uint8"):
+        domain.save(clips[0], tmp_path / "a.gif")
+
+
+# ---- networks and the recipe
+
+
+@pytest.mark.parametrize("frames", ["styled", "joined"])
+def test_longer_clips_begin_with_shorter_ones(frames: str) -> None:
+    torch.manual_seed(0)
+    G = ClipGenerator((3, 12, 20), 6, 4, 8, 8, 3, frames).train()  # type: ignore[arg-type]
+    for norm in G.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.momentum = 1.0
+    G(torch.randn(8, 6), torch.randn(8, 9, 4), torch.arange(8) % 3)
+    G.eval()
+    z, noise, label = torch.randn(2, 6), torch.randn(2, 1 + 30, 4), torch.tensor([0, 2])
+    long = G(z, noise, label)
+    assert long.shape == (2, 30, 3, 12, 20)
+    assert torch.allclose(G(z, noise[:, :8], label), long[:, :7], atol=1e-5)
+    changed = noise.clone()
+    changed[:, 11:] += 1  # what comes later changes nothing before
+    assert torch.allclose(G(z, changed, label)[:, :10], long[:, :10], atol=1e-5)
+    assert not torch.allclose(G(z, changed, label)[:, 10], long[:, 10], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [StackedDiscriminator, FactoredDiscriminator])
+@pytest.mark.parametrize("shape", [(2, 1, 9, 13), (5, 3, 16, 16), (16, 1, 24, 24)])
+def test_judges_of_clips_see_all_frames(kind: type, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    judge = kind(shape, 4, "projection", 3)
+    x = torch.randn(4, *shape, requires_grad=True)
+    logits = judge(x, torch.tensor([0, 1, 2, 0]))
+    (slope,) = torch.autograd.grad(logits.sum(), x)
+    assert logits.shape == (4,) and bool((slope.abs().amax((0, 2, 3, 4)) > 0).all())
+    back = judge(x.flip(1), torch.tensor([0, 1, 2, 0]))
+    assert not torch.allclose(back, logits, atol=1e-4)  # time has a direction
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few rounds on moving digits."""
+    run = tmp_path_factory.mktemp("video") / "run"
+    done = command(
+        "train", "videogan", "--data", "moving-digits", "--run", run, "--rounds", 2, "--size", 8, "--batch", 4,
+        "--set", "data.frames=6", "--set", "memory=8", "--device", "cpu", draw=False,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    return run
+
+
+def test_clips_of_any_length(trained: Path, tmp_path: Path) -> None:
+    model = ganforge.load(trained)
+    short, long = model.generate(3, seed=1), model.generate(5, seed=1, frames=20)
+    assert short.shape == (3, 6, 24, 24, 1) and long.shape == (5, 20, 24, 24, 1)
+    assert np.abs(long[:3, :6].astype(int) - short).max() <= 1
+    assert model.generate(2, frames=1, label=7).shape == (2, 1, 24, 24, 1)
+    with pytest.raises(InputError, match="at least 1, not 0"):
+        model.generate(1, frames=0)
+    assert len(list((trained / "samples").glob("*.gif"))) == 1
+    walk = model.interpolate(3, 2)
+    assert walk.shape == (5, 6, 24, 24, 1)
+
+
+def test_command_line(trained: Path, tmp_path: Path) -> None:
+    done = command("generate", str(trained), "-n", "4", "--frames", "9", "--out", str(tmp_path / "a.gif"))
+    assert done.code == 0, done.err
+    with Image.open(tmp_path / "a.gif") as moving:
+        assert 1 < moving.n_frames <= 9  # GIFs hold what stands still once
+    assert command("generate", str(trained), "-n", "2", "--frames", "0").code == 2
+    wrong = command("generate", str(trained), "-n", "2", "--out", str(tmp_path / "a.mp4"))
+    assert wrong.code == 2 and "cannot save clips" in wrong.error
+
+
+def test_evaluation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfsupervised, "STEPS", 3)
+    result = ganforge.evaluate(trained, "moving-digits", n=40, real=100)
+    assert set(result.scores) == {"motion", "usual_motion", "frame_distance", "clip_distance"} == set(result.floors)
+    assert all(result.scores[k].value > result.floors[k].value for k in ("frame_distance", "clip_distance"))  # type: ignore[operator]
+    assert result.floors["usual_motion"].value > 0.7  # type: ignore[operator]
+
+
+def test_the_other_judge_without_classes(tmp_path: Path) -> None:
+    """Factored convolutions, color, odd sides, no classes: all learn, and held-out clips count."""
+    clips = np.random.default_rng(0).integers(0, 256, (9, 7, 12, 20, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", clips=clips)
+    domain, source = opened(tmp_path / "a.npz", frames=5)
+    params = {
+        "judge": "factored",
+        "content": "joined",
+        "size": 4,
+        "batch": 4,
+        "lazy": 2,
+        "frames_judged": 3,
+        **Videogan.tiny,
+    }
+    recipe = checked(Videogan, {**Videogan.defaults_for(domain), **params}, "params")
+    options = TrainOptions(seed=0, shards=2, device="cpu")
+    trainer = Trainer(recipe.build(domain), source, domain, options, 4, World(shards=2), held=source)
+    check_game.check_every_player_learns(trainer)
+    check_game.check_samples_fit_the_domain(trainer)
+    trainer.updates.look(trainer.held.take(0), 0)  # type: ignore[union-attr]
+    assert "D/held_pair_right" in trainer.game.__dict__["noted"]
+
+
+def test_settings_that_cannot_be() -> None:
+    domain, _ = opened("moving-digits", frames=4)
+    for params, says in (({"frames_judged": 5}, "clips have 4 frames"), ({"judge": "both"}, "params.judge")):
+        with pytest.raises(InputError, match=says):
+            checked(Videogan, params, "params").build(domain)
+    with pytest.raises(InputError, match="needs labelled clips"):
+        Videogan(conditioning="projection").build(VideoDomain(shape=(4, 1, 8, 8)))
+    with pytest.raises(InputError, match="learns from clips"):
+        Videogan().build(ganforge.domains.open_data("digits")[0])
+
+
+# ---- measures
+
+
+def test_temporal_difference_by_hand() -> None:
+    clips = np.stack([levels(5), 3 * levels(5), np.full((5, 8, 8), 9, np.uint8)])[..., None]
+    found = measure.temporal_difference(clips)
+    assert found.tolist() == [1.0, 3.0, 0.0]
+    assert measure.usual(found, (0.5, 1.0)).tolist() == [True, False, False]
+    assert measure.usual_range(torch.arange(101.0)) == (5.0, 95.0)
+    falling = np.array([[250, 5]], np.uint8).reshape(1, 2, 1, 1, 1)  # no wrap-around of bytes
+    assert measure.temporal_difference(falling).tolist() == [245.0]
+
+
+def test_thumbnails_are_block_means() -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 24, 3), dtype=np.uint8)
+    blocks = clips.astype(float).mean(4).reshape(2, 3, 8, 2, 8, 3).mean((3, 5)) / 255
+    assert np.allclose(measure.thumbnails(clips).numpy(), blocks.reshape(2, 3, 64), atol=1e-6)
+
+
+def test_clip_features_of_straight_and_bent_ways() -> None:
+    t = torch.arange(5.0)
+    frames = torch.stack([2 * t, t.square()], 1)[None]
+    assert torch.cat(measure.clip_features(frames), 1)[0].tolist() == pytest.approx([4, 6, 2, 4, 0, 2])
+    assert measure.spread(torch.tensor([[0.0, 0.0], [3.0, 4.0]])) == pytest.approx(math.sqrt(12.5))
+
+
+def test_frechet_score_is_the_closed_form() -> None:
+    scipy = pytest.importorskip("scipy.linalg")
+    draw = np.random.default_rng(0)
+    real, fake = draw.normal(size=(60, 4, 3)), 0.5 + draw.normal(size=(50, 4, 3)) * [1, 2, 3]
+    a, b = real.reshape(-1, 3), fake.reshape(-1, 3)
+    ca, cb = np.cov(a.T), np.cov(b.T)
+    wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * scipy.sqrtm(ca @ cb).real)
+    score = measure.frechet_score(torch.from_numpy(real), torch.from_numpy(fake))
+    assert score.value == pytest.approx(wanted, rel=1e-6) and score.low < wanted < score.high  # type: ignore[operator]
+
+
+def test_only_clips_know_of_time() -> None:
+    """Shuffled frames are as good as frames, and bad as clips; so are frozen clips."""
+    clips = moving_digits(300)[0].transpose(0, 1, 3, 4, 2)[:, :12]
+    draw = np.random.default_rng(0)
+    real, other = clips[:150], clips[150:]
+    shuffled = np.stack([clip[draw.permutation(12)] for clip in other])
+    frozen = np.repeat(other[:, :1], 12, 1)
+
+    def distances(fake: np.ndarray) -> tuple[float, float]:
+        sides = [measure.thumbnails(side, 4) for side in (real, fake)]
+        whole = [measure.clip_features(side) for side in sides]
+        scales = [measure.spread(block) for block in whole[0]]
+        rows = [torch.cat([b / s for b, s in zip(side, scales, strict=True)], 1)[:, None] for side in whole]
+        clip = measure.frechet_score(*rows)
+        return measure.frechet_score(*sides).value, clip.value  # type: ignore[return-value]
+
+    floor, same, still = distances(other), distances(shuffled), distances(frozen)
+    assert same[0] == pytest.approx(floor[0], rel=1e-6) and same[1] > 3 * floor[1] and still[1] > 3 * floor[1]

@@ -121,8 +121,9 @@ def check_same_kind(model: Model, what: str, domain: Domain, against: str) -> No
 
 def features_for(model: Model, against: str, features: str, seed: int = 0) -> Extractor:
     """The extractor ``features`` for a model's samples, fitted to the real data. InputError as of ``evaluate``."""
-    shape = model.domain.shape if model.domain.kind == "image" else None
-    domain, source = open_samples(against, shape and "x".join(map(str, shape[1:])), shape and shape[0])
+    shape = model.domain.shape if model.domain.kind == "image" else ()
+    size = ("x".join(map(str, shape[1:])), shape[0]) if shape else (None, None)
+    domain, source = open_samples(against, *size)
     check_same_kind(model, "the run", domain, against)
     return find_extractor(features, domain, source, seed=seed)
 

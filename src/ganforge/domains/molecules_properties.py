@@ -30,7 +30,7 @@ def sa(molecule: Any) -> float:
     Its table of fragments is read by RDKit's own code from RDKit's own folder.
     """
     rdkit()
-    from rdkit.Contrib.SA_Score import sascorer
+    from rdkit.Contrib.SA_Score import sascorer  # pyright: ignore[reportMissingImports]
 
     return float(sascorer.calculateScore(molecule))
 

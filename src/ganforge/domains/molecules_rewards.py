@@ -28,7 +28,7 @@ REWARDS: dict[str, Callable[[Any], float]] = {
 
 def rewards(smiles: Sequence[str | None], name: str) -> list[float]:
     """The reward of each SMILES; the same one is scored once."""
-    score, known = REWARDS[name], {None: 0.0}
+    score, known = REWARDS[name], dict[str | None, float]({None: 0.0})
     for text in smiles:
         if text not in known:
             molecule = parse(text or "")

@@ -221,11 +221,12 @@ class TableDomain(Domain):
             if column.is_category:
                 show_shares(axes, column, samples[column.name])
                 continue
-            for side, style in ((real, {"color": "0.75"}), (samples, {"alpha": 0.6})):
+            drawn: list[tuple[Any, dict[str, Any]]] = [(real, {"color": "0.75"}), (samples, {"alpha": 0.6})]
+            for side, style in drawn:
                 if side is not None:
                     values = as_numbers(np.asarray(side[column.name]))
                     bins = np.linspace(column.low, math.nextafter(max(column.high, column.low + 1e-9), math.inf), 31)
-                    axes.hist(values[~np.isnan(values)], bins=bins, density=True, **style)
+                    axes.hist(values[~np.isnan(values)], bins=bins.tolist(), density=True, **style)
             axes.axvline(column.low, ls=":", c="0.4")
             axes.axvline(column.high, ls=":", c="0.4")
             axes.set_yticks([])

@@ -53,7 +53,7 @@ def read_csv(
     columns: Columns = {}
     absent: dict[str, str] = {}
     for name, column in zip(header, zip(*cells, strict=True) if cells else [()] * len(header), strict=True):
-        given = [None if c in known else c for c in column]
+        given: list[str | None] = [None if c in known else c for c in column]
         absent[name] = next((c for c in column if c in known), "")
         if name in texts or name in skip:
             columns[name] = np.asarray(given, dtype=object)

@@ -94,7 +94,7 @@ class Reader:
             frames = np.stack(planes)
         elif self.layout == "strips":
             planes = decode(content, Fit(None, channels, 8), self.max_pixels)
-            width = strip_width(*planes.shape[1:], self.frame_width)
+            width = strip_width(planes.shape[1], planes.shape[2], self.frame_width)
             frames = planes.reshape(*planes.shape[:2], -1, width).transpose(2, 0, 1, 3)
         elif self.layout == "movies":
             frames = _movie_frames(content, channels, self.max_pixels)
@@ -150,7 +150,7 @@ class _movie:
             raise need_extra("av", "video") from error
         try:
             self.container: Any = av.open(io.BytesIO(content))
-        except (av.error.FFmpegError, ValueError) as error:
+        except (av.error.FFmpegError, ValueError) as error:  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(f"not a movie that can be read ({error})") from error
 
     def __enter__(self) -> tuple[Any, Any]:

@@ -283,8 +283,8 @@ def list_npz_clips(path: Path) -> ClipListing:
         raise InputError(
             f"{path}: clips are uint8 [n, frames, height, width, channels], not {clips.dtype} {list(clips.shape)}"
         )
-    if clips.ndim == 5 and clips.shape[4] not in (1, 3, 4):
-        raise InputError(f"{path}: clips have 1, 3 or 4 channels, not {clips.shape[4]}")
+    if clips.ndim == 5 and clips.shape[-1] not in (1, 3, 4):
+        raise InputError(f"{path}: clips have 1, 3 or 4 channels, not {clips.shape[-1]}")
     if labels is not None and len(labels) != len(clips):
         raise InputError(f"{path}: {len(labels)} labels for {len(clips)} clips; {nearest('labels', [])}")
     planes = clips[:, :, None] if clips.ndim == 4 else clips.transpose(0, 1, 4, 2, 3)

@@ -14,6 +14,7 @@ Codes that belong together, as the entries of a one-hot category do, are best gi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,7 +121,7 @@ def dci(codes: Tensor, factors: Tensor, seed: int = 0) -> Dci:
     for factor in factors.double()[order].T:
         classes = len(factor.unique()) <= BINS
         y = binned(factor[:, None])[:, 0].numpy() if classes else factor.numpy()
-        kind = ensemble.RandomForestClassifier if classes else ensemble.RandomForestRegressor
+        kind: Any = ensemble.RandomForestClassifier if classes else ensemble.RandomForestRegressor
         forest = kind(TREES, max_features=1.0, min_samples_leaf=LEAF, random_state=seed, n_jobs=1).fit(
             x[:half], y[:half]
         )

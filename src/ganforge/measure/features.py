@@ -105,7 +105,8 @@ class Values:
         self.sha256 = hashlib.sha256(document.encode()).hexdigest()
 
     def __call__(self, raw: Batch) -> tuple[Tensor, None]:
-        shape = (len(self.domain.columns),) if hasattr(self.domain, "columns") else tuple(self.domain.shape)
+        columns = getattr(self.domain, "columns", None)
+        shape = tuple(self.domain.shape) if columns is None else (len(columns),)
         if tuple(raw["data"].shape[1:]) != shape:
             raise InputError(f"samples of shape {tuple(raw['data'].shape[1:])}, but the data's is {shape}")
         data = self.domain.encode(raw)["data"]

@@ -15,6 +15,6 @@ class CodeReader(nn.Sequential):
         super().__init__(nn.Linear(inputs, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, categories + 2 * continuous))
         self.sizes = [categories, continuous, continuous]
 
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         logits, mean, log_sd = super().forward(h).float().split(self.sizes, 1)
         return logits, mean, log_sd.clamp_min(SMALLEST_LOG_SD)

@@ -20,6 +20,10 @@ class GraphCode(nn.Module):
     same order. Kind 0 of either is "none", and is one of the ``node_kinds``, ``edge_kinds``.
     """
 
+    first: Tensor
+    second: Tensor
+    square: Tensor
+
     def __init__(self, nodes: int, node_kinds: int, edge_kinds: int) -> None:
         super().__init__()
         self.nodes, self.node_kinds, self.edge_kinds = nodes, node_kinds, edge_kinds

@@ -116,6 +116,8 @@ class Molgan(Recipe):
 class MoleculeGame(Game):
     """G, D and, where there is a reward, R, which predicts it."""
 
+    room: Tensor
+
     def __init__(self, recipe: Molgan, domain: MoleculeDomain) -> None:
         super().__init__()
         self.recipe, self.domain, self.loss = recipe, domain, ADVERSARIAL[recipe.loss]
@@ -173,7 +175,7 @@ class MoleculeGame(Game):
         places = {p.at for p in self.due}
         looked = [x if at in places else None for at, x in (("real", real_logits), ("fake", fake_logits))]
         probe = Probe(self.D, real, fake, *looked)
-        paid = {p.name: p.weight * self.recipe.lazy * p.penalty(probe) for p in self.due}
+        paid = {p.name: float(p.weight) * self.recipe.lazy * p.penalty(probe) for p in self.due}  # type: ignore[arg-type]
         return {"loss": self.loss.discriminator(real_logits, fake_logits), **paid}
 
     def score(self, batch: Batch) -> Terms:

@@ -156,7 +156,7 @@ class Paired(Game):
         noise = torch.rand(len(real), self.noise_channels, device=real.device) if self.noise_channels else None
         fake = self.make(given, noise).float()
         terms = {"l1": self.weight(recipe.l1) * (fake - real).abs().mean()}
-        perceptual = self.weight(recipe.perceptual)
+        perceptual = self.weight(recipe.perceptual or 0.0)
         if perceptual and recipe.feature_weights:
             network = trained_squeezenet(recipe.feature_weights, fake.device)
             terms["perceptual"] = perceptual * feature_l1(network.looks(real), network.looks(fake))

@@ -363,8 +363,8 @@ class TwoPlayer(Game):
     def clip(self) -> None:
         """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""
         weights, clip = list(self.D.parameters()), self.recipe.clip
-        torch._foreach_clamp_min_(weights, -clip)  # pyright: ignore[reportPrivateImportUsage]
-        torch._foreach_clamp_max_(weights, clip)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_clamp_min_(weights, -clip)  # pyright: ignore
+        torch._foreach_clamp_max_(weights, clip)  # pyright: ignore
 
     @property
     def adapts(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,3 +161,29 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match="ganforge\\[tables\\]"):
         dci(torch.rand(20, 2), torch.rand(20, 2))
+
+
+# ---- the shapes of bench/disentanglement.py
+
+
+def test_the_benchs_shapes_are_what_their_factors_say_and_the_nearest_tells_them() -> None:
+    path = Path(__file__).resolve().parents[1] / "bench" / "disentanglement.py"
+    spec = importlib.util.spec_from_file_location("bench_disentanglement", path)
+    assert spec is not None and spec.loader is not None
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    images, factors = bench.shapes(4000, 0)
+    ink = images[:, 0].double() / 255
+    area, side = ink.sum((1, 2)), factors[:, 3]
+    arm = 2 * 0.6 * 2 - 0.36  # a cross of half width 1: two bars of 2 x 0.6 that share a square
+    unit = torch.tensor([1.8**2, math.pi, arm], dtype=torch.float64)[factors[:, 0].long()]
+    off = area / (unit * side.square()) - 1
+    assert float(off.abs().max()) < 0.25 / (0.6 * 2.5)  # a quarter of a pixel of the thinnest bar
+    assert float(off.mean().abs()) < 0.01
+    middle = torch.arange(16, dtype=torch.float64) + 0.5
+    x, y = (ink.sum(1) @ middle / area, ink.sum(2) @ middle / area)
+    assert float((torch.stack([x, y], 1) - factors[:, 1:3]).abs().max()) < 0.2
+    data = images.float() / 127.5 - 1
+    told = factors[:3500][bench.nearest(data[3500:], data[:3500])]
+    assert float((told[:, 0] == factors[3500:, 0]).double().mean()) > 0.98
+    assert float((told - factors[3500:])[:, 1:].abs().mean(0).max()) < 0.25  # pixels, among 3,500 images

@@ -36,7 +36,9 @@ class Biggan(TwoPlayerRecipe):
 
     For: labelled images with many classes; truncation.
 
-    Measured: nothing yet.
+    Measured: digits, seed 0, 100,000 samples (266 s on one busy CPU thread): every class within 5.7 % of uniform, KL
+    0.0005, no near-copies, Frechet distance in the classifier's features 2.31, held-out real 1.16 (`python
+    bench/quality.py images --data digits --recipe biggan --seeds 1`).
     """
 
     title: ClassVar[str] = "BigGAN"

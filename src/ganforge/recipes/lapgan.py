@@ -41,7 +41,9 @@ class Lapgan(Recipe):
 
     For: the study of coarse-to-fine generation. Levels do not see each other's faults: other recipes are better.
 
-    Measured: nothing yet.
+    Measured: digits, seed 0, 150,000 samples (142 s of a busy CPU thread): every class within 5.8 % of uniform, KL
+    0.0003, no near-copies, Frechet distance in the classifier's features 6.5, held-out real 1.2 (`python
+    bench/quality.py images --data digits --recipe lapgan --seeds 1 --samples 150000`).
     """
 
     title: ClassVar[str] = "Laplacian pyramid GAN (LAPGAN)"

@@ -58,9 +58,8 @@ class Molgan(Recipe):
     reward_every: rounds from one lesson of that network to the next; RDKit scores its molecules on the CPU
 
     For: molecules of up to about 20 atoms (QM9 has 9), with or without a wanted property.
-    Measured: QM9, seed 0, 1,412 of the default's 7,800 rounds (36 CPU seconds), 2,000 molecules: 100 % valid,
-    94 % unique, 71 % novel; before the repair 33 % valid, 97 % unique. A whole run:
-    python bench/molecules.py --data qm9-smiles.csv
+    Measured: QM9, seed 0, 160,000 molecules (a minute of computing), 5,000 made: 100 % valid, 70 % unique, 73 % novel
+    after the repair; as made 45 % valid, 72 % unique (`python bench/molecules.py --data qm9-smiles.csv`).
     """
 
     title: ClassVar[str] = "MolGAN"

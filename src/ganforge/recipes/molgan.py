@@ -30,8 +30,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 @dataclass(frozen=True, kw_only=True)
 class Molgan(Recipe):
     """G turns z into the kinds of all atoms and the orders of all bonds; D is a relational graph convolution network
-    that does not see the atoms' order (eq. 5 and 6). G's choices are drawn by its shares (Gumbel noise), its gradient is
-    that of the softmax (straight through).
+    that does not see the atoms' order (eq. 5 and 6). G's choices are drawn by its shares (Gumbel noise); its gradient
+    is that of the softmax (straight through).
 
     Beyond the paper: relativistic pairing with R1 and R2 in place of WGAN-GP; message passing within G, and batch
     normalization, without which it comes to ignore z; an average of G; the repair. The paper's reward is off.

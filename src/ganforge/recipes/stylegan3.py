@@ -28,7 +28,7 @@ class Stylegan3(Stylegan2):
 
     For: walks and animations in which textures do not stick to the screen. A step takes several times StyleGAN2's.
 
-    Measured: MNIST, seed 0, 4,000 images, size 8: EQ-T 38.9 dB and EQ-T_frac 42.0 dB, where StyleGAN2 has 13.1 and 13.3 dB
+    Measured: MNIST, seed 0, 4,000 images, size 8: EQ-T 38.9 dB, EQ-T_frac 42.0 dB, where StyleGAN2 has 13.1 and 13.3 dB
     (an image that does not move at all: 11) (`python bench/equivariance.py --samples 4000`).
     """
 

@@ -46,9 +46,9 @@ class Text2image(Recipe):
     ema_samples: half-life, in real samples, of G's average, which is what generates (null: no average)
 
     For: images from captions of a small world: thousands of captioned images, tens to hundreds of words.
-    Measured: scenes, seed 0, 200,000 images, 9.9 CPU-minutes: 99.8 % of the factors are right for combinations
-    that were never trained on, 99.5 % where a digit in its color never was (a judge; real scenes: 98.5
-    and 97.5 %; `python bench/text2image_quick.py RUN`, 300 prompts each). MNIST scenes need more than 81,000 images.
+    Measured: scenes, seed 0, 200,000 images, 9.9 CPU-minutes: 99.6 % of the factors are right for combinations that
+    were never trained on, 99.3 % where a digit in its color never was, by a judge of its own (real scenes: 99.3 and
+    98.9 %; `python bench/text2image.py`). MNIST scenes need more than 81,000 images.
     """
 
     title: ClassVar[str] = "Text to image"

@@ -189,7 +189,7 @@ def test_a_run_is_traversed_and_its_path_length_measured(run: Path, tmp_path: Pa
         (("--kind", "principle"), "did you mean 'principal'"),
         (("--features", "pixels"), "go together"),
         (("--count", "9999"), "directions, not 9999"),
-        (("--out", tmp_path / "t.txt"), "give a .gif or a .png"),
+        (("--out", tmp_path / "t.txt"), "give a .gif, an .mp4 or a .png"),
     ):
         wrong = command("traverse", run, *arguments)
         assert wrong.code == 2 and line in wrong.error

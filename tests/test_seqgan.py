@@ -301,6 +301,6 @@ def test_train_generate_and_log_prob(tmp_path: Path) -> None:
     assert [json.loads(line)["text"] for line in (tmp_path / "x.jsonl").read_text().splitlines()] == lines[:3]
     assert ganforge("generate", run, "--out", tmp_path / "x.csv").code == 2
     assert "no latent" in ganforge("interpolate", run).error
-    assert "text_report" in ganforge("evaluate", run, "--against", "sentences").error
+    assert "bleu4" in ganforge("evaluate", run, "--against", "sentences").out
     with pytest.raises(InputError):
         model.log_prob("one string")

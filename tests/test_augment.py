@@ -92,6 +92,7 @@ def test_parts_are_even_and_apart() -> None:
     [
         ((0.02, 0.01, 0.03), (0.01, 0.001, 0.02), "yes"),
         ((-0.02, -0.03, -0.01), (0.0, -0.01, 0.01), "no: generated images do harm"),
+        ((0.02, 0.01, 0.03), (-0.02, -0.03, -0.01), "no: generated images do harm"),
         ((0.02, 0.01, 0.03), (0.0, -0.01, 0.01), "no: generated images help where nothing else"),
         ((0.0, -0.01, 0.01), (0.0, -0.01, 0.01), "no: no gain that 500 test images"),
     ],

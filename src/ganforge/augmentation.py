@@ -51,7 +51,7 @@ class Augmentation:
         plain, beside = self.gain, self.gain_over_classical
         if (beside.low or 0) > 0:
             return "yes: generated images help, beside classical augmentation too"
-        if (plain.high or 0) < 0:
+        if (plain.high or 0) < 0 or (beside.high or 0) < 0:
             return "no: generated images do harm"
         if (plain.low or 0) > 0:
             better = self.classical.value or 0.0

@@ -1,4 +1,4 @@
-"""Laplacian pyramids of images (Burt & Adelson 1983), and the networks of one level (Denton et al. 2015)."""
+"""Levels of Laplacian pyramids (Burt & Adelson 1983), and the networks of one level (Denton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -28,24 +28,6 @@ def shrink(x: Tensor, size: Sequence[int]) -> Tensor:
 def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
     """u(x): linear interpolation, [n, c, *size]."""
     return F.interpolate(x, size=(size[0], size[1]), mode="bilinear", align_corners=False)
-
-
-def pyramid(x: Tensor, levels: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """The details h_k = x_k - u(x_k+1) of each level but the last, then the coarsest image (eq. 3), finest first."""
-    found = []
-    for size in levels[1:]:
-        smaller = shrink(x, size)
-        found.append(x - enlarge(smaller, x.shape[2:]))
-        x = smaller
-    return [*found, x]
-
-
-def collapse(parts: Sequence[Tensor]) -> Tensor:
-    """The image of a ``pyramid``: x_k = u(x_k+1) + h_k, from coarse to fine (eq. 4)."""
-    x = parts[-1]
-    for detail in reversed(parts[:-1]):
-        x = enlarge(x, detail.shape[2:]) + detail
-    return x
 
 
 class _Level(nn.Module):

@@ -36,7 +36,8 @@ class R3gan(TwoPlayerRecipe):
     fold: of r3, pixels a side that are read and written at once (1: as in the paper, and several times the cost)
 
     For: the recommended default. Local convergence is proved, and modes are kept. lazy=4, the default for images, pays
-    the penalties every 4th round. network=r3 is for a GPU and long runs: in minutes of a CPU it is far behind.
+    the penalties every 4th round. network=r3 is far behind in minutes of a CPU; on a GPU and in
+    long runs, for which the paper made it, it has not been measured here.
 
     Measured: MNIST, seeds 0 and 1, 400,000 images: every class within 9.8 and 10.7 % of uniform, Frechet distance in a
     classifier's features 1.20 and 1.07 (held-out real 0.55); digits, seeds 0 to 2: within 5.7, 4.6 and 5.7 %; no

@@ -254,6 +254,7 @@ def open_like(spec: str, like: CaptionDomain) -> tuple[CaptionDomain, Source]:
 def open_as(
     spec: str, options: CaptionOptions, like: CaptionDomain | None, progress: Progress | None
 ) -> tuple[CaptionDomain, Source]:
+    """Read files with captions, or make scenes; with the vocabulary of ``like``, if given. InputError: bad captions."""
     name, part = part_of(spec)
     if name in BUILTIN or name.startswith(PREFIX):
         return open_made(name, part, options, like, progress)

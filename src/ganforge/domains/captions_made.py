@@ -45,7 +45,9 @@ class Grammar(Protocol):
     combinations: np.ndarray
     objects: np.ndarray
 
-    def captions(self, combination: Sequence[int]) -> tuple[str, ...]: ...
+    def captions(self, combination: Sequence[int]) -> tuple[str, ...]:
+        """The ways to say one combination [factors]."""
+        ...
 
     def draw(self, rows: np.ndarray, held: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Pictures of combinations ``rows`` [n]: which glyphs [n, k], and the places of their corners [n, k, 2]."""

@@ -160,6 +160,7 @@ class _Scan:
         self.digest = hashlib.sha256()
 
     def run(self, archive: tarfile.TarFile, file: IO[bytes]) -> Contents:
+        """Read all headers of a shard; a damaged member is noted, InputError for labels that cannot be read."""
         name = ""
         try:
             while (info := archive.next()) is not None:
@@ -174,6 +175,7 @@ class _Scan:
         return self.finish()
 
     def member(self, info: tarfile.TarInfo, name: str, archive: tarfile.TarFile) -> None:
+        """Note one member: where an image is, or the label of a sample."""
         folder, _, base = name.removeprefix("./").rpartition("/")
         if not info.isreg() or base.startswith("."):
             return
@@ -201,6 +203,7 @@ class _Scan:
             self.images[key] = (name, info.offset_data, info.size)
 
     def label(self, info: tarfile.TarInfo, name: str, archive: tarfile.TarFile) -> str | None:
+        """The class that a .cls or .json member gives, as text; None if it gives none. InputError: it is none."""
         where = f"{self.shard.path}: {name}"
         if info.size > LABEL_LIMIT:
             raise InputError(f"{where}: {info.size:,} bytes are too many for a label")
@@ -221,6 +224,7 @@ class _Scan:
         return str(value).strip()[:200] if usable else None
 
     def finish(self) -> Contents:
+        """What was found: offsets and sizes int64 [n], class codes int32 [n] (-1: none) of each source of labels."""
         spans = np.array([(o, s) for _, o, s in self.images.values()], dtype=np.int64).reshape(-1, 2)
         found = Contents(spans[:, 0].copy(), spans[:, 1].copy(), {}, self.damaged, self.digest.hexdigest())
         folders = {key: key.split("/", 1)[0] for key in self.images if "/" in key}

@@ -99,6 +99,7 @@ class Age(Recipe):
         return 100_000
 
     def build(self, domain: Domain) -> Game:
+        """The game on images with a number each. InputError for other data."""
         if not isinstance(domain, AttributeDomain):
             raise InputError(f"this recipe learns from images with a number each, but the data are {domain.kind}")
         return Attribute(self, domain)

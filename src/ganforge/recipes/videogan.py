@@ -98,6 +98,7 @@ class Videogan(Recipe):
         return 16_000
 
     def build(self, domain: Domain) -> Game:
+        """The game on clips [frames, channels, height, width]. InputError for other data, or labels that they lack."""
         if not isinstance(domain, VideoDomain):
             raise InputError(f"this recipe learns from clips, but the data are {domain.kind}")
         if self.frames_judged > domain.shape[0]:

@@ -8,8 +8,8 @@ the same networks as a plain GAN (all its information terms have weight 0). Judg
 
 - inputs: everything that G was given (the category, the codes, the noise z) against the factors of what it made, which
   are those of the nearest of the real images (by squared error, after both are normalized);
-- encoder: what is read from real images (category, codes) against their true factors: by infogan's Q; by Q on the plain
-  GAN's D, which nobody trained; by untrained networks; and by principal components of the pixels.
+- encoder: what is read from real images (category, codes) against their true factors: by infogan's Q; by a Q that
+  nobody trained; and by principal components of the pixels.
 
 A picture: a row for each category, and each continuous code from -2 to 2 in its block of columns.
 """
@@ -150,14 +150,15 @@ def main() -> None:
         for name, params in (("infogan", given), ("plain GAN", {**given, **PLAIN})):
             if name == "infogan":
                 start = trained(seed, 0, given, domain, images).game.eval()
-                line("encoder: untrained networks", read(start, test), test_factors)  # pyright: ignore[reportArgumentType]
+                line("encoder: untrained Q", read(start, test), test_factors)  # pyright: ignore[reportArgumentType]
             trainer = trained(seed, args.samples, params, domain, images)
             game: Any = trainer.game
             with trainer.sampling(), torch.no_grad():
                 drawn = game.draw(5000, torch.Generator().manual_seed(seed))
                 made = game.sample(drawn)
                 line(f"inputs: {name}", inputs_of(made), factors[nearest(made["data"], real)])
-                line(f"encoder: {name}", read(game, test), test_factors)
+                if name == "infogan":
+                    line(f"encoder: {name}", read(game, test), test_factors)
                 picture(game, args.out / f"disentanglement-{name.split()[0]}-{seed}.png", domain)
     line("encoder: 4 principal components", components(test, 4), test_factors)
 

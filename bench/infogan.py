@@ -5,7 +5,7 @@
 Trains with the recipe's defaults, which never see a label. Then, for each seed:
 
 - of generated samples: each category is assigned to a class (one to one, the best of all assignments), and the share of
-  10,000 samples that an independent classifier takes for the class of their category;
+  10,000 samples that an independent classifier takes for the class of their category, and what it takes others for;
 - of held-out real samples: the same, with the category that Q reads from them and their true classes;
 - for each continuous code: the squared correlation of what Q reads with what was drawn, and the correlation with
   the slant (horizontal shear, from second moments) and the ink (mean level) of the samples, within categories;
@@ -37,6 +37,14 @@ def assignment(category: Tensor, true: Tensor, categories: int, classes: int) ->
     table = torch.bincount(category * classes + true, minlength=categories * classes).reshape(categories, classes)
     rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
     return float(table[rows, columns].sum() / table.sum()), dict(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def mixed(category: Tensor, true: Tensor, mapping: dict[int, int], most: int = 4) -> list[tuple[int, int, float]]:
+    """Which samples are not in their class: (class of the category, true class, share of all samples), most first."""
+    meant = torch.tensor([mapping.get(c, -1) for c in range(int(category.max()) + 1)])[category]
+    pairs, counts = torch.stack([meant, true])[:, meant != true].unique(dim=1, return_counts=True)
+    found = [(int(a), int(b), int(n) / len(true)) for (a, b), n in zip(pairs.T, counts, strict=True)]
+    return sorted(found, key=lambda pair: -pair[2])[:most]
 
 
 def slant_and_ink(images: Tensor) -> Tensor:
@@ -113,16 +121,21 @@ def one(seed: int, args: argparse.Namespace, params: dict[str, Any]) -> tuple[fl
         run = Path(folder) / "run"
         model = ganforge.train("infogan", args.data, run=run, params=params, seed=seed, quiet=True, **options)
         seconds = time.perf_counter() - start
-    game, recipe, classes = model.game, model.game.recipe, len(domain.classes)
+    game: Any = model.game
+    recipe, classes = game.recipe, len(domain.classes)
     judge = train_classifier(domain, source, held)
     made = generated(game, SAMPLES, seed)
-    share, mapping = assignment(made["category"], judge.predict(made["data"]), recipe.categories, classes)
+    judged = judge.predict(made["data"])
+    share, mapping = assignment(made["category"], judged, recipe.categories, classes)
     real = domain.encode((held or source).take(torch.arange(len(held or source))))
     real_share, _ = assignment(read(game, real["data"])[0], real["label"], recipe.categories, classes)
     print(f"seed {seed}: {model.facts['samples']:,} samples in {seconds:.0f} s; {judge}")
     named = ", ".join(f"{k}={domain.classes[v]}" for k, v in mapping.items())
     kind = "held-out real" if held else "real (of the training data, without labels)"
     print(f"  category = class: {share:.1%} of generated samples, {real_share:.1%} of {kind}; {named}")
+    names = [*domain.classes, "no class"]
+    most = ", ".join(f"{names[b]} for {names[a]} {part:.1%}" for a, b, part in mixed(made["category"], judged, mapping))
+    print(f"  generated of another class, most often: {most or 'none'}")
     category, mean = read(game, made["data"])
     print(f"  Q reads the category of {float((category == made['category']).double().mean()):.1%} of generated samples")
     shape = within(slant_and_ink(made["data"]), made["category"])

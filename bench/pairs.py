@@ -5,7 +5,7 @@
     python bench/pairs.py made --out DIR          the same for grey photos of horses to colors, and edges to photos
     python bench/pairs.py restore --out DIR       denoising, super-resolution, inpainting: faithful, sharp and sharp+
     python bench/pairs.py digits --out DIR        CycleGAN on MNIST against inverted MNIST, where the answer is known
-    python bench/pairs.py zebras --out DIR        CycleGAN on horses and zebras: a picture to look at
+    python bench/pairs.py horses --out DIR        CycleGAN on horses and zebras: nearer to real ones, and a picture
 
 Held-out images are the data's own test parts, which no run sees. DIR keeps the runs, the tables and the pictures; a
 run that is there is not trained again (``ganforge resume`` lengthens it). Feature distances need SqueezeNet's
@@ -293,21 +293,68 @@ def classes(judge: Any, domain: Any, images: np.ndarray) -> Any:
     return judge.logits(domain.encode({"data": raw})["data"]).argmax(1)
 
 
-def zebras(given: argparse.Namespace) -> bool:
-    """Horses and zebras at 64 pixels: no right answer, a picture."""
+def horses(given: argparse.Namespace) -> bool:
+    """Horses to zebras and back: nearer to the real ones than what was given, by half of the way or more.
+
+    The distance is KID of SqueezeNet's features, of 100 test images (enlarged from ``side``) to ``KNOWN`` training
+    images of the target; where it would be no larger for real test images is the end of the way. ``called`` is the
+    share of images that SqueezeNet calls a zebra (or a sorrel, the only horse among its 1,000 classes), as the
+    likeliest or among the five likeliest. Without its weights there is only the picture.
+    """
     archive, side = DATA / "horse2zebra-128.zip", given.side
+    run = given.out / f"horses-{given.seed}"
     data = {"resolution": side, "mirror": True}
-    run = given.out / f"zebras-{given.seed}"
-    made = model("cyclegan", archive, run, given.seed, given.samples or 10_000, data=data)
-    rows: list[tuple[str, Images]] = []
-    for name, folder, direction in (("horse", "testA", "AtoB"), ("zebra", "testB", "BtoA")):
-        images = resized(images_of(archive, folder, "RGB")[1][:8], side)
-        rows += [(name, images), (direction, made.translate(images, direction))]
-    picture(rows, given.out / f"zebras-{given.seed}.png")
-    return True
+    trained = model("cyclegan", archive, run, given.seed, given.samples or 20_000, data=data)
+    sets = {folder: resized(images_of(archive, folder, "RGB")[1], side) for folder in ("testA", "testB")}
+    sets |= {way: list(trained.translate(sets[f"test{way[0]}"], way)) for way in ("AtoB", "BtoA")}
+    shown = [(name, sets[name][:: len(sets[name]) // 10][:10]) for name in ("testA", "AtoB", "testB", "BtoA")]
+    picture(shown, given.out / f"horses-{given.seed}.png")
+    if not Path(WEIGHTS).is_file():
+        return True
+    seen = {name: seen_by_squeezenet(images) for name, images in sets.items()}
+    rows: list[dict[str, Any]] = []
+    passed = True
+    for way, wanted in (("AtoB", "zebra"), ("BtoA", "horse")):
+        start, goal, known = f"test{way[0]}", f"test{way[-1]}", images_of(archive, f"train{way[-1]}", "RGB")[1]
+        real = seen_by_squeezenet(resized(known[:KNOWN], side))[0]
+        part = [{"to": wanted, "what": x, **nearness(real, *seen[x], CLASSES[wanted])} for x in (start, way, goal)]
+        change = [np.abs(np.subtract(i, o, dtype=float)).mean() for i, o in zip(sets[start], sets[way], strict=True)]
+        part[1]["L1 change"] = float(np.mean(change)) / 255
+        passed &= part[1]["kid"] - part[2]["kid"] <= 0.5 * (part[0]["kid"] - part[2]["kid"])
+        rows += part
+    table(f"horses {given.seed}, {trained.facts['samples']} images of {side} pixels", rows, given.out)
+    return passed
 
 
-TASKS = {"facades": facades, "made": made, "restore": restore, "digits": digits, "zebras": zebras}
+CLASSES = {"horse": 339, "zebra": 340}
+"""ImageNet's sorrel and zebra."""
+KNOWN = 200
+
+
+def seen_by_squeezenet(images: Images) -> tuple[Any, Any]:
+    """Features [n, 512], in units that make KID about 1, and class logits [n, 1000]."""
+    import torch
+
+    from ganforge.domains.image import ImageDomain
+    from ganforge.measure.features import find_extractor
+
+    domain: Any = ImageDomain(shape=(3, *images[0].shape[:2]))
+    extract = find_extractor("squeezenet", domain, source=domain, weights=Path(WEIGHTS))  # learns from no source
+    features, logits = extract({"data": torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)})
+    return features / 10, logits
+
+
+def nearness(real: Any, features: Any, logits: Any, wanted: int) -> dict[str, Any]:
+    """KID to ``real``, half of its 95 % interval, and how often images are called ``wanted``."""
+    from ganforge.measure.metrics.kernel import kid
+
+    score, best = kid(real, features)["kid"], logits.topk(5).indices == wanted
+    half = (score.high - score.low) / 2  # type: ignore[operator]
+    called, five = float(best[:, 0].float().mean()), float(best.any(1).float().mean())
+    return {"kid": score.value, "+-": half, "called": called, "among 5": five}
+
+
+TASKS = {"facades": facades, "made": made, "restore": restore, "digits": digits, "horses": horses}
 
 
 def arguments() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -94,8 +94,8 @@ def one_images(job: dict[str, Any]) -> dict[str, Any]:
     from ganforge.domains import open_data
     from ganforge.measure.classifier import train_classifier
     from ganforge.measure.metrics.frechet import frechet_distance
+    from ganforge.measure.metrics.memorization import near_copies
     from ganforge.measure.metrics.modes import class_coverage
-    from ganforge.measure.metrics.nearest import near_copies
     from ganforge.measure.statistics import Moments
 
     with tempfile.TemporaryDirectory() as name:

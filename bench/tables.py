@@ -1,12 +1,13 @@
 """Rows of UCI Adult: how useful made ones are for training classifiers, and whether any is a copy.
 
-python bench/tables.py --data adult.csv [--epochs 100] [--seeds 1] [--only real ours package] [--set balance=log]
+python bench/tables.py --data adult.csv [--epochs 100] [--seeds 1] [--only real ours package] [--set given=one]
 python bench/tables.py --small        (scikit-learn's own tables, at ctgan's defaults)
 
 The protocol: 23,000 rows at random are training data, the others test data. Each generator learns from the training
 rows and makes 23,000 rows. On these, AdaBoost, a decision tree, logistic regression and an MLP learn to predict
 income; their F1 of the class >50K on the test rows is what counts. DCR: the distance of made rows to the closest
-training row, beside that of the test rows.
+training row, beside that of the test rows. Nearer: the share of made rows that are nearer to one of so many training
+rows than to one of as many test rows; 0.5 where none was learned by heart.
 Epochs 0: as many as our defaults have. ``package`` is the ctgan package (pip install ctgan): a benchmark-only
 dependency, run with its defaults on as many epochs, on one CPU thread as ours is.
 """
@@ -87,7 +88,10 @@ def judge(name: str, rows: Table, train: Table, test: Table, seconds: tuple[floa
     features, near = RowFeatures(train, leave_out=(TARGET,)), RowFeatures(train, scale="range")
     scores = f1_scores(rows, test, TARGET, POSITIVE, features)
     held = closest({k: v[:DCR_ROWS] for k, v in test.items()}, train, near)
-    made = closest({k: v[:DCR_ROWS] for k, v in rows.items()}, train, near) if name != "real" else held
+    some = {k: v[:DCR_ROWS] for k, v in rows.items()}
+    made = closest(some, train, near) if name != "real" else held
+    as_many = {k: v[: len(test[TARGET])] for k, v in train.items()}
+    to_train, to_held = (closest(some, side, near) for side in (as_many, test))
     return {
         **scores,
         "mean": float(np.mean(list(scores.values()))),
@@ -95,6 +99,7 @@ def judge(name: str, rows: Table, train: Table, test: Table, seconds: tuple[floa
         "pairs": float(np.mean(list(pair_trends(train, rows).values()))),
         "dcr": float(np.median(made)),
         "dcr_held": float(np.median(held)),
+        "nearer": float((to_train < to_held).mean() + (to_train == to_held).mean() / 2),
         "copies": copied_share(made),
         "copies_held": copied_share(held),
         "train_s": seconds[0],

@@ -103,6 +103,31 @@ def test_rotations_and_scales_move_the_places_that_they_should() -> None:
         torch.testing.assert_close(got[8:-8, 8:-8], image(*source)[8:-8, 8:-8], atol=0.01, rtol=0)
 
 
+def test_geometric_changes_are_drawn_as_in_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Appendix B: scales and stretches of 0.2 octaves, shifts of an eighth of the side (standard deviations), any
+    angle; p scales their variances, as that share of images is changed."""
+    drawn: list[torch.Tensor] = []
+    monkeypatch.setattr(ada, "transformed", lambda x, inverse: (drawn.append(inverse), x)[1])
+    for p in (1.0, 0.5):
+        drawn.clear()
+        augment(torch.zeros(20_000, 1, 32, 64), p, ["geometric"])
+        linear, shift = drawn[0][:, :2, :2], drawn[0][:, :2, 2]
+        long, short = torch.linalg.svdvals(linear).log2().unbind(1)
+        root = math.sqrt(p)
+        assert float(((long + short) / 2).std()) == pytest.approx(0.2 * root, rel=0.03)
+        assert float(((long - short) / 2).square().mean().sqrt()) == pytest.approx(0.2 * root, rel=0.03)
+        share = float((shift != 0).any(1).float().mean())
+        assert share == pytest.approx(p, abs=0.02)
+        if p == 1:
+            # the shift comes last, so what it moves by has been turned and scaled: alike in both directions, and by
+            # the mean square of 4 and 8 pixels, times that of a scale and of a stretch
+            grown = math.exp(2 * (0.2 * math.log(2)) ** 2)
+            expected = math.sqrt((4**2 + 8**2) / 2) * grown
+            assert float(shift.square().mean().sqrt()) == pytest.approx(expected, rel=0.03)
+            angle = torch.atan2(linear[:, 1, 0] - linear[:, 0, 1], linear[:, 0, 0] + linear[:, 1, 1])
+            assert float(angle.cos().mean().hypot(angle.sin().mean())) < 0.03
+
+
 def test_rotation_of_non_square_images_is_by_pixels() -> None:
     x = torch.zeros(1, 1, 16, 40)
     x[:, :, 4:12, 18:22] = 1.0  # 4 wide, 8 tall

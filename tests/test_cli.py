@@ -80,7 +80,7 @@ WRONG = {
     "train gann --data ring": "unknown recipe 'gann': did you mean 'gan'?",
     "train my_module:Game --data ring": "recipe 'my_module:Game' cannot be imported",
     "train os:path --data ring": "recipe 'os:path' is no subclass of ganforge.Recipe",
-    "train gan --data rong": "no data at 'rong': .* ring",
+    "train gan --data rong": "no data at 'rong': .*did you mean 'ring'?",
     "train gan --data ring --set sise=8": "unknown setting 'params.sise': did you mean 'size'?",
     "train gan --data ring --set tarin.keep=8": "unknown section 'tarin' .*did you mean 'train'?",
     "train gan --data ring --set train.kep=8": "unknown setting 'train.kep': did you mean 'keep'?",

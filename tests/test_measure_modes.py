@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ganforge.core.errors import InputError
 from ganforge.domains.points import draw_points, grid, ring
+from ganforge.measure.metrics.memorization import beta_binomial_tail, near_copies
 from ganforge.measure.metrics.modes import class_coverage, kl, mode_coverage
-from ganforge.measure.metrics.nearest import beta_binomial_tail, near_copies
 
 
 @pytest.mark.parametrize(("name", "mixture"), [("ring", ring()), ("grid", grid())])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from conftest import real_data
 from ganforge.core.errors import InputError
 from ganforge.losses.perceptual import feature_l1
 from ganforge.measure.paired import FeatureDistance, l1, psnr, ssim
-from ganforge.nn.layers import PlaneNorm
+from ganforge.nn.layers import InstanceNorm
 from ganforge.nn.patch import PatchDiscriminator
 from ganforge.nn.pool import ImagePool
 from ganforge.nn.resnet import ResnetTranslator, Restorer
@@ -124,9 +126,43 @@ def test_noise_drops_whole_channels_of_the_unet() -> None:
     assert not torch.allclose(kept, net(x))  # all kept are still scaled by 1 / (1 - rate)
 
 
-def test_instance_normalization_is_torchs() -> None:
-    x = torch.randn(2, 4, 8, 8).to(memory_format=torch.channels_last)
-    assert torch.allclose(PlaneNorm(4, 4)(x), F.instance_norm(x), atol=1e-5)
+@pytest.mark.parametrize("side", [4, 8, 12])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("count", [1, 3])
+def test_instance_normalization_is_torchs(side: int, layout: torch.memory_format, count: int) -> None:
+    """Values, gradients, and the gradient of a gradient (which penalties take); the memory format is kept."""
+    torch.manual_seed(side)
+    x, weights = torch.randn(count, 4, side, side, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+    net = InstanceNorm(4).double()
+    net.weight.data.copy_(weights)
+
+    def looked_at(f: Callable[[torch.Tensor], torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        given = x.clone().to(memory_format=layout).requires_grad_()
+        made = f(given)
+        (slope,) = torch.autograd.grad(made.pow(3).sum(), given, create_graph=True)
+        return made, slope, torch.autograd.grad(slope.square().sum(), given)[0]
+
+    want = looked_at(lambda t: F.instance_norm(t, weight=weights))
+    for got, wanted in zip(looked_at(net), want, strict=True):
+        assert torch.allclose(got, wanted, rtol=1e-8, atol=1e-8)
+    assert net(x.to(memory_format=layout)).is_contiguous(memory_format=layout)
+
+
+def test_an_untrained_translator_returns_about_its_input() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 20, 22) * 2 - 1
+    assert float((ResnetTranslator(3, 3, 16, 1)(x) - x).detach().abs().mean()) < 0.2
+    grey = x.mean(1, keepdim=True)
+    for net, given, want in ((ResnetTranslator(1, 3, 16, 1), grey, grey), (ResnetTranslator(3, 1, 16, 1), x, grey)):
+        made = net(given)
+        assert float(np.corrcoef(made.detach().mean(1).flatten(), want.flatten())[0, 1]) > 0.9
+
+
+def test_a_translator_reaches_black_and_white() -> None:
+    net = ResnetTranslator(1, 1, 16, 1)
+    torch.nn.init.zeros_(net.last.weight)
+    x = torch.tensor([-1.0, 0.0, 1.0]).reshape(3, 1, 1, 1).expand(-1, 1, 8, 8)
+    assert float((net(x) - x).detach().abs().max()) < 0.04
 
 
 def test_an_untrained_restorer_returns_about_its_input() -> None:

@@ -153,7 +153,7 @@ def test_perceptual_term_of_a_trained_network() -> None:
 
 
 def test_cycle_terms_by_hand() -> None:
-    player = trainer("cyclegan", "inverted-digits", blocks=1)
+    player = trainer("cyclegan", "inverted-digits", blocks=1, lazy=1, cycle=3.0, identity=2.0)
     game: Any = player.game
     batch = player.stream.take(0)
     terms = game.moves(Clock())[0].play(batch)
@@ -163,8 +163,27 @@ def test_cycle_terms_by_hand() -> None:
     back = (game.F(fake_b) - a).abs().mean() + (game.G(fake_a) - b).abs().mean()
     left = (game.G(b) - b).abs().mean() + (game.F(a) - a).abs().mean()
     assert float(terms["loss"]) == pytest.approx(float(verdict), rel=1e-4)
-    assert float(terms["cycle"]) == pytest.approx(10 * float(back), rel=1e-4)
-    assert float(terms["identity"]) == pytest.approx(5 * float(left), rel=1e-4)
+    assert float(terms["cycle"]) == pytest.approx(3 * float(back), rel=1e-4)
+    assert float(terms["identity"]) == pytest.approx(2 * float(left), rel=1e-4)
+
+
+def test_a_lazy_identity_counts_for_the_rounds_without() -> None:
+    player = trainer("cyclegan", "inverted-digits", blocks=1, lazy=3, identity=5.0)
+    game: Any = player.game
+    batch = player.stream.take(0)
+    terms = [game.moves(Clock(round=i, samples=8 * i))[0].play(batch) for i in range(4)]
+    assert ["identity" in t for t in terms] == [True, False, False, True]
+    a, b = batch["input"], batch["data"]
+    left = (game.G(b) - b).abs().mean() + (game.F(a) - a).abs().mean()
+    assert float(terms[0]["identity"]) == pytest.approx(3 * 5 * float(left), rel=1e-4)
+
+
+def test_wider_translators_have_wider_discriminators() -> None:
+    domain, _ = open_data("inverted-digits", UnpairedOptions(resolution=64), ("unpaired",))
+    recipe_class: Any = find_recipe("cyclegan")
+    for given, width in (({}, 32), ({"size": 48}, 48), ({"size": 8, "size_discriminator": 4}, 4)):
+        recipe = recipe_class(**{**recipe_class.defaults_given(domain, given), **given})
+        assert recipe.build(domain).D_A.layers[0][0].out_channels == width
 
 
 def test_sets_of_different_channels_have_no_identity_term(tmp_path: Path) -> None:

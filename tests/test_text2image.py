@@ -258,6 +258,26 @@ def test_losses_are_the_papers() -> None:
     assert rows.tolist() == [2, 0, 1] and differs.tolist() == [True, False, True]
 
 
+def test_equal_texts_teach_nothing_about_matching() -> None:
+    """Of a batch whose captions are all the same, D learns from fakes alone, with half the weight."""
+    domain, game = text_game()
+    source = open_data("scenes", kinds=("captions",))[1]
+    batch = domain.encode(source.take(torch.arange(4)))
+    batch["caption"] = batch["caption"][:1].expand(4, -1)
+    fake = torch.rand(4, *domain.shape) * 2 - 1
+    game.made[0] = fake
+    game.judge(batch)["loss"].backward()
+    learned = [p.grad.clone() for p in game.D.parameters() if p.grad is not None]
+    game.zero_grad(set_to_none=True)
+    _, sentence, _ = game.D.text(batch["caption"])
+    right, made = game.D.logit(game.D.features(torch.cat([batch["data"], fake])), sentence.repeat(2, 1)).chunk(2)
+    (relativistic.discriminator(right, made) / 2).backward()
+    expected = [p.grad for p in game.D.parameters() if p.grad is not None]
+    assert len(learned) == len(expected)
+    for a, b in zip(learned, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-6, rtol=1e-4)
+
+
 def test_what_is_behind_the_end_changes_nothing() -> None:
     torch.manual_seed(0)
     encoder = TextEncoder(9, 6, 16)

@@ -190,6 +190,25 @@ def test_a_checkpoint_is_never_written_while_steps_fail(tmp_path: Path) -> None:
     assert [int(p.name) // 16 for p in trainer.run.checkpoints()][::-1] == [0, 1, 2, 3, 8, 9]
 
 
+def test_a_state_that_was_not_saved_is_never_the_best(tmp_path: Path) -> None:
+    """A score of round 4, where steps fail and nothing is saved, says nothing about round 8, which is saved next."""
+
+    class Likes:
+        def see(self, event: Event) -> Verdict | None:
+            wanted = event.kind == "tick" and event.clock.round in good
+            return Verdict("keep_best", "good", values={"metric": "fid", "value": 1.0}) if wanted else None
+
+    settings, often = {"bad_rounds": [3, 4, 5, 6]}, {"rounds": 9, "tick_samples": 16, "checkpoint_samples": 16}
+    good = [4]
+    trainer = drifting(tmp_path / "one", Likes(), settings, **often)
+    trainer.train()
+    assert trainer.run.best() is None
+    good = [2]
+    trainer = drifting(tmp_path / "two", Likes(), settings, **often)
+    trainer.train()
+    assert trainer.run.best()["round"] == 2
+
+
 def test_after_three_ways_back_training_stops_with_the_reason(tmp_path: Path) -> None:
     diary = Diary()
     trainer = drifting(tmp_path / "run", diary, {"bad_rounds": list(range(20, 60))}, checkpoint_samples=16 * 10)

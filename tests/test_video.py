@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import zipfile
 from pathlib import Path
@@ -13,9 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-import check_game
-import ganforge
-from command import ganforge as command
 from conftest import real_data
 from ganforge.config import checked
 from ganforge.core.errors import InputError
@@ -24,13 +20,7 @@ from ganforge.domains.domain import Part
 from ganforge.domains.video import VideoDomain
 from ganforge.domains.video_example import DIGIT, FAST, moving_digits
 from ganforge.domains.video_packing import VideoOptions, cut
-from ganforge.engine.options import TrainOptions
-from ganforge.engine.trainer import Trainer
-from ganforge.engine.world import World
-from ganforge.measure import selfsupervised
 from ganforge.measure import video as measure
-from ganforge.nn.video import ClipGenerator, FactoredDiscriminator, StackedDiscriminator
-from ganforge.recipes.videogan import Videogan
 
 
 def levels(count: int, first: int = 0, height: int = 8, width: int = 8) -> np.ndarray:
@@ -125,6 +115,21 @@ def test_movies(tmp_path: Path) -> None:
     assert pixel_levels(source, 1) == pytest.approx(range(80, 86), abs=6)
 
 
+def test_a_movie_is_resized_as_it_is_read(tmp_path: Path) -> None:
+    """``max_pixels`` limits what is kept, not what a long movie of large frames decodes to."""
+    pytest.importorskip("av")
+    domain = VideoDomain(shape=(9, 3, 64, 64))
+    for i in range(2):
+        clip = np.repeat(levels(9, 40 * i + 20, 64, 64)[None, ..., None], 3, 4)
+        domain.save(clip, tmp_path / "movies" / f"{i}.mp4")
+        domain.save(clip, tmp_path / "gifs" / f"{i}.gif")
+    for folder in ("movies", "gifs"):
+        _, source = opened(tmp_path / folder, frames=6, resolution=16, max_pixels=66 * 66)
+        assert len(source) == 2 and pixel_levels(source, 1) == pytest.approx(range(60, 69), abs=6)
+        with pytest.raises(InputError, match=r"none of 2 clips can be read; .*more than max_pixels=.*--resolution"):
+            opened(tmp_path / folder, frames=6, max_pixels=66 * 66)
+
+
 def test_arrays_and_what_generate_writes(tmp_path: Path) -> None:
     clips = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 10, 3), dtype=np.uint8)
     domain = VideoDomain(shape=(6, 3, 8, 10))
@@ -137,6 +142,51 @@ def test_arrays_and_what_generate_writes(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", clips=clips.astype(np.float32))
     with pytest.raises(InputError, match="clips are uint8"):
         opened(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(
+    "arrays, says",
+    [
+        ({}, "holds no array"),
+        ({"clips": np.zeros((3, 0, 8, 8), np.uint8)}, r"not uint8 \[3, 0, 8, 8\]"),
+        ({"clips": np.zeros((3, 4, 8, 8, 2), np.uint8)}, "1, 3 or 4 channels, not 2"),
+        (
+            {"clips": np.zeros((3, 4, 8, 8), np.uint8), "labels": np.arange(2)},
+            "2 labels for 3 clips: give one for each",
+        ),
+        ({"clips": np.zeros((3, 4, 8, 8), np.uint8), "labels": np.array(1)}, "cannot be read"),
+        ({"clips": np.array([None, 1])}, "cannot be read"),
+    ],
+)
+def test_arrays_that_are_no_clips(tmp_path: Path, arrays: dict, says: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError, match=says):
+        opened(tmp_path / "a.npz", frames=4)
+
+
+@pytest.mark.parametrize("name", ["empty.zip", "text.zip", "empty"])
+def test_empty_archives(tmp_path: Path, name: str) -> None:
+    if name == "empty":
+        (tmp_path / name).mkdir()
+    else:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            if name == "text.zip":
+                archive.writestr("readme.txt", "none")
+    with pytest.raises(InputError, match=r"no clips in .*: give strips"):
+        opened(tmp_path / name)
+
+
+def test_a_broken_frame_costs_its_clip_only(tmp_path: Path) -> None:
+    for clip in ("a", "b", "c"):
+        for t, frame in enumerate(levels(6)):
+            path = tmp_path / clip / f"{t}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(frame).save(path)
+    (tmp_path / "b" / "3.png").write_bytes(b"?")
+    Image.fromarray(levels(1, 0, 9, 9)[0]).save(tmp_path / "c" / "6.png")  # another size: resized
+    _, source = opened(tmp_path, frames=4, layout="folders")
+    assert len(source) == 2 and source.lengths.tolist() == [6, 7]
+    assert any("skipped 1 of 3 clips" in m and "; the first, b:" in m for m in source.messages)
 
 
 def test_real_clips(tmp_path: Path) -> None:
@@ -279,175 +329,6 @@ def test_pictures(tmp_path: Path) -> None:
     domain.save(np.repeat(clips, 30, 1), tmp_path / "long.png")
     assert Image.open(tmp_path / "long.png").width == 64 * 66 + 2
     with pytest.raises(InputError, match="give a folder"):
-        domain.save(clips, tmp_path / "a.mp4")
+        domain.save(clips, tmp_path / "a.avi")
     with pytest.raises(InputError, match="clips are uint8"):
         domain.save(clips[0], tmp_path / "a.gif")
-
-
-# ---- networks and the recipe
-
-
-@pytest.mark.parametrize("frames", ["styled", "joined"])
-def test_longer_clips_begin_with_shorter_ones(frames: str) -> None:
-    torch.manual_seed(0)
-    G = ClipGenerator((3, 12, 20), 6, 4, 8, 8, 3, frames).train()  # type: ignore[arg-type]
-    for norm in G.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.momentum = 1.0
-    G(torch.randn(8, 6), torch.randn(8, 9, 4), torch.arange(8) % 3)
-    G.eval()
-    z, noise, label = torch.randn(2, 6), torch.randn(2, 1 + 30, 4), torch.tensor([0, 2])
-    long = G(z, noise, label)
-    assert long.shape == (2, 30, 3, 12, 20)
-    assert torch.allclose(G(z, noise[:, :8], label), long[:, :7], atol=1e-5)
-    changed = noise.clone()
-    changed[:, 11:] += 1  # what comes later changes nothing before
-    assert torch.allclose(G(z, changed, label)[:, :10], long[:, :10], atol=1e-5)
-    assert not torch.allclose(G(z, changed, label)[:, 10], long[:, 10], atol=1e-3)
-
-
-@pytest.mark.parametrize("kind", [StackedDiscriminator, FactoredDiscriminator])
-@pytest.mark.parametrize("shape", [(2, 1, 9, 13), (5, 3, 16, 16), (16, 1, 24, 24)])
-def test_judges_of_clips_see_all_frames(kind: type, shape: tuple[int, ...]) -> None:
-    torch.manual_seed(0)
-    judge = kind(shape, 4, "projection", 3)
-    x = torch.randn(4, *shape, requires_grad=True)
-    logits = judge(x, torch.tensor([0, 1, 2, 0]))
-    (slope,) = torch.autograd.grad(logits.sum(), x)
-    assert logits.shape == (4,) and bool((slope.abs().amax((0, 2, 3, 4)) > 0).all())
-    back = judge(x.flip(1), torch.tensor([0, 1, 2, 0]))
-    assert not torch.allclose(back, logits, atol=1e-4)  # time has a direction
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a few rounds on moving digits."""
-    run = tmp_path_factory.mktemp("video") / "run"
-    done = command(
-        "train", "videogan", "--data", "moving-digits", "--run", run, "--rounds", 2, "--size", 8, "--batch", 4,
-        "--set", "data.frames=6", "--set", "memory=8", "--device", "cpu", draw=False,
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    return run
-
-
-def test_clips_of_any_length(trained: Path, tmp_path: Path) -> None:
-    model = ganforge.load(trained)
-    short, long = model.generate(3, seed=1), model.generate(5, seed=1, frames=20)
-    assert short.shape == (3, 6, 24, 24, 1) and long.shape == (5, 20, 24, 24, 1)
-    assert np.abs(long[:3, :6].astype(int) - short).max() <= 1
-    assert model.generate(2, frames=1, label=7).shape == (2, 1, 24, 24, 1)
-    with pytest.raises(InputError, match="at least 1, not 0"):
-        model.generate(1, frames=0)
-    assert len(list((trained / "samples").glob("*.gif"))) == 1
-    walk = model.interpolate(3, 2)
-    assert walk.shape == (5, 6, 24, 24, 1)
-
-
-def test_command_line(trained: Path, tmp_path: Path) -> None:
-    done = command("generate", str(trained), "-n", "4", "--frames", "9", "--out", str(tmp_path / "a.gif"))
-    assert done.code == 0, done.err
-    with Image.open(tmp_path / "a.gif") as moving:
-        assert 1 < moving.n_frames <= 9  # GIFs hold what stands still once
-    assert command("generate", str(trained), "-n", "2", "--frames", "0").code == 2
-    wrong = command("generate", str(trained), "-n", "2", "--out", str(tmp_path / "a.mp4"))
-    assert wrong.code == 2 and "cannot save clips" in wrong.error
-
-
-def test_evaluation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfsupervised, "STEPS", 3)
-    result = ganforge.evaluate(trained, "moving-digits", n=40, real=100)
-    assert set(result.scores) == {"motion", "usual_motion", "frame_distance", "clip_distance"} == set(result.floors)
-    assert all(result.scores[k].value > result.floors[k].value for k in ("frame_distance", "clip_distance"))  # type: ignore[operator]
-    assert result.floors["usual_motion"].value > 0.7  # type: ignore[operator]
-
-
-def test_the_other_judge_without_classes(tmp_path: Path) -> None:
-    """Factored convolutions, color, odd sides, no classes: all learn, and held-out clips count."""
-    clips = np.random.default_rng(0).integers(0, 256, (9, 7, 12, 20, 3), dtype=np.uint8)
-    np.savez(tmp_path / "a.npz", clips=clips)
-    domain, source = opened(tmp_path / "a.npz", frames=5)
-    params = {
-        "judge": "factored",
-        "content": "joined",
-        "size": 4,
-        "batch": 4,
-        "lazy": 2,
-        "frames_judged": 3,
-        **Videogan.tiny,
-    }
-    recipe = checked(Videogan, {**Videogan.defaults_for(domain), **params}, "params")
-    options = TrainOptions(seed=0, shards=2, device="cpu")
-    trainer = Trainer(recipe.build(domain), source, domain, options, 4, World(shards=2), held=source)
-    check_game.check_every_player_learns(trainer)
-    check_game.check_samples_fit_the_domain(trainer)
-    trainer.updates.look(trainer.held.take(0), 0)  # type: ignore[union-attr]
-    assert "D/held_pair_right" in trainer.game.__dict__["noted"]
-
-
-def test_settings_that_cannot_be() -> None:
-    domain, _ = opened("moving-digits", frames=4)
-    for params, says in (({"frames_judged": 5}, "clips have 4 frames"), ({"judge": "both"}, "params.judge")):
-        with pytest.raises(InputError, match=says):
-            checked(Videogan, params, "params").build(domain)
-    with pytest.raises(InputError, match="needs labelled clips"):
-        Videogan(conditioning="projection").build(VideoDomain(shape=(4, 1, 8, 8)))
-    with pytest.raises(InputError, match="learns from clips"):
-        Videogan().build(ganforge.domains.open_data("digits")[0])
-
-
-# ---- measures
-
-
-def test_temporal_difference_by_hand() -> None:
-    clips = np.stack([levels(5), 3 * levels(5), np.full((5, 8, 8), 9, np.uint8)])[..., None]
-    found = measure.temporal_difference(clips)
-    assert found.tolist() == [1.0, 3.0, 0.0]
-    assert measure.usual(found, (0.5, 1.0)).tolist() == [True, False, False]
-    assert measure.usual_range(torch.arange(101.0)) == (5.0, 95.0)
-    falling = np.array([[250, 5]], np.uint8).reshape(1, 2, 1, 1, 1)  # no wrap-around of bytes
-    assert measure.temporal_difference(falling).tolist() == [245.0]
-
-
-def test_thumbnails_are_block_means() -> None:
-    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 24, 3), dtype=np.uint8)
-    blocks = clips.astype(float).mean(4).reshape(2, 3, 8, 2, 8, 3).mean((3, 5)) / 255
-    assert np.allclose(measure.thumbnails(clips).numpy(), blocks.reshape(2, 3, 64), atol=1e-6)
-
-
-def test_clip_features_of_straight_and_bent_ways() -> None:
-    t = torch.arange(5.0)
-    frames = torch.stack([2 * t, t.square()], 1)[None]
-    assert torch.cat(measure.clip_features(frames), 1)[0].tolist() == pytest.approx([4, 6, 2, 4, 0, 2])
-    assert measure.spread(torch.tensor([[0.0, 0.0], [3.0, 4.0]])) == pytest.approx(math.sqrt(12.5))
-
-
-def test_frechet_score_is_the_closed_form() -> None:
-    scipy = pytest.importorskip("scipy.linalg")
-    draw = np.random.default_rng(0)
-    real, fake = draw.normal(size=(60, 4, 3)), 0.5 + draw.normal(size=(50, 4, 3)) * [1, 2, 3]
-    a, b = real.reshape(-1, 3), fake.reshape(-1, 3)
-    ca, cb = np.cov(a.T), np.cov(b.T)
-    wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * scipy.sqrtm(ca @ cb).real)
-    score = measure.frechet_score(torch.from_numpy(real), torch.from_numpy(fake))
-    assert score.value == pytest.approx(wanted, rel=1e-6) and score.low < wanted < score.high  # type: ignore[operator]
-
-
-def test_only_clips_know_of_time() -> None:
-    """Shuffled frames are as good as frames, and bad as clips; so are frozen clips."""
-    clips = moving_digits(300)[0].transpose(0, 1, 3, 4, 2)[:, :12]
-    draw = np.random.default_rng(0)
-    real, other = clips[:150], clips[150:]
-    shuffled = np.stack([clip[draw.permutation(12)] for clip in other])
-    frozen = np.repeat(other[:, :1], 12, 1)
-
-    def distances(fake: np.ndarray) -> tuple[float, float]:
-        sides = [measure.thumbnails(side, 4) for side in (real, fake)]
-        whole = [measure.clip_features(side) for side in sides]
-        scales = [measure.spread(block) for block in whole[0]]
-        rows = [torch.cat([b / s for b, s in zip(side, scales, strict=True)], 1)[:, None] for side in whole]
-        clip = measure.frechet_score(*rows)
-        return measure.frechet_score(*sides).value, clip.value  # type: ignore[return-value]
-
-    floor, same, still = distances(other), distances(shuffled), distances(frozen)
-    assert same[0] == pytest.approx(floor[0], rel=1e-6) and same[1] > 3 * floor[1] and still[1] > 3 * floor[1]

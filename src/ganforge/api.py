@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ import torch
 from rich.console import Console
 
 from ganforge import live
-from ganforge.config import Settings, apply_overrides, read_settings, refuse_changes
+from ganforge.config import Settings, apply_overrides, refuse_changes, run_settings
 from ganforge.core.errors import GanforgeError, InputError, RunError
 from ganforge.core.game import Game, PerShard
 from ganforge.core.store import write_bytes
 from ganforge.core.watch import Watcher
+from ganforge.engine.options import BUDGETS
 from ganforge.engine.run import Run, claim_run, refuse_existing
 from ganforge.engine.snapshots import Snapshots
 from ganforge.engine.trainer import Trainer
@@ -62,6 +64,14 @@ def train(
     return start(settings, run, root, watchers, console_for(quiet)).model
 
 
+def train_whole(settings: Settings, run: Path, quiet: bool = False) -> Model:
+    """Train for who goes on with the model: an interrupted run is saved, and then is a KeyboardInterrupt."""
+    outcome = start(settings, run, "runs", (), console_for(quiet))
+    if outcome.why == "interrupted":
+        raise KeyboardInterrupt
+    return outcome.model
+
+
 def resume(run: str | Path, *, quiet: bool = False, watchers: Sequence[Watcher] = (), **options: Any) -> Model:
     """Go on with a run from its newest whole checkpoint; ``options`` may change its length and cadence."""
     return go_on(Path(run), [], dict(options), watchers, console_for(quiet)).model
@@ -78,28 +88,36 @@ def start(
     root: str | Path,
     watchers: Sequence[Watcher],
     console: Console,
-    dry: bool = False,
     fork: Path | None = None,
 ) -> Outcome:
-    """Plan, estimate, create the run folder and train. ``dry`` ends after the estimate (SystemExit 0)."""
-    tell = say(console)
-    if run is not None and not dry:
+    """Plan, estimate, create the run folder and train."""
+    if run is not None:
         refuse_existing(Path(run))
     old = Run.open(fork) if fork is not None else None
     with memory_errors(), connected():
-        plan = make_plan(settings, tell)
-        live.check(plan)
-        game = plan.build()
-        if old is not None:
-            adopt(game, old, tell)
-        guess = estimate(plan)
-        tell(guess.line())
-        if (warning := memory_warning(guess.memory_bytes)) is not None:
-            tell(warning)
-        if dry:
-            raise SystemExit(0)
-        folder = make_run(plan, run, Path(root), old)
-        return work(plan, game, folder, guess.rounds, watchers, console)
+        plan, game, rounds = prepare(settings, old, say(console))
+        return work(plan, game, make_run(plan, run, Path(root), old), rounds, watchers, console)
+
+
+def preview(settings: Settings, console: Console, fork: Path | None = None) -> None:
+    """Say what a run would take, and leave nothing behind."""
+    old = Run.open(fork) if fork is not None else None
+    with memory_errors(), connected():
+        prepare(settings, old, say(console))
+
+
+def prepare(settings: Settings, old: Run | None, tell: Callable[[str], None]) -> tuple[Plan, Game, int]:
+    """The plan of a new run, its game (with the weights of ``old``, if given) and its rounds; says what it takes."""
+    plan = make_plan(settings, tell)
+    live.check(plan)
+    game = plan.build()
+    if old is not None:
+        adopt(game, old, tell)
+    guess = estimate(plan)
+    tell(guess.line())
+    if (warning := memory_warning(guess.memory_bytes)) is not None:
+        tell(warning)
+    return plan, game, guess.rounds
 
 
 def make_run(plan: Plan, run: str | Path | None, root: Path, old: Run | None) -> Run:
@@ -116,11 +134,11 @@ def go_on(
 ) -> Outcome:
     """Resume the run at ``path``; settings may change only in length and cadence."""
     run = Run.open(path)
-    old, new = read_settings(path / "config.yaml"), read_settings(path / "config.yaml")
+    old, new = run_settings(path, run.facts), run_settings(path, run.facts)
     apply_overrides(new, overrides)
     new.train |= {k: v for k, v in changes.items() if v is not None}
-    if any(changes.get(k) is not None for k in ("samples", "minutes", "rounds")):
-        new.train |= {k: changes.get(k) for k in ("samples", "minutes", "rounds")}
+    if any(changes.get(k) is not None for k in BUDGETS):
+        new.train |= {k: changes.get(k) for k in BUDGETS}
     refuse_changes(old, new)
     with memory_errors(), connected():
         plan = make_plan(new, say(console))
@@ -133,11 +151,6 @@ def go_on(
         game = plan.build()
         if run.facts.get("forked_from") and not run.checkpoints():
             adopt(game, Run.open(Path(run.facts["forked_from"])), say(console))
-        if plan.world.rank == 0:
-            run.lock()
-            write_bytes(path / "config.yaml", plan.yaml().encode())
-            run.unlock()
-        plan.world.barrier()
         return work(plan, game, run, None, watchers, console)
 
 
@@ -145,16 +158,34 @@ def work(
     plan: Plan, game: Game, run: Run, expected: int | None, watchers: Sequence[Watcher], console: Console
 ) -> Outcome:
     """Train a run that exists, from its newest checkpoint if it has one, and write its report."""
-    first = plan.world.rank == 0
+    first, tell = plan.world.rank == 0, say(console)
+    try:
+        if first:
+            run.lock()
+            write_bytes(run.path / "config.yaml", plan.yaml().encode())  # a resumed run may have another length
+        trainer = plan.trainer(game, run, watchers)
+        why = play(trainer, plan, run, expected, console)
+    finally:
+        run.unlock()
+    plan.world.barrier()
     if first:
-        run.lock()
-    trainer = plan.trainer(game, run, watchers)
+        write_report(run)
+        announce(run, why, trainer, tell)
+    return Outcome(load(run.path, plan.options.device), run.path, why)
+
+
+def play(trainer: Trainer, plan: Plan, run: Run, expected: int | None, console: Console) -> str:
+    """Train to the end, watched and shown; returns why it ended. An error is told in events.jsonl too."""
+    first, tell = plan.world.rank == 0, say(console)
     display = ProgressDisplay(trainer, console)
     try:
         if first:
             trainer.watchers.insert(0, display)
         if trainer.resume():
-            say(console)(f"resumed {run.path} at round {trainer.clock.round:,}")
+            tell(f"resumed {run.path} at round {trainer.clock.round:,}")
+            if trainer.progress() >= 1.0:
+                more = f"ganforge resume {shlex.quote(str(run.path))} --samples {2 * trainer.clock.samples}"
+                tell(f"its budget is used up, so nothing is left to train; for more: {more}")
             if expected is None and plan.options.minutes and trainer.seconds:
                 expected = round(trainer.clock.round * 60 * plan.options.minutes / trainer.seconds)
         rounds = trainer.total_rounds() or expected or 1000
@@ -162,7 +193,7 @@ def work(
             every = trainer.every(plan.options.snapshot_samples, 10, rounds)
             trainer.watchers += live.watchers(trainer, plan, run, rounds)
             trainer.watchers.append(Snapshots(trainer, run.path / "samples", every))
-        why = trainer.train(expected)
+        return trainer.train(expected)
     except GanforgeError as error:
         if first:
             with contextlib.suppress(RunError):  # on a full disk the first error is the one to tell
@@ -170,13 +201,6 @@ def work(
         raise
     finally:
         display.close()
-        if first:
-            run.unlock()
-    plan.world.barrier()
-    if first:
-        write_report(run)
-        announce(run, why, trainer, say(console))
-    return Outcome(load(run.path, plan.options.device), run.path, why)
 
 
 @contextlib.contextmanager
@@ -218,9 +242,9 @@ def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None]) 
         tell(f"  best     {best['metric']} {best['value']:.4g} at {best['samples']:,} samples: the model that is used")
     tell(f"  losses   {run.path / 'losses.png'}")
     tell(f"  report   {run.path / 'report.html'}")
-    use = f"translate {run.path} INPUT --out OUTPUT" if trainer.game.needs else f"generate {run.path} -n 64"
-    verb = f"ganforge resume {run.path}" if why == "interrupted" else f"ganforge {use}"
-    tell(f"  next     {verb}")
+    place = shlex.quote(str(run.path))
+    use = f"translate {place} INPUT --out OUTPUT" if trainer.game.needs else f"generate {place} -n 64"
+    tell(f"  next     ganforge {f'resume {place}' if why == 'interrupted' else use}")
 
 
 def adopt(game: Game, run: Run, tell: Callable[[str], None]) -> None:

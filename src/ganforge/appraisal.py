@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganforge import judge
-from ganforge.config import read_settings
+from ganforge.config import run_settings
 from ganforge.core.errors import GanforgeError, InputError
 from ganforge.core.store import write_json
 from ganforge.domains import open_data
@@ -52,7 +52,7 @@ def own_data(path: Path) -> tuple[str, Domain, Source]:
     InputError where they cannot be opened, or are no longer the same.
     """
     run = Run.open(path)
-    settings = read_settings(path / "config.yaml")
+    settings = run_settings(path, run.facts)
     try:
         options = settings.data_options()
         domain, source = open_data(settings.path, options, settings.recipe_class().kinds)

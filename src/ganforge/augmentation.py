@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganforge.api import train
+from ganforge.api import train_whole
 from ganforge.config import Settings
 from ganforge.core.errors import InputError
 from ganforge.core.store import write_bytes, write_json
 from ganforge.domains import open_data
 from ganforge.domains.domain import Domain, Source
+from ganforge.domains.image import ImageDomain
 from ganforge.measure.gains import Sides, accuracy, arms, gain
 from ganforge.measure.intervals import Score
 from ganforge.model import Model, load
@@ -99,6 +100,7 @@ def augment(
     seeds: int = 3,
     seed: int = 0,
     tell: Callable[[str], None] = lambda text: None,
+    quiet: bool = False,
     **options: Any,
 ) -> Augmentation:
     """Train a conditional ``recipe`` on labelled images, generate ``per_class`` images of each class into ``out`` (as
@@ -107,7 +109,8 @@ def augment(
 
     ``test``: those real images; without, a part of ``data`` is kept from training: what ``real_per_class`` leaves over,
     or a third. ``run``: a run that was trained on ``data`` already; it needs ``test``. ``options`` are those of
-    training (samples, minutes, device ..). InputError for data without labels, and for too few of them.
+    training (samples, minutes, device ..). InputError for data without labels, and for too few of them;
+    KeyboardInterrupt where training is interrupted.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -117,7 +120,7 @@ def augment(
     if seeds < 2:
         raise InputError(f"the number of classifiers must be at least 2, not {seeds}: one shows no spread")
     domain, source = opened(data, data_options)
-    if domain.kind != "image" or len(domain.classes) < 2:
+    if not isinstance(domain, ImageDomain) or len(domain.classes) < 2:
         raise InputError(f"{data}: growing a set needs images of at least 2 classes: class folders, or a label column")
     mine, rest = parted(source, domain, real_per_class, test is None, str(data))
     tests = unseen(domain, test, data_options) if test is not None else taken(domain, source, rest)
@@ -125,10 +128,17 @@ def augment(
         settings = conditional(recipe, domain, real_per_class, params or {})
         raw = source.take(mine)
         labels = np.array(domain.classes)[raw["label"].numpy()]
-        out.mkdir(parents=True, exist_ok=True)
-        np.savez(out / "real.npz", images=raw["data"].permute(0, 2, 3, 1).numpy(), labels=labels)
+        kept = out / "real.npz"
+        domain.save({"images": domain.levels_of(raw["data"]), "labels": labels}, kept)
         tell(f"training {recipe} on {len(mine):,} images; {len(tests[1]):,} others are the test")
-        model = train(recipe, out / "real.npz", run=out / "run", params=settings, seed=seed, **options)
+        its = Settings(recipe, str(kept), settings, {"mirror": domain.mirror}, {"seed": seed, **options})
+        try:
+            model = train_whole(its, out / "run", quiet)
+        except InputError:  # nothing was trained: leave nothing that would be in the way of the next attempt
+            if not (out / "run").exists():
+                kept.unlink()
+                out.rmdir()
+            raise
     else:
         model = load(run, options.get("device", "auto"))
     check(model, domain, str(run or recipe))
@@ -217,8 +227,7 @@ def taken(domain: Domain, source: Source, rows: Tensor) -> Sides:
 
 def unseen(domain: Domain, test: str | Path, data_options: Mapping[str, Any] | None) -> Sides:
     """The test images. InputError where they do not suit the data."""
-    size = {"resolution": f"{domain.shape[1]}x{domain.shape[2]}", "channels": domain.shape[0]}
-    other, source = opened(test, {**(data_options or {}), **size})
+    other, source = opened(test, {**(data_options or {}), **domain.reading})
     if other.classes != domain.classes:
         raise InputError(f"{test} has other classes than the data: {len(other.classes)} and {len(domain.classes)}")
     rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:TESTED]
@@ -228,14 +237,25 @@ def unseen(domain: Domain, test: str | Path, data_options: Mapping[str, Any] | N
 def grown(model: Model, domain: Domain, labels: Tensor, per_class: int | None, seed: int, out: Path) -> Sides:
     """Generated images of each class, written to ``out/images/CLASS`` as they will be read."""
     data, classes = [], []
-    for index, label in enumerate(domain.classes):
+    for index, (label, folder) in enumerate(zip(domain.classes, folder_names(domain.classes), strict=True)):
         count = per_class if per_class is not None else int((labels == index).sum())
         samples = model.generate(count, seed, label)
-        domain.save(samples, out / "images" / "".join(c if c.isalnum() or c in "-_. " else "_" for c in label))
-        raw = torch.as_tensor(np.ascontiguousarray(samples)).permute(0, 3, 1, 2)
-        data.append(domain.encode({"data": raw})["data"].cpu())
+        domain.save(samples, out / "images" / folder)
+        data.append(domain.encode({"data": domain.to_raw(samples)})["data"])
         classes.append(torch.full((count,), index))
     return torch.cat(data), torch.cat(classes)
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """A folder's name for each class: its own, as far as every file system takes it, and no two alike."""
+    found: list[str] = []
+    for index, label in enumerate(classes):
+        name = "".join(c if c.isalnum() or c in "-_. " else "_" for c in label).strip(". ") or "_"
+        taken = {other.lower() for other in found}
+        while name.lower() in taken:
+            name += f"-{index}"
+        found.append(name)
+    return found
 
 
 def card(found: Augmentation) -> str:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.schedule import Schedule
 from ganforge.core.store import check_format
-from ganforge.domains import module_for
+from ganforge.domains import is_builtin, module_for
 from ganforge.domains.domain import Domain
 from ganforge.engine.options import FREE, TrainOptions
 from ganforge.recipes.recipe import Recipe, find_recipe
@@ -47,6 +47,11 @@ class Settings:
     def recipe_class(self) -> type[Recipe]:
         """The recipe's class."""
         return find_recipe(self.recipe, self.trusted)
+
+    def forget_defaults(self) -> None:
+        """Keep only parameters that are not as the recipe has them, so that what follows from others is chosen anew."""
+        own = plain(self.recipe_class()())
+        self.params = {name: value for name, value in self.params.items() if name not in own or own[name] != value}
 
     def build_recipe(self, domain: Domain) -> Recipe:
         """The recipe with its defaults for this kind of data, overridden by the user's settings."""
@@ -150,6 +155,24 @@ def read_settings(path: Path) -> Settings:
     data = dict(document.get("data") or {})
     settings = Settings(str(document.get("recipe") or ""), str(data.pop("path", "")), trusted=False, data=data)
     settings.params, settings.train = dict(document.get("params") or {}), dict(document.get("train") or {})
+    return settings
+
+
+def run_settings(folder: Path, facts: Mapping[str, Any]) -> Settings:
+    """The settings of the run in ``folder``, whose ``facts`` say where it was started.
+
+    Data named by a relative path are looked for from there, where they are not found from here.
+    """
+    settings, there = read_settings(folder / "config.yaml"), Path(str(facts.get("started_in") or "."))
+
+    def found(name: str) -> str:
+        elsewhere = not is_builtin(name) and not Path(name).exists() and (there / name).exists()
+        return str(there / name) if elsewhere else name
+
+    settings.path = found(settings.path)
+    for section, key in ((settings.train, "holdout"), (settings.data, "target")):
+        if isinstance(section.get(key), str):
+            section[key] = found(section[key])
     return settings
 
 

@@ -15,18 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganforge.api import connected, train
+from ganforge.api import connected, train_whole
 from ganforge.config import Settings, plain
 from ganforge.core.errors import InputError
 from ganforge.core.schedule import Schedule
 from ganforge.domains import open_data
 from ganforge.domains.domain import Domain, Source
+from ganforge.domains.image import ImageDomain
 from ganforge.judge import evaluate
 from ganforge.model import Model
 from ganforge.plan import estimate, make_plan
 
 JUDGED = 2000
 """Generated samples that are judged, where there are as many held-out real ones."""
+
+FEWEST = 50
+"""Held-out samples, at least: the distance needs as many."""
 
 ASKED = 500
 """Held-out samples whose likelihood is taken."""
@@ -78,24 +82,28 @@ def contest(
     defaults (``params`` by recipe come after them), but schedules are fitted to the samples that it can see in the
     time, which a short trial measures. ``held`` are held-out real data; without, a fifth of labelled images is held
     out. Runs are kept in ``out`` (None: nowhere). ``seen`` hears of each row. InputError for what cannot be trained or
-    judged, before anything is trained.
+    judged, before anything is trained; KeyboardInterrupt where a run is interrupted.
     """
     if not recipes or not seeds or minutes <= 0:
         raise InputError("a contest needs recipes, seeds and more than 0 minutes")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        places = {(name, seed): Path(out or folder) / f"{name}-{seed}" for seed in seeds for name in recipes}
+        for place in places.values():
+            if place.is_file() or (place.is_dir() and any(place.iterdir())):
+                raise InputError(f"{place} exists already: give another folder for the runs")
         train_on, held_out = split(str(data), str(held) if held else None, folder)
+        if (count := reals(held_out, JUDGED)) < FEWEST:
+            raise InputError(f"{held or data}: {count} held-out samples are too few to judge by: {FEWEST} are needed")
         settings = {name: Settings(name, train_on, dict((params or {}).get(name, {})), {}, {}) for name in recipes}
         for each in settings.values():  # what cannot be trained is said before anything is
             with connected():
                 make_plan(each, lambda text: None)
         rows = []
-        for seed in seeds:
-            for name in recipes:
-                tell(f"{name}, seed {seed}")
-                place = Path(out or folder) / f"{name}-{seed}"
-                rows.append(one(settings[name], seed, minutes, train_on, held_out, place, judged))
-                seen(rows[-1])
+        for (name, seed), place in places.items():
+            tell(f"{name}, seed {seed}")
+            rows.append(one(settings[name], seed, minutes, train_on, held_out, place, judged))
+            seen(rows[-1])
         return rows
 
 
@@ -117,8 +125,9 @@ def one(
         if (value := getattr(plan.recipe, field.name)) != stretched(value, share)
     }
     given = {**settings.params, **{k: v for k, v in fitted.items() if k not in settings.params}}
+    whole = dataclasses.replace(settings, params=given, train={"seed": seed, "samples": samples})
     started = computing()
-    model = train(settings.recipe, train_on, run=place, params=given, quiet=True, seed=seed, samples=samples)
+    model = train_whole(whole, place, quiet=True)
     spent = (computing() - started) / 60
     features = "classifier" if model.domain.classes and len(model.domain.shape) == 3 else "auto"
     result = evaluate(
@@ -203,7 +212,7 @@ def split(data: str, held: str | None, folder: Path) -> tuple[str, str | None]:
     domain, source = open_data(data)
     if held is not None or domain.kind == "points":
         return data, held
-    if domain.kind != "image" or not domain.classes:
+    if not isinstance(domain, ImageDomain) or not domain.classes:
         raise InputError(f"{data}: give held-out data, without labels none can be chosen evenly")
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
     order = order[source.take(order)["label"].argsort(stable=True)]
@@ -211,7 +220,7 @@ def split(data: str, held: str | None, folder: Path) -> tuple[str, str | None]:
     for name, rows in (("train", order[~is_held]), ("held", order[is_held])):
         taken = source.take(rows)
         labels = np.array(domain.classes)[taken["label"].numpy()]
-        np.savez(folder / f"{name}.npz", images=taken["data"].permute(0, 2, 3, 1).numpy(), labels=labels)
+        domain.save({"images": domain.levels_of(taken["data"]), "labels": labels}, folder / f"{name}.npz")
     return str(folder / "train.npz"), str(folder / "held.npz")
 
 

@@ -25,7 +25,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ganforge.config import read_settings
+from ganforge.config import run_settings
 from ganforge.core.errors import InputError, RunError
 from ganforge.core.game import Batch, Clock, Game
 from ganforge.core.store import Folder
@@ -151,7 +151,7 @@ def duality_gap(
     if (steps is not None and steps < 1) or (minutes is not None and not minutes > 0):
         raise InputError("a best response needs at least 1 step, or more than 0 minutes")
     place, tell = Run.open(Path(run)), tell or (lambda text: None)
-    settings = read_settings(place.path / "config.yaml")
+    settings = run_settings(place.path, place.facts)
     settings.train["device"] = device
     tensors, numbers = read_state(place, checkpoint, tell)
     threads = torch.get_num_threads()

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 
 from ganforge import __version__
@@ -123,7 +122,7 @@ def features_for(model: Model, against: str, features: str, seed: int = 0) -> Ex
     """The extractor ``features`` for a model's samples, fitted to the real data. InputError as of ``evaluate``."""
     shape = model.domain.shape if model.domain.kind == "image" else ()
     size = ("x".join(map(str, shape[1:])), shape[0]) if shape else (None, None)
-    domain, source = open_samples(against, *size)
+    domain, source = open_samples(against, *size, model.domain)
     check_same_kind(model, "the run", domain, against)
     return find_extractor(features, domain, source, seed=seed)
 
@@ -150,10 +149,13 @@ def open_samples(
     module = module_like(spec, like)
     if like is not None and like.kind == module.DOMAIN.kind and hasattr(module, "open_like"):
         return module.open_like(spec, like)
-    values = {k: v for k, v in (trained or {}).items() if like is not None and like.kind == module.DOMAIN.kind}
+    values: dict[str, Any] = {}
+    if like is not None and like.kind == module.DOMAIN.kind:
+        values = {**(trained or {}), **like.reading}
     if module.DOMAIN.kind == "image":
         size = int(resolution) if resolution and resolution.isdigit() else resolution
-        values = {k: v for k, v in {"resolution": size, "channels": channels}.items() if v is not None}
+        given = {"resolution": size, "channels": channels, "bits": like.reading.get("bits") if like else None}
+        values = {k: v for k, v in given.items() if v is not None}
     return module.open(spec, checked(module.OPTIONS, values, "data"))
 
 
@@ -310,15 +312,7 @@ def as_raw(domain: Domain, made: Batch) -> torch.Tensor:
     """What a game made, decoded, as a Source gives it. InputError for values that are not numbers."""
     if not bool(made["data"].isfinite().all()):
         raise InputError(DIVERGED)
-    if hasattr(domain, "raw"):  # tables, and images with two sides
-        return torch.from_numpy(domain.raw(made))  # type: ignore[attr-defined]
-    decoded = domain.decode(made)
-    if hasattr(domain, "to_raw"):
-        return torch.as_tensor(domain.to_raw(decoded))  # type: ignore[attr-defined]
-    if decoded.ndim == 4:
-        levels = decoded if decoded.dtype == np.uint8 else decoded.astype(np.float32)
-        return torch.from_numpy(levels).permute(0, 3, 1, 2)
-    return torch.from_numpy(decoded)
+    return torch.as_tensor(domain.raw(made))
 
 
 def write(result: Evaluation, domain: Domain, source: Source, out: Path) -> list[Path]:

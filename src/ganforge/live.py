@@ -16,8 +16,7 @@ from ganforge.core.game import Batch
 from ganforge.core.watch import Event, Verdict, Watcher
 from ganforge.diagnose import Context, Diagnoser, Plateau, Target, read_log
 from ganforge.diagnose.signals import flat_scores
-from ganforge.domains.domain import Part, Source
-from ganforge.domains.streamed_source import Damage, StreamedSource
+from ganforge.domains.domain import Damage, Source, damage_of
 from ganforge.engine.run import Run
 from ganforge.engine.trainer import Trainer
 from ganforge.judge import as_raw
@@ -40,6 +39,8 @@ SCORES = {
     "modes": ("modes", "high_quality", "reverse_kl"),
 }
 """What a run may follow: the scores that each metric gives."""
+HIGHER = frozenset(["precision", "recall", "density", "coverage", "modes", "high_quality"])
+"""The scores of which a higher one is better."""
 SCORED = ("image", "points", "table", "paired", "unpaired")
 """The kinds of data that evaluations during training know."""
 CHUNK = 64
@@ -87,7 +88,6 @@ class Evaluator:
         self.next = (trainer.clock.round // every + 1) * every
         self.spent = 0.0
         self.best: float | None = (run.best() or {}).get("value")
-        self.lower = True
 
     def see(self, event: Event) -> Verdict | None:
         """Evaluate when it is time, and at the end of training."""
@@ -117,8 +117,7 @@ class Evaluator:
         )
         self.trainer.tell("evaluation", flat_scores(line_scores(result)))
         score = result.scores[self.score]
-        self.lower = score.better != "higher"
-        if score.value is None or (self.best is not None and (score.value < self.best) != self.lower):
+        if score.value is None or (self.best is not None and (score.value < self.best) == (self.score in HIGHER)):
             return None
         self.best = score.value
         value = {"metric": self.score, "value": score.value, "low": score.low, "high": score.high}
@@ -184,9 +183,9 @@ def watchers(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watche
 
 
 def damaged(source: Source) -> list[Watcher]:
-    """The watcher of a streamed source, and none of any other."""
-    whole = source.whole if isinstance(source, Part) else source
-    return [Damaged(whole.damage)] if isinstance(whole, StreamedSource) else []
+    """The watcher of a source that finds out as it is read what cannot be, and none of any other."""
+    damage = damage_of(source)
+    return [] if damage is None else [Damaged(damage)]
 
 
 def judges(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]:
@@ -203,7 +202,7 @@ def judges(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]
     every = trainer.every(options.evaluate_samples, TIMES, rounds)
     share = None if options.evaluate_samples else SHARE
     evaluator = Evaluator(trainer, run, extract, every, share, plan.held)
-    lower = options.metric not in ("precision", "recall", "density", "coverage", "modes", "high_quality")
+    lower = options.metric not in HIGHER
     found: list[Watcher] = [evaluator, diagnoser]
     name = f"metric/{options.metric}"
     seen = [flat_scores(line["metrics"]) for line in run.lines("metrics") if isinstance(line.get("metrics"), dict)]

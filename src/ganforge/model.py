@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ganforge.config import checked
 from ganforge.core.device import pick_device
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, nearest, nearest_path
 from ganforge.core.game import Batch, Game
 from ganforge.core.store import Corrupt, Folder, check_format
 from ganforge.domains import domain_from_dict
@@ -201,7 +201,10 @@ class Model:
         ends = {key: torch.cat([chunk[key] for chunk in chunks]) for key in chunks[0]}
         if "z" not in ends:
             raise InputError(f"{self.facts['recipe']} has no latent z to interpolate")
-        way = {"linear": lerp, "spherical": slerp}[mode]
+        ways = {"linear": lerp, "spherical": slerp}
+        if mode not in ways:
+            raise InputError(f"unknown mode '{mode}': {nearest(mode, ways)}")
+        way = ways[mode]
         z = ends["z"]
         points: list[Tensor] = []
         for start, end in pairwise(z):
@@ -248,11 +251,11 @@ class Model:
         if getattr(type(self.game), ability) is getattr(Game, ability):
             able = [name for name in recipe_names() if ability in find_recipe(name).abilities]
             raise InputError(f"{self.facts['recipe']} cannot do {ability}; recipes that can: {', '.join(able)}")
-        to_raw = getattr(self.domain, "to_raw", np.ascontiguousarray)  # lines and tables are not tensors yet
-        data = torch.as_tensor(to_raw(samples))
-        raw = data.permute(0, 3, 1, 2) if data.dim() == 4 else data
+        raw = torch.as_tensor(self.domain.to_raw(samples))
         if tuple(raw.shape[1:]) != tuple(self.domain.shape) or not len(raw):
-            raise InputError(f"samples of shape {list(data.shape)} do not fit {self!r}: give them as generate does")
+            raise InputError(
+                f"samples of shape {list(np.shape(samples))} do not fit {self!r}: give them as generate does"
+            )
         found = []
         with torch.random.fork_rng():
             for index, part in enumerate(raw.split(CHUNK)):
@@ -271,7 +274,7 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Model
     place = path if (path / "model.json").is_file() else path / "model"
     if not place.exists() and not place.with_name("model.old").exists():
         if not (path / "run.json").exists():
-            raise InputError(f"{path} is not a run folder; 'ganforge runs' lists runs")
+            raise InputError(f"{path} is not a run folder; 'ganforge runs' lists runs{nearest_path(path)}")
         saved = (path / "last.json").exists() or any(path.glob("checkpoints/*"))
         what = "it ended before its first was whole" if saved else "nothing was saved"
         raise InputError(f"{path} has no model yet ({what}); 'ganforge resume {path}' goes on with it")

@@ -19,7 +19,7 @@ from ganforge import __version__
 from ganforge.config import Settings, plain, write_settings
 from ganforge.core.device import fast_bf16, pick_device
 from ganforge.core.errors import InputError
-from ganforge.core.game import Game
+from ganforge.core.game import Clock, Game
 from ganforge.core.watch import Watcher
 from ganforge.domains import module_for, open_data
 from ganforge.domains.domain import Domain, Part, Source
@@ -134,18 +134,16 @@ def set_aside(
 
 def other_data(settings: Settings, path: str, domain: Domain, source: Source, data_options: Any) -> Source:
     """The held-out data at ``path``, read as the training data are."""
-    sizes = {"resolution": "x".join(map(str, domain.shape[1:])), "channels": domain.shape[0]}
-    same = replace(data_options, **sizes) if domain.kind == "image" else data_options
+    same = replace(data_options, **domain.reading)
     kinds = settings.recipe_class().kinds
-    options = module_for(path, kinds).OPTIONS
+    module = module_for(path, kinds)
+    options = module.OPTIONS
     if type(same) is not options and (isinstance(same, options) or issubclass(options, type(same))):
         shared = {f.name for f in fields(options)} & {f.name for f in fields(same)}
         same = options(**{name: getattr(same, name) for name in shared})  # shards, and images in a folder
     if type(same) is not options:
         raise InputError(f"train.holdout: {path} is not of the kind of {settings.path}, {domain.kind}")
-    module = module_for(path, kinds)
-    alike = hasattr(domain, "vocabulary") and hasattr(module, "open_like")  # the same numbers for the same words
-    other, held = module.open_like(path, domain) if alike else open_data(path, same, kinds)
+    other, held = module.open_like(path, domain) if domain.coded else open_data(path, same, kinds)
     if (other.kind, other.shape) != (domain.kind, domain.shape):
         raise InputError(f"train.holdout: {path} holds {other.kind} of shape {other.shape}, not {domain.shape}")
     if held.fingerprint == source.fingerprint:
@@ -178,6 +176,11 @@ def estimate(plan: Plan) -> Estimate:
         trainer.round()
         rounds, seconds = rounds + 1, plan.world.agree(time.perf_counter() - started)  # all play as many rounds
     per_round = seconds / rounds
+    every = max(move.every for move in trainer.game.moves(trainer.clock))
+    if rounds < every:  # too few to hold the lazy moves in proportion
+        trainer.clock, started = Clock(), time.perf_counter()
+        trainer.round()
+        per_round += (plan.world.agree(time.perf_counter() - started) - per_round) / every
     memory = peak_memory(trainer.device)
     total, minutes = trainer.total_rounds(), plan.options.minutes
     by_time = math.ceil(60 * minutes / per_round) if minutes else None
@@ -202,6 +205,7 @@ def facts(plan: Plan, forked_from: str | None = None) -> dict[str, Any]:
         "versions": {"ganforge": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "platform": platform.platform(),
         "command": sys.argv,
+        "started_in": os.getcwd(),
         "data": {"path": plan.settings.path, "count": len(plan.source), "fingerprint": plan.source.fingerprint},
         "world": {"processes": plan.world.size, "shards": plan.world.shards, "threads": torch.get_num_threads()},
     }
@@ -212,7 +216,7 @@ def model_card(plan: Plan) -> str:
     recipe, domain = type(plan.recipe), plan.domain
     labels = f", {len(domain.classes)} classes" if domain.classes else ", no labels"
     use = "`ganforge generate RUN -n 64 --seed 0`, or `ganforge.load(RUN).generate(64)`"
-    if hasattr(domain, "directions"):
+    if domain.directions:
         use = "`ganforge translate RUN INPUT --out OUTPUT`, or `ganforge.load(RUN).translate(images)`"
     return (
         f"# {recipe.title} trained on {plan.settings.path}\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,6 +26,16 @@ def span(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def losses_of(values: Mapping[str, float], players: Sequence[str]) -> str:
+    """The players' losses in a few words; where none is called so (a language model's nll), the first terms."""
+    losses = {name: value for name, value in values.items() if name.endswith("/loss")}
+    if losses:
+        return "loss " + " ".join(f"{name.removesuffix('/loss')} {value:.3f}" for name, value in losses.items())
+    measured = ("grad_norm", "update_ratio")
+    terms = [n for n in values if n.partition("/")[0] in players and n.partition("/")[2] not in measured]
+    return " ".join(f"{name} {values[name]:.3f}" for name in terms[:3])
 
 
 class ProgressDisplay:
@@ -67,13 +78,9 @@ class ProgressDisplay:
         done = self.trainer.progress()
         elapsed = time.monotonic() - self.began
         left = elapsed * (1 - done) / (done - self.first) if done > self.first else 0.0
-        losses = " ".join(
-            f"{name.removesuffix('/loss')} {value:.3f}"
-            for name, value in event.values.items()
-            if name.endswith("/loss")
-        )
         rate = event.values["samples_per_second"]
-        text = f"round {event.clock.round:,} | {rate:,.0f} samples/s | loss {losses} | {span(left)} left"
+        losses = losses_of(event.values, list(self.trainer.game.players))
+        text = f"round {event.clock.round:,} | {rate:,.0f} samples/s | {losses} | {span(left)} left"
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=done, text=text)
         elif time.monotonic() - self.printed > LINE_SECONDS or done >= 1.0:

@@ -36,6 +36,7 @@ def augment(
     samples: Annotated[str | None, typer.Option(help="Real images to train on, such as 200k.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Or time to train.")] = None,
     resolution: Annotated[str | None, typer.Option(help="Resize images: 64, or 64x48.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
     seed: Annotated[int, typer.Option(help="Of training, images and classifiers.")] = 0,
     device: Device = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -52,9 +53,10 @@ def augment(
     from ganforge.augmentation import augment as grow
 
     options: dict[str, Any] = {"samples": samples, "minutes": minutes, "device": device}
+    reading = {"resolution": resolution, "channels": channels}
     found = grow(
         data, out, test=test, run=run, recipe=recipe, real_per_class=real_per_class, per_class=per_class,
-        seeds=classifiers, seed=seed, data_options={} if resolution is None else {"resolution": resolution},
+        seeds=classifiers, seed=seed, data_options={key: value for key, value in reading.items() if value is not None},
         tell=(lambda text: None) if quiet or json else (lambda text: typer.echo(f".. {text}", err=True)),
         quiet=quiet or json, **{name: value for name, value in options.items() if value is not None},
     )  # fmt: skip

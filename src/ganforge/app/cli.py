@@ -87,6 +87,7 @@ def generate(
     samples = model.generate(n, seed, label, truncation, where or (), frames, prompt)
     asked = [
         *([] if label is None else [f"-label{label}"]),
+        *([] if truncation == 1 else [f"-truncation{truncation:g}"]),
         *(f"-{text}" for text in (*(where or ()), *(prompt or ()))),
     ]
     asked += [] if frames is None else [f"-frames{frames}"]
@@ -96,7 +97,9 @@ def generate(
     if out is None or not out.suffix:
         model.domain.show(samples, target / "grid.png")
         written = [target / "grid.png", *written]
-    say(f"{n} samples: {written[0]}" + (f" and {len(written) - 1} more files in {target}" if len(written) > 1 else ""))
+    more = len(written) - 1
+    others = f" and {more} more {'file' if more == 1 else 'files'} in {target}" if more else ""
+    say(f"{n} {'sample' if n == 1 else 'samples'}: {written[0]}{others}")
     if remark := model.domain.remark(samples):
         say(remark)
 
@@ -116,11 +119,8 @@ def interpolate(
     allow_: Allow = None,
 ) -> None:
     """Walk through latent space: a GIF or MP4, or a strip as PNG."""
-    from ganforge.core.errors import InputError, nearest
     from ganforge.model import load
 
-    if mode not in ("spherical", "linear"):
-        raise InputError(f"unknown mode '{mode}': {nearest(mode, ('spherical', 'linear'))}")
     allow(allow_)
     model = load(run, device)
     samples = model.interpolate(waypoints, steps, seed, label, mode)  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ def interpolate(
 
 
 @app.command(epilog="Example: ganforge recipes wgan-gp")
-def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.")] = None) -> None:
+def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.", metavar="RECIPE")] = None) -> None:
     """List the recipes, or tell what one is, its parameters with their defaults, and its paper."""
     import dataclasses
     import inspect
@@ -170,7 +170,7 @@ def parameter_meanings(recipe: type) -> dict[str, str]:
 
 
 @app.command(epilog="Examples: ganforge runs | ganforge runs /data/my-runs")
-def runs(root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs")) -> None:
+def runs(root: Annotated[Path, typer.Argument(help="Where to look.", metavar="FOLDER")] = Path("runs")) -> None:
     """List the runs in a folder."""
     from ganforge.engine.run import Run
 
@@ -198,6 +198,15 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
         say(f"ganforge {__version__}")
         raise typer.Exit(0)
+
+
+def in_lines(examples: str) -> str:
+    """Examples that stand side by side, each on a line of its own: what help shows as a paragraph."""
+    return examples.replace(": ganforge", ":\n\nganforge", 1).replace(" | ", "\n\n")
+
+
+for command in (*app.registered_commands, *data_app.registered_commands):
+    command.epilog = in_lines(command.epilog or "")
 
 
 def main() -> None:

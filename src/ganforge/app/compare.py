@@ -25,7 +25,7 @@ WIDE = 180
 
 def compare(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Runs, as 'ganforge runs' lists them.", metavar="[RUN...]")
+        list[Path] | None, typer.Argument(help="Runs, as 'ganforge runs' lists them.", metavar="RUN")
     ] = None,
     data: Annotated[str | None, typer.Option(help="With --recipes: train each on these data, then compare.")] = None,
     recipes: Annotated[str | None, typer.Option(help="Recipes to train for equal time: dcgan,r3gan,ddpm.")] = None,
@@ -80,15 +80,19 @@ def compete(
     tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Train recipes for equal time and print the table; contest.json and contest.md keep it, ``out`` the runs."""
-    from ganforge.contest import contest, table
+    from ganforge.contest import Row, contest, table
     from ganforge.core.store import write_bytes, write_json
 
     names = [name.strip() for name in recipes.split(",") if name.strip()]
-    rows = contest(data, names, minutes, range(seeds), held, out, tell=tell)
-    kept = [row.to_dict() for row in rows]
-    write_json(out / "contest.json", kept)
-    write_bytes(out / "contest.md", ("\n".join(table(rows)) + "\n").encode())
-    typer.echo(json_text.dumps(kept, indent=2) if json else "\n".join(table(rows)))
+    rows: list[Row] = []
+
+    def keep(row: Row) -> None:  # after each, so that what was trained is not lost with what comes after it
+        rows.append(row)
+        write_json(out / "contest.json", [each.to_dict() for each in rows])
+        write_bytes(out / "contest.md", ("\n".join(table(rows)) + "\n").encode())
+
+    contest(data, names, minutes, range(seeds), held, out, tell=tell, seen=keep)
+    typer.echo(json_text.dumps([row.to_dict() for row in rows], indent=2) if json else "\n".join(table(rows)))
     if not json:
         typer.echo(f"wrote {out / 'contest.md'} and {out / 'contest.json'}")
 

@@ -16,7 +16,10 @@ data_app = typer.Typer(help="Look at data before training on it.", no_args_is_he
     "--resolution 64, then ganforge train r3gan --data s64/"
 )
 def shards(
-    path: Annotated[str, typer.Argument(help="A folder, .zip, .npz, .parquet, hf:name or a built-in set of images.")],
+    path: Annotated[
+        str,
+        typer.Argument(help="A folder, .zip, .npz, .parquet, hf:name or a built-in set of images.", metavar="DATA"),
+    ],
     out: Annotated[Path, typer.Option(help="The folder to make.")],
     mebibytes: Annotated[int, typer.Option(min=1, max=1_048_576, help="The size of a shard.")] = 128,
     prefix: Annotated[str, typer.Option(help="What the names of the shards begin with.")] = "train",
@@ -52,7 +55,10 @@ def shards(
 )
 def inspect(
     path: Annotated[
-        str, typer.Argument(help="A folder, .zip, .npz, .parquet, .tar shards, or a built-in set of images.")
+        str,
+        typer.Argument(
+            help="A folder, .zip, .npz, .parquet, .tar shards, or a built-in set of images.", metavar="DATA"
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Where to write the contact sheet (default ./contact-sheet.png).")
@@ -64,13 +70,15 @@ def inspect(
     """Count, measure and check images: sizes, modes, corrupt and duplicate files, class balance, a contact sheet."""
     from ganforge.config import checked
     from ganforge.core.errors import InputError
-    from ganforge.domains import module_for
+    from ganforge.domains import module_for, modules
     from ganforge.domains.audit import inspect_images
     from ganforge.domains.image import ImageDomain, ImageOptions
 
-    module = module_for(path)
-    if module.DOMAIN is not ImageDomain:
-        raise InputError(f"'{path}' is of kind {module.DOMAIN.kind}: data inspect looks at images")
+    kinds = sorted({m.DOMAIN.kind for m in modules() if m.accepts(path)})
+    if not kinds:
+        module_for(path)  # says what is wrong
+    if ImageDomain.kind not in kinds:
+        raise InputError(f"'{path}' is of kind {' or '.join(kinds)}: data inspect looks at images")
     given = {"label_column": label_column, "split": split}
     options = checked(ImageOptions, {k: v for k, v in given.items() if v is not None}, "data")
     sheet = out or Path("contact-sheet.png")

@@ -53,12 +53,15 @@ def carry_out(work: Callable[[], Outcome]) -> NoReturn:
     try:
         why = work().why
     except KeyboardInterrupt:
-        raise Interrupted("interrupted, not saved; 'ganforge resume' goes on from the last checkpoint") from None
+        text = "interrupted, not saved; 'ganforge resume' goes on from the last checkpoint, if there is one"
+        raise Interrupted(text) from None
     raise typer.Exit(INTERRUPTED if why == "interrupted" else 0)
 
 
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="Which GAN: 'ganforge recipes' lists them.")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(help="Which GAN: 'ganforge recipes' lists them.", metavar="RECIPE")
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Folder, .zip, .npz, .parquet, .tar shards, .csv, or a built-in set (digits, ring ..)."),
@@ -95,7 +98,7 @@ def train(
     holdout: Annotated[
         str | None, typer.Option(help="Real data kept from training, for judging: a path, or a share such as 0.1.")
     ] = None,
-    fork: Annotated[Path | None, typer.Option(help="Start from the weights of this run.")] = None,
+    fork: Annotated[Path | None, typer.Option(help="Start from the weights (and settings) of this run.")] = None,
     allow_: Allow = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
@@ -105,24 +108,29 @@ def train(
         launch(gpus)
     allow(allow_)
     from ganforge import api
-    from ganforge.config import Settings, apply_overrides, read_settings
+    from ganforge.config import Settings, apply_overrides, read_settings, run_settings
+    from ganforge.engine.options import BUDGETS
     from ganforge.engine.run import Run
 
+    settings = Settings("", "")
     if fork is not None:
-        Run.open(fork)
-    source = config or (fork / "config.yaml" if fork and not recipe else None)
-    settings = read_settings(source) if source else Settings("", "")
+        theirs = run_settings(fork, Run.open(fork).facts)
+        settings = theirs if recipe in (None, theirs.recipe) else settings
+    settings = read_settings(config) if config else settings
     if recipe:
         if settings.recipe not in ("", recipe):
             settings.params = {}
         settings.recipe, settings.trusted = recipe, True
-        sys.path.insert(0, os.getcwd()) if ":" in recipe else None
+        if ":" in recipe:
+            sys.path.insert(0, os.getcwd())
     if not settings.recipe:
         raise InputError("no recipe given: ganforge train RECIPE --data DATA; 'ganforge recipes' lists them")
+    if fork is not None and config is None:
+        settings.forget_defaults()
     settings.path = data or settings.path
     limits = budget(samples, minutes, rounds)
     if limits:
-        settings.train |= dict.fromkeys(("samples", "minutes", "rounds"))
+        settings.train |= dict.fromkeys(BUDGETS)
     settings.train |= limits
     chosen = (
         {"size": size, "batch": batch},
@@ -134,7 +142,10 @@ def train(
     given = {"seed": seed, "device": device, "holdout": holdout, **followed}
     settings.train |= {k: v for k, v in given.items() if v is not None}
     apply_overrides(settings, set_ or [])
-    carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), dry=dry_run, fork=fork))
+    if dry_run:
+        api.preview(settings, api.console_for(quiet), fork)
+    else:
+        carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), fork))
 
 
 def resume(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,8 @@ def translate(
         raise InputError(f"cannot write '{out.name}': one image becomes a .png, or goes into a folder")
     if not single and out.suffix:
         raise InputError(f"--out {out}: several images go into a folder")
+    if input_.is_dir() and out.resolve() == input_.resolve():
+        raise InputError(f"--out {out} is the input: what is made would take the place of what it is made from")
     model = load(run, device)
     values = None if to is None else numbers(to)
     model.translate([], direction, tile=tile, to=values)  # says what is wrong before anything is read
@@ -118,10 +121,9 @@ def images(path: Path, single: bool, skip: Callable[[tuple[str, str]], None]) ->
 
 def png_names(names: list[str]) -> dict[str, str]:
     """a/b.jpg becomes a/b.png; where two would share a name, they keep their suffixes: b.jpg.png."""
-    stems: dict[str, int] = {}
-    for name in names:
-        stems[os.path.splitext(name)[0]] = stems.get(os.path.splitext(name)[0], 0) + 1
-    return {n: (os.path.splitext(n)[0] if stems[os.path.splitext(n)[0]] == 1 else n) + ".png" for n in names}
+    stems = Counter(os.path.splitext(name)[0] for name in names)
+    found = {n: (os.path.splitext(n)[0] if stems[os.path.splitext(n)[0]] == 1 else n) + ".png" for n in names}
+    return found if len(set(found.values())) == len(found) else {n: f"{n}.png" for n in names}
 
 
 def groups(

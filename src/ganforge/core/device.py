@@ -17,7 +17,10 @@ def pick_device(name: str, rank: int = 0) -> torch.device:
         raise InputError("device cuda was asked for, but PyTorch sees no CUDA GPU here: use --device cpu")
     if name == "mps" and not torch.backends.mps.is_available():
         raise InputError("device mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise InputError(f"unknown device '{name}': auto, cpu, cuda, cuda:1 or mps") from None
 
 
 def fast_bf16(device: torch.device) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class GanforgeError(Exception):
@@ -29,6 +31,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f"known: {', '.join(names)}" if names else "none is known"
+
+
+def nearest_path(path: Path, others: Iterable[str] = ()) -> str:
+    """A hint to append to an error: the nearest of what lies beside ``path`` and of ``others``; empty if none is."""
+    names = {name: name for name in others}
+    with contextlib.suppress(OSError):
+        names |= {p.name: str(path.with_name(p.name)) for p in path.parent.iterdir()}
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean '{names[close[0]]}'?" if close else ""
 
 
 def need_extra(package: str, extra: str) -> InputError:

@@ -2,7 +2,8 @@
 
 A module has ``DOMAIN`` (its Domain class), ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``;
 it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several accept), ``READS`` (what it reads, in
-words, for errors) and ``ASKED`` (only recipes that name its kind get it).
+words, for errors), ``ASKED`` (only recipes that name its kind get it) and ``open_like(spec, domain)`` (other data as a
+domain has them; a must where the domain is ``coded``).
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, nearest_path
 from ganforge.domains.domain import Domain, Source
 
-__all__ = ["Domain", "Source", "domain_from_dict", "module_for", "open_data"]
+__all__ = ["Domain", "Source", "domain_from_dict", "is_builtin", "module_for", "open_data"]
 
 
 def modules() -> list[ModuleType]:
     """All domain modules: those of this package that define a ``DOMAIN``."""
     found = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
     return [m for m in found if hasattr(m, "DOMAIN")]
+
+
+def is_builtin(name: str) -> bool:
+    """Whether ``name`` is that of a built-in set."""
+    return any(name in getattr(m, "BUILTIN", ()) for m in modules())
 
 
 def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
@@ -49,9 +55,8 @@ def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
             "or as text (.txt)"
         )
     builtin = sorted(name for m in modules() for name in getattr(m, "BUILTIN", ()))
-    raise InputError(
-        f"no data at '{spec}': not a file or folder, and not one of the built-in sets: {', '.join(builtin)}"
-    )
+    hint = nearest_path(Path(spec), builtin) or f": {', '.join(builtin)}"
+    raise InputError(f"no data at '{spec}': no file or folder, and not one of the built-in sets{hint}")
 
 
 def open_data(spec: str, options: Any | None = None, kinds: Sequence[str] = ()) -> tuple[Domain, Source]:

@@ -59,6 +59,11 @@ class AttributeDomain(SidesDomain):
     knots: tuple[float, ...] = (0.0, 1.0)
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """Size, channels and bits: both sides have the same."""
+        return super(SidesDomain, self).reading
+
+    @property
     def directions(self) -> tuple[str, ...]:
         return ("AtoB",)
 
@@ -198,9 +203,7 @@ def open(spec: str, options: AttributeOptions, progress: Progress | None = None)
 
 def open_like(spec: str, like: AttributeDomain) -> tuple[AttributeDomain, Valued]:
     """Read ``spec`` at the size and by the column of ``like``, which stays the domain: its units are a model's."""
-    channels, height, width = like.shape
-    size = AttributeOptions(resolution=f"{height}x{width}", channels=channels, column=like.column)  # type: ignore[arg-type]
-    return like, open(spec, size)[1]
+    return like, open(spec, AttributeOptions(**like.reading, column=like.column))[1]
 
 
 def built_in(name: str, options: AttributeOptions) -> tuple[PackedSource, np.ndarray]:

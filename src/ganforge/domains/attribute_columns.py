@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ganforge.core.errors import InputError, nearest
 from ganforge.domains import image_packing
-from ganforge.domains.image_files import open_files
-from ganforge.domains.image_labels import NAME_COLUMN
+from ganforge.domains.image_files import DAMAGED, Files, open_files
+from ganforge.domains.image_labels import NAME_COLUMN, table_rows
 from ganforge.domains.image_packing import ImageOptions
 from ganforge.domains.image_tables import npz_shapes
 
 USUAL = ("value", "age")
-"""Columns that are taken without asking."""
+"""Columns that are taken without asking; where one holds what is no number, that is said."""
 FEWEST = 3
 """Different values that make a column a number, not a class."""
 
@@ -36,46 +33,51 @@ def choose_column(spec: str, wanted: str | None) -> str:
     """The column ``wanted``, or the usual or only numeric one. InputError where that is not clear."""
     if wanted is not None:
         return wanted
-    found = numeric_columns(Path(spec))
-    usual = next((name for name in USUAL if name in found), None)
+    columns = columns_of(Path(spec))
+    usual = next((name for name in USUAL if name in columns), None)
     if usual is not None:
         return usual
+    found = [name for name, cells in columns.items() if cells is None or is_numeric(cells)]
     if len(found) == 1:
         return found[0]
     which = f"it has {', '.join(found)}" if found else "a metadata.csv with file_name and a number for each image"
     raise InputError(f"{spec}: which number of the images is to be changed? {which}: --set data.column=NAME")
 
 
-def numeric_columns(path: Path) -> list[str]:
-    """Columns of numbers in the metadata of a folder or archive, or arrays [n] of an .npz."""
+def columns_of(path: Path) -> Mapping[str, Sequence[object] | None]:
+    """The columns and their cells of the topmost metadata of a folder or archive that has a number, else of all; or the
+    arrays [n] of an .npz (None for the cells). InputError for a table that cannot be read, where no other has one.
+    """
     if path.suffix.lower() == ".npz":
-        return [name for name, shape in npz_shapes(path).items() if len(shape) == 1]
+        return {name: None for name, shape in npz_shapes(path).items() if len(shape) == 1}
     if not path.is_dir() and path.suffix.lower() != ".zip":
-        return []
+        return {}
     files = open_files(path)
+    every: dict[str, list[object]] = {}
+    unread: InputError | None = None
     for name in sorted(files.metadata, key=lambda n: (n.count("/"), n)):
-        if name.endswith((".csv", ".jsonl")):
-            try:
-                columns = columns_of(files.read(name).decode("utf-8-sig"), name.endswith(".csv"))
-            except (OSError, ValueError, csv.Error):
-                continue  # reading labels says what is wrong with it
-            numeric = [k for k, cells in columns.items() if k != NAME_COLUMN and is_numeric(cells)]
-            if numeric:
-                return numeric
-    return []
+        if not name.endswith((".csv", ".jsonl")):
+            continue
+        try:
+            columns = cells_of(files, name)
+        except InputError as error:
+            unread = unread or error
+            continue
+        if any(is_numeric(cells) for cells in columns.values()):
+            return columns
+        every = {**columns, **every}
+    if unread is not None:
+        raise unread
+    return every
 
 
-def columns_of(text: str, is_csv: bool) -> dict[str, list[object]]:
-    """The cells of each column."""
-    rows = (
-        csv.DictReader(io.StringIO(text, newline=""))
-        if is_csv
-        else map(json.loads, filter(str.strip, text.split("\n")))
-    )
+def cells_of(files: Files, name: str) -> dict[str, list[object]]:
+    """The cells of each column of a table but that of the file names. InputError: it cannot be read."""
     columns: dict[str, list[object]] = {}
-    for row in rows:
+    for _, row in table_rows(files, name):
         for key, cell in row.items():
-            columns.setdefault(str(key).strip(), []).append(cell)
+            if key != NAME_COLUMN:
+                columns.setdefault(key.strip(), []).append(cell)
     return columns
 
 
@@ -104,7 +106,7 @@ def values_of_npz(path: Path, column: str, count: int) -> np.ndarray:
             if column not in file.files:
                 raise InputError(f"{path}: no array '{column}'; {nearest(column, file.files)}")
             values = file[column]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, *DAMAGED) as error:
         raise InputError(f"{path}: array '{column}' cannot be read: {error}") from error
     if values.shape == (count, 1):
         values = values[:, 0]

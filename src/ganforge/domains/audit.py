@@ -124,7 +124,8 @@ def inspect_images(
             if progress is not None and (i % 64 == 63 or i + 1 == listing.count):
                 progress(i + 1, listing.count)
     if not looks:
-        raise InputError(f"{listing.where}: none of {listing.count:,} images can be read; the first: {corrupt[0]}")
+        first = f"the first, {corrupt[0][0]}: {corrupt[0][1]}"
+        raise InputError(f"{listing.where}: none of {listing.count:,} images can be read; {first}")
     labels = None if listing.labels is None else [listing.labels[i] for i, _, _ in looks]
     names, seen = [name for _, name, _ in looks], [look for _, _, look in looks]
     same = _same(seen)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +41,11 @@ def kept() -> list[Kept]:
     found = []
     for kind, what in KINDS.items():
         path = cache_folder().parent / kind
-        sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
+        sizes = []
+        for file in path.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # others may be at work there
+                about = file.lstat()
+                sizes += [about.st_size] if stat.S_ISREG(about.st_mode) else []
         found.append(Kept(kind, what, path, len(sizes), sum(sizes)))
     return found
 

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -19,7 +19,7 @@ from torch import Tensor
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
 from ganforge.domains import image
-from ganforge.domains.captions_files import has_captions, read_images
+from ganforge.domains.captions_files import TEXTS, has_captions, read_images
 from ganforge.domains.captions_made import Figures, Glyphs, MadeSource, Scenes, parts
 from ganforge.domains.captions_pictures import captioned_grid
 from ganforge.domains.domain import Source
@@ -67,15 +67,18 @@ class CaptionOptions(ImageOptions):
 class CaptionDomain(ImageDomain):
     """Images ``data`` [n, *shape] in [-1, 1] with ``caption`` int64 [n, length]: 0 ends it, 1 is an unknown word.
 
-    ``prompts`` are some of the training captions.
+    ``prompts`` are some of the training captions, ``caption_column`` is the column of a table that they were in, where
+    that was said.
     """
 
     kind: ClassVar[str] = "captions"
     shown: ClassVar[int] = 24
+    coded: ClassVar[bool] = True
     vocabulary: tuple[str, ...] = ()
     length: int = 1
     lower: bool = True
     prompts: tuple[str, ...] = ()
+    caption_column: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -151,11 +154,6 @@ class CaptionDomain(ImageDomain):
             raise InputError("images with captions have no label: use --prompt")
         rows = torch.randint(max(len(self.prompts), 1), (n,), generator=generator)
         return {"caption": self.numbers(self.prompts or ("",))[rows]}
-
-    def raw(self, made: Batch) -> np.ndarray:
-        """What was made, as a source gives ``data``: levels [n, channels, height, width], of 16 bits as float32."""
-        levels = super().decode({"data": made["data"]}).transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(levels if levels.dtype == np.uint8 else levels.astype(np.float32))
 
     def save(self, samples: Any, out: Path) -> list[Path]:
         """As images; a folder also gets captions.csv, as such a folder is read, an .npz ``captions``."""
@@ -247,8 +245,7 @@ def open(spec: str, options: CaptionOptions, progress: Progress | None = None) -
 
 def open_like(spec: str, like: CaptionDomain) -> tuple[CaptionDomain, Source]:
     """Read ``spec`` with the size, the vocabulary and the length of captions of ``like``."""
-    size = f"{like.shape[1]}x{like.shape[2]}"
-    return open_as(spec, CaptionOptions(resolution=size, channels=like.shape[0]), like, None)  # type: ignore[arg-type]
+    return open_as(spec, CaptionOptions(**like.reading, caption_column=like.caption_column), like, None)
 
 
 def open_as(
@@ -260,8 +257,15 @@ def open_as(
         return open_made(name, part, options, like, progress)
     if options.count is not None or options.seed is not None:
         raise InputError(f"data.count and data.seed are for pictures that are made up, not for {spec}")
-    packed, captions = read_images(spec, options, progress)
-    first = CaptionDomain(shape=packed.shape, bits=packed.bits, mirror=options.mirror, lower=options.lower)  # type: ignore[arg-type]
+    named = (options.caption_column,) if options.caption_column else ()
+    packed, captions = read_images(spec, options, named if named and like is None else (*named, *TEXTS), progress)
+    first = CaptionDomain(
+        shape=packed.shape,  # type: ignore[arg-type]
+        bits=packed.bits,
+        mirror=options.mirror,
+        lower=options.lower,
+        caption_column=options.caption_column,
+    )
     domain, messages = (like, []) if like else learn([c[:MOST] for c in captions], first, options)
     ways = max(len(c[:MOST]) for c in captions)
     lines = [c[:MOST][i % len(c[:MOST])] for c in captions for i in range(ways)]
@@ -289,8 +293,7 @@ def learn(
     ]
     if (longer := int((sizes > length).sum())) > 0:
         messages.append(f"{longer:,} captions are longer than {length} words, and were cut (data.length)")
-    values = {name: getattr(domain, name) for name in ("shape", "bits", "mirror", "lower")}
-    return CaptionDomain(**values, vocabulary=vocabulary, length=length, prompts=prompts), messages
+    return replace(domain, vocabulary=vocabulary, length=length, prompts=prompts), messages
 
 
 def open_made(
@@ -313,9 +316,7 @@ def open_made(
     source = MadeSource(grammar, rows, part != "train", count, options.seed or 0, tokens)
     if like is None:  # only captions of this part are drawn from
         few = np.random.default_rng(0).permutation(source.rows)[:PROMPTS]
-        prompts = tuple(ways[row][i % len(ways[row])] for i, row in enumerate(few))
-        values = {name: getattr(domain, name) for name in ("shape", "vocabulary", "length", "lower")}
-        domain = CaptionDomain(**values, prompts=prompts)
+        domain = replace(domain, prompts=tuple(ways[row][i % len(ways[row])] for i, row in enumerate(few)))
     return domain, source
 
 

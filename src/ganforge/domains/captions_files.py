@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ganforge.core.errors import InputError, nearest
 from ganforge.domains import image_packing
 from ganforge.domains.image_files import Files, open_files
-from ganforge.domains.image_labels import _csv_rows, _json_rows
+from ganforge.domains.image_labels import table_rows
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import PackedSource
 
@@ -34,7 +35,7 @@ def has_captions(path: Path) -> bool:
         files = open_files(path)
         return any(name.endswith("captions.csv") or first_row(files, name) for name in find_tables(files))
     except InputError:
-        return path.is_file()  # a damaged archive: opening it says so
+        return True
 
 
 def first_row(files: Files, name: str) -> bool:
@@ -44,39 +45,37 @@ def first_row(files: Files, name: str) -> bool:
     return False
 
 
-def table_rows(files: Files, name: str):  # type: ignore[no-untyped-def]
-    """(place, row) of each row of a table."""
-    where = f"{files.where}: {name}"
-    try:
-        text = files.read(name).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: cannot be read as UTF-8 text: {error}") from error
-    return _csv_rows(text, where) if name.endswith(".csv") else _json_rows(text, where)
+def read_captions(files: Files, columns: Sequence[str], wanted: Sequence[str]) -> Captions:
+    """The captions of the images ``wanted`` and of others in the same tables: from the topmost table that has one of
+    ``columns``, then from those in folders of what is still without.
 
-
-def read_captions(files: Files, column: str | None) -> Captions:
-    """All captions. InputError with file and row for a missing file, an empty caption or a missing column."""
-    tables = find_tables(files)
+    InputError with file and row for a missing file, an empty caption or a missing column, and for an image without one.
+    """
+    tables, found, without = find_tables(files), Captions(), list(wanted)
     for name in tables:
-        found = captions_of(files, name, column)
-        if found:
-            return found
-    looked = ", ".join(tables) or "none of " + ", ".join(TABLES) + " found"
-    wanted = f"no column '{column}'" if column else f"no column {' or '.join(TEXTS[:2])}"
-    raise InputError(f"{files.where}: no captions: {wanted} ({looked})")
+        home = name[: name.rfind("/") + 1]
+        if any(image.startswith(home) for image in without):
+            found = {**captions_of(files, name, columns), **found}
+            without = [image for image in without if image not in found]
+    if not found:
+        looked = ", ".join(tables) or "none of " + ", ".join(TABLES) + " found"
+        raise InputError(f"{files.where}: no captions: no column {' or '.join(columns[:2])} ({looked})")
+    if without:
+        raise InputError(f"{files.where}: {len(without):,} images have no caption, the first is '{without[0]}'")
+    return found
 
 
-def captions_of(files: Files, name: str, column: str | None) -> Captions:
-    """The captions of one table; empty where it has no such column."""
+def captions_of(files: Files, name: str, columns: Sequence[str]) -> Captions:
+    """The captions of one table, in the first of ``columns`` that it has; empty where it has none of them."""
     where, home = f"{files.where}: {name}", name[: name.rfind("/") + 1]
     known, found = set(files.images), Captions()
     keys: tuple[str, str] | None = None
     for place, row in table_rows(files, name):
         if keys is None:
-            text = column_of(row, (column,) if column else TEXTS)
+            text = column_of(row, columns)
             if text is None and name.endswith("captions.csv"):
-                hint = nearest(column, row) if column else f"it has {', '.join(row)}"
-                raise InputError(f"{where}: no column '{column or TEXTS[0]}': {hint}")
+                hint = nearest(columns[0], row) if len(columns) == 1 else f"it has {', '.join(row)}"
+                raise InputError(f"{where}: no column '{columns[0]}': {hint}")
             if text is None:
                 return {}
             image = column_of(row, NAMES)
@@ -96,24 +95,23 @@ def captions_of(files: Files, name: str, column: str | None) -> Captions:
     return found
 
 
-def column_of(row: dict, wanted: tuple[str | None, ...]) -> str | None:
+def column_of(row: dict, wanted: Sequence[str]) -> str | None:
     """The first of the wanted columns that a row has, whatever its case."""
-    return next((key for name in wanted for key in row if name is not None and key.lower() == name.lower()), None)
+    return next((key for name in wanted for key in row if key.lower() == name.lower()), None)
 
 
-def read_images(spec: str, options: ImageOptions, progress: Progress | None) -> tuple[PackedSource, list[list[str]]]:
-    """The images of ``spec`` that have captions, from the cache if they were read before, and the captions of each.
+def read_images(
+    spec: str, options: ImageOptions, columns: Sequence[str], progress: Progress | None
+) -> tuple[PackedSource, list[list[str]]]:
+    """The images of ``spec``, from the cache if they were read before, and the captions of each, which are in the first
+    of ``columns`` that a table has.
 
     InputError for an image without one.
     """
-    files = open_files(Path(spec))
-    captions = read_captions(files, getattr(options, "caption_column", None))
     plain = ImageOptions(**{name: getattr(options, name) for name in ImageOptions.__dataclass_fields__})
     plain = replace(plain, labels="none", label_column=None)
+    listed = [entry.name for entry in image_packing.find(spec, plain)[1]().entries()]
+    captions = read_captions(open_files(Path(spec)), columns, listed)
     source = image_packing.pack(spec, plain, progress)
     skipped = {name for name, _ in source.skipped}
-    listed = [entry.name for entry in image_packing.find(spec, plain)[1]().entries() if entry.name not in skipped]
-    without = [name for name in listed if name not in captions]
-    if without:
-        raise InputError(f"{spec}: {len(without):,} images have no caption, the first is '{without[0]}'")
-    return source, [captions[name] for name in listed]
+    return source, [captions[name] for name in listed if name not in skipped]

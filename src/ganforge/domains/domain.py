@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
+
+NAMED = 1000
+"""Damaged samples whose names are kept; others are only counted."""
 
 
 class Source(Protocol):
@@ -57,10 +61,38 @@ class Part:
         """As the whole's, but no more than half of an epoch."""
         return min(ahead_of(self.whole), (len(self) + 1) // 2)
 
+    @property
+    def damage(self) -> Damage | None:
+        """As the whole's."""
+        return damage_of(self.whole)
+
     def expect(self, rows: Tensor) -> None:
         """Tell the whole, if it wants to know."""
         if self.ahead:
             self.whole.expect(self.rows[rows])  # type: ignore[attr-defined]
+
+
+@dataclass
+class Damage:
+    """Samples that could not be read: how many, ``known`` from the start, and (name, reason) of the first."""
+
+    count: int = 0
+    known: int = 0
+    first: list[tuple[str, str]] = field(default_factory=list)
+    _rows: set[int] = field(default_factory=set)
+
+    def add(self, row: int, name: str, reason: str) -> None:
+        """Remember one; the same one counts once."""
+        if row not in self._rows and len(self._rows) < 1_000_000:
+            self._rows.add(row)
+            self.count += 1
+            if len(self.first) < NAMED:
+                self.first.append((name, reason))
+
+
+def damage_of(source: Source) -> Damage | None:
+    """What a source finds out as it is read, as its ``damage``: None for most, which read all at the start."""
+    return getattr(source, "damage", None)
 
 
 def shuffled(source: Source, generator: torch.Generator) -> Tensor:
@@ -87,6 +119,8 @@ class Domain(ABC):
     """How many samples make a good picture."""
     moving: ClassVar[bool] = False
     """Whether a sample itself moves, so that one picture does not show it all."""
+    coded: ClassVar[bool] = False
+    """Whether raw numbers stand for words or categories of these very data: others are read by ``open_like``."""
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
@@ -102,6 +136,14 @@ class Domain(ABC):
     @abstractmethod
     def decode(self, batch: Batch) -> Any:
         """What networks make (``data`` [n, *shape]) to what users see: numpy arrays, or columns."""
+
+    def to_raw(self, samples: Any, /) -> Any:
+        """Decoded samples as a Source gives them, [n, ...]: what ``encode`` takes."""
+        return torch.as_tensor(np.ascontiguousarray(samples))
+
+    def raw(self, batch: Batch) -> Any:
+        """What networks make (``data`` [n, *shape]) as a Source gives it."""
+        return self.to_raw(self.decode({"data": batch["data"]}))
 
     @abstractmethod
     def save(self, samples: Any, out: Path) -> list[Path]:
@@ -132,6 +174,16 @@ class Domain(ABC):
     def remark(self, samples: Any) -> str:
         """What is to be said of decoded samples when they are saved (how many are valid), if anything."""
         return ""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Data options with which other data are read in the same shape and units, where these have a choice."""
+        return {}
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The ways in which a model of these data translates; none for most."""
+        return ()
 
     def constrain(self, where: Sequence[str]) -> Sequence[Any]:
         """What ``where`` asks (``column=value``), for ``conditions`` and ``obeys``. InputError for the impossible."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
@@ -41,6 +42,12 @@ class ImageDomain(Domain):
         """The highest value of a pixel: 255 or 65535."""
         return 2**self.bits - 1
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Size, channels and bits."""
+        channels, height, width = self.shape
+        return {"resolution": f"{height}x{width}", "channels": channels, "bits": self.bits}
+
     def encode(self, raw: Batch) -> Batch:
         """Levels 0 to 255 (or 65535), of any dtype, to float32 in [-1, 1]; the rest of the batch stays as it is."""
         data = raw["data"].to(torch.float32) / (self.levels / 2) - 1
@@ -59,6 +66,18 @@ class ImageDomain(Domain):
         data = batch["data"].detach().to("cpu", torch.float32).nan_to_num(0.0, 1.0, -1.0).clamp(-1, 1)
         levels = ((data + 1) * (self.levels / 2)).round().permute(0, 2, 3, 1).contiguous().numpy()
         return levels.astype(np.uint8 if self.bits == 8 else np.uint16)
+
+    def to_raw(self, samples: Any) -> Tensor:
+        """Levels [n, height, width, channels] as a source gives them: [n, channels, height, width], of 16 bits as
+        float32."""
+        levels = np.ascontiguousarray(samples)
+        data = torch.from_numpy(levels if levels.dtype == np.uint8 else levels.astype(np.float32))
+        return data.permute(0, 3, 1, 2).contiguous() if data.dim() == 4 else data
+
+    def levels_of(self, raw: Tensor) -> np.ndarray:
+        """Raw images [n, channels, height, width], as a source gives them, as ``decode`` gives images."""
+        levels = raw.permute(0, 2, 3, 1).contiguous().numpy()
+        return levels.astype(np.uint8 if self.bits == 8 else np.uint16, copy=False)
 
     def save(self, samples: Any, out: Path) -> list[Path]:
         """Write samples: a folder of 00000.png ..., one ``.npz`` (``images``, maybe ``labels``), or a grid ``.png``.

@@ -21,6 +21,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ganforge.core.errors import InputError
 
+LARGEST_SIDE = 16_384
+"""Pixels to which an image may be resized."""
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 """The formats that Pillow may try, told by the content, not the suffix. EPS and its kind, which run programs, are not
 among them."""
@@ -75,12 +78,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself. ``size`` is (height, width) after its EXIF orientation."""
+    """What a file says about itself. ``size`` is (height, width) after its EXIF orientation, ``format`` Pillow's name,
+    '' for an array."""
 
     size: tuple[int, int]
     channels: int
     bits: int
     mode: str
+    format: str = ""
 
 
 def parse_size(resolution: int | str | None) -> tuple[int, int] | None:
@@ -88,7 +93,7 @@ def parse_size(resolution: int | str | None) -> tuple[int, int] | None:
     if resolution is None:
         return None
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(resolution).strip().lower())
-    if match is None or int(match[1]) < 1 or int(match[2] or 1) < 1:
+    if match is None or not all(1 <= int(side) <= LARGEST_SIDE for side in match.groups("1")):
         raise InputError(f"resolution '{resolution}': give one side such as 64, or height x width such as 48x64")
     return int(match[1]), int(match[2] or match[1])
 
@@ -100,7 +105,8 @@ def header(content: Content, max_pixels: int) -> Header:
         return Header((h, w), c, 8 * content.dtype.itemsize, str(content.dtype))
     with _opened(content, max_pixels) as image:
         w, h = image.size
-        return Header((w, h) if _orientation(image) >= 5 else (h, w), *_kind(image), image.mode)
+        size = (w, h) if _orientation(image) >= 5 else (h, w)
+        return Header(size, *_kind(image), image.mode, str(image.format))
 
 
 def decode(content: Content, fit: Fit, max_pixels: int) -> np.ndarray:

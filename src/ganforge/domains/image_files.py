@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,8 +23,19 @@ UNREADABLE = frozenset(
 )
 """Image files that are recognized in order to say that they must be converted."""
 
+PICTURES = frozenset(["grid.png", "contact-sheet.png"])
+"""What ganforge draws of many images may lie beside them: files of these names are looked into for MARK, and left out
+where they have it."""
+
+MARK = b"ganforge: a picture of several images"
+"""In the head of a PNG, as its comment."""
+
 ZIP_RATIO, ZIP_TOTAL = 200, 2**30
 """An archive that expands more than this many times, to more than this many bytes, is refused."""
+
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+"""What reading a damaged member of an archive raises."""
 
 
 class Files(Protocol):
@@ -83,6 +96,8 @@ class FolderFiles:
                 if entry.is_dir():
                     todo.append((entry.path, f"{prefix}{entry.name}/"))
                 elif _wanted(entry.name, self.suffixes):
+                    if entry.name in PICTURES and is_picture(entry.path):
+                        continue
                     try:
                         about = entry.stat()
                         found.append((prefix + entry.name, about.st_size, about.st_mtime_ns))
@@ -134,7 +149,8 @@ class ZipFiles:
                 continue
             if _wanted(name, self.suffixes):
                 self._refuse_unsafe(info)
-                named[name] = info
+                if name.rsplit("/", 1)[-1] not in PICTURES or not self._is_picture(info):
+                    named[name] = info
         wanted = named.values()
         packed, total = sum(i.compress_size for i in wanted), sum(i.file_size for i in wanted)
         if total > ZIP_TOTAL and total > ZIP_RATIO * packed:
@@ -142,6 +158,13 @@ class ZipFiles:
                 f"{self.path}: expands from {packed:,} to {total:,} bytes, which looks like a zip bomb: refused"
             )
         return dict(sorted(named.items()))
+
+    def _is_picture(self, info: zipfile.ZipInfo) -> bool:
+        try:
+            with self._archive.open(info) as member:
+                return MARK in member.read(256)
+        except DAMAGED:
+            return False  # reading it says what is wrong
 
     def _refuse_unsafe(self, info: zipfile.ZipInfo) -> None:
         name = info.orig_filename
@@ -164,12 +187,24 @@ class ZipFiles:
         return [name for name in self._members if PurePosixPath(name).name in METADATA]
 
     def read(self, name: str) -> bytes:
-        with self._archive.open(self._members[name]) as member:  # reads no more than the declared size, checks the CRC
-            return member.read()
+        try:
+            with self._archive.open(self._members[name]) as member:  # no more than the declared size; checks the CRC
+                return member.read()
+        except DAMAGED as error:
+            raise ValueError(f"damaged in the archive: {error}") from error
 
     def stamp(self) -> Iterator[str]:
         about = self.path.stat()
         yield f"{self.path.resolve()}\0{about.st_size}\0{about.st_mtime_ns}"
+
+
+def is_picture(path: str) -> bool:
+    """Whether a file is a picture of several images that ganforge drew."""
+    try:
+        with open(path, "rb") as file:
+            return MARK in file.read(256)
+    except OSError:
+        return False
 
 
 def has_images(path: Path) -> bool:

@@ -130,16 +130,11 @@ def _from_metadata(files: Files, names: list[str], root: str, column: str | None
     unlabelled = False
     for name in candidates:
         home, where = name[: name.rfind("/") + 1], f"{files.where}: {name}"
-        try:
-            text = files.read(name).decode("utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{where}: cannot be read as UTF-8 text: {error}") from error
         if name.endswith(".json"):
-            rows = _dataset_json(text, where) if column is None else None
+            rows = _dataset_json(text_of(files, name), where) if column is None else None
             unlabelled |= rows is None  # StyleGAN's folders 00000, 00001, ... are no classes
         else:
-            table = _csv_rows(text, where) if name.endswith(".csv") else _json_rows(text, where)
-            rows = _labelled(table, where, column)
+            rows = _labelled(table_rows(files, name), where, column)
         if rows is not None:
             return _match(rows, names, set(files.images), home, where)
     if demanded or column is not None:
@@ -153,7 +148,7 @@ def _dataset_json(text: str, where: str) -> list[tuple[str, str, str]] | None:
     """(place, file name, label) of StyleGAN's ``{"labels": [["00000/img.png", 3], ...]}``; None for null labels."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {error}") from error
     labels = document.get("labels") if isinstance(document, dict) else None
     if labels is None:
@@ -169,6 +164,20 @@ def _dataset_json(text: str, where: str) -> list[tuple[str, str, str]] | None:
     return rows
 
 
+def text_of(files: Files, name: str) -> str:
+    """The text of a file. InputError: it is none."""
+    try:
+        return files.read(name).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{files.where}: {name}: cannot be read as UTF-8 text: {error}") from error
+
+
+def table_rows(files: Files, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of each row of a .csv or .jsonl file. InputError names the row that cannot be read."""
+    text, where = text_of(files, name), f"{files.where}: {name}"
+    return _csv_rows(text, where) if name.endswith(".csv") else _json_rows(text, where)
+
+
 def _csv_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -179,11 +188,11 @@ def _csv_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _json_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for i, line in enumerate(text.splitlines(), 1):
+    for i, line in enumerate(text.split("\n"), 1):  # not splitlines: strings may hold other line ends as they are
         if line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{where}, row {i}: not JSON: {error}") from error
             if not isinstance(row, dict):
                 raise InputError(f"{where}, row {i}: expected an object")

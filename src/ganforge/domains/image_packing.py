@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ganforge.core.errors import InputError
-from ganforge.domains.image_decode import Entry, Fit, decode, header, in_order, parse_size
+from ganforge.domains.image_decode import LARGEST_SIDE, Entry, Fit, decode, header, in_order, parse_size
 from ganforge.domains.image_files import open_files
 from ganforge.domains.image_labels import Labels, Listing, list_images
 from ganforge.domains.image_tables import (
@@ -37,13 +37,23 @@ LARGEST_CHOSEN = 256
 """Pixels: the longer side when images of mixed sizes leave the choice to us."""
 
 
+def readable_size(resolution: int | str | None) -> int | str | None:
+    """``resolution``, if it says a size. ValueError where not."""
+    try:
+        parse_size(resolution)
+    except InputError as error:
+        raise ValueError(f"give one side such as 64, or height x width such as 48x64, up to {LARGEST_SIDE}") from error
+    return resolution
+
+
 @dataclass(frozen=True)
 class ImageOptions:
     """How images are read.
 
     ``resolution``: one side, or 'HEIGHTxWIDTH'; images are resized to cover it and cropped at the center. None keeps
     the images' own size when all have the same, else takes the median size, at most 256, in multiples of 8.
-    ``channels``: 1 grey, 3 RGB, 4 RGBA; None takes what the images have, if they all have the same.
+    ``channels``: 1 grey, 3 RGB, 4 RGBA; None takes what the images have, if they all have the same. ``bits``: of a
+    level, 8 or 16; None takes what the images have.
     ``mirror``: flip half of the training images left to right. ``labels``: where classes come from; 'auto' takes
     metadata if there is any, else class folders. ``label_column``: the column (or array) that holds the label.
     ``split``: use only this top folder, or split of a Hugging Face data set; None takes 'train' where there is one.
@@ -51,8 +61,9 @@ class ImageOptions:
     ``workers``: threads that decode; None is one for each CPU.
     """
 
-    resolution: Annotated[int, Field(ge=1, le=16384)] | Annotated[str, Field(pattern=r"^\d+(x\d+)?$")] | None = None
+    resolution: Annotated[int | str | None, AfterValidator(readable_size)] = None
     channels: Literal[1, 3, 4] | None = None
+    bits: Literal[8, 16] | None = None
     mirror: bool = False
     labels: Labels = "auto"
     label_column: str | None = None
@@ -104,6 +115,7 @@ def pack(spec: str, options: ImageOptions, progress: Progress | None = None) -> 
     if marks is None:
         return _checked(_pack(lister(), options, None, progress), options)
     told = (options.resolution, options.channels, options.labels, options.label_column, options.split)
+    told = told if options.bits is None else (*told, f"{options.bits} bits")
     cache = Cache([*marks, repr((*told, options.max_pixels))])
     source = cache.read()
     if source is not None:
@@ -139,9 +151,9 @@ def _checked(source: PackedSource | None, options: ImageOptions) -> PackedSource
 def _pack(
     listing: Listing, options: ImageOptions, folder: Path | None, progress: Progress | None
 ) -> PackedSource | None:
-    wanted = Fit(parse_size(options.resolution), options.channels)
+    wanted = Fit(parse_size(options.resolution), options.channels, options.bits)
     array, messages = listing.array, list(listing.messages)
-    if array is not None and wanted.channels in (None, array.shape[1]) and wanted.size in (None, array.shape[2:]):
+    if array is not None and is_as(array, wanted):
         writer = Writer(None)
         writer.add_all(array)
         return _finish(writer, listing, options, list(range(len(array))), (), messages)
@@ -150,6 +162,12 @@ def _pack(
     except Mixed:
         wanted, more = agree(listing, options, wanted)
         return _decode_into(listing, options, wanted, folder, progress, messages + more)
+
+
+def is_as(array: np.ndarray, fit: Fit) -> bool:
+    """Whether images [n, channels, height, width] are already as they are wanted."""
+    have = {"size": array.shape[2:], "channels": array.shape[1], "bits": 8 * array.itemsize}
+    return all(getattr(fit, name) in (None, value) for name, value in have.items())
 
 
 def _decode_into(
@@ -245,7 +263,7 @@ def agree(listing: Listing, options: ImageOptions, fit: Fit) -> tuple[Fit, list[
         )
     target = fit.channels or next(iter(channels))
     depth = 16 if bits == {16} or (16 in bits and target == 1) else 8
-    if fit.channels is None and 16 in bits and 8 in bits:
+    if fit.channels is fit.bits is None and 16 in bits and 8 in bits:
         messages.append("some images have 8 bits and some 16: all are read with 16")
     size = fit.size
     if size is None and len(set(sizes)) > 1:
@@ -256,7 +274,7 @@ def agree(listing: Listing, options: ImageOptions, fit: Fit) -> tuple[Fit, list[
         )
     if target != 1 and listing.array is None:
         depth = 8  # Pillow has 16 bits for grey only
-    return Fit(size, target, depth), messages
+    return Fit(size, target, fit.bits or depth), messages
 
 
 def _middle(sizes: list[tuple[int, int]]) -> tuple[int, int]:

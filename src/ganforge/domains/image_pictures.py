@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ganforge.core.errors import InputError, RunError
 from ganforge.domains.image_decode import to_channels
+from ganforge.domains.image_files import MARK
 
 CELL = 64
 """Pixels: smaller images are enlarged by a whole factor, so that their shorter side comes near this."""
@@ -103,8 +105,9 @@ def side_by_side(panels: list[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, atomically."""
+    """Write a picture of several images as PNG, atomically, marked as such: it is no sample of a data set."""
     make_folder(path.parent)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    about, buffer = PngInfo(), io.BytesIO()
+    about.add_text("Comment", MARK.decode())
+    picture.save(buffer, "PNG", pnginfo=about)
     write(path, buffer.getvalue())

@@ -14,7 +14,7 @@ import numpy as np
 
 from ganforge.core.errors import InputError, nearest, need_extra
 from ganforge.domains.image_decode import FILE_LIMIT, Content, Entry
-from ganforge.domains.image_files import ZIP_RATIO, ZIP_TOTAL
+from ganforge.domains.image_files import DAMAGED, ZIP_RATIO, ZIP_TOTAL
 from ganforge.domains.image_labels import LABEL_COLUMNS, TRAIN, Labels, Listing
 
 IMAGE_KEYS = ("images", "image", "x", "arr_0", "data")
@@ -35,7 +35,7 @@ def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
                     shapes[name.removesuffix(".npy")] = (
                         read if version == (1, 0) else np.lib.format.read_array_header_2_0
                     )(file)[0]
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, *DAMAGED):
         return {}
     return shapes
 
@@ -61,7 +61,7 @@ def list_npz(path: Path, labels: Labels, label_column: str | None) -> Listing:
                 raise InputError(f"{where}: no array '{label_column}'; {nearest(label_column, file.files)}")
             label_key = label_column or label_key
             values = file[label_key] if label_key and labels in ("auto", "metadata") else None
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, *DAMAGED) as error:
         raise InputError(f"{where}: cannot be read as .npz: {error}") from error
     if values is None and labels in ("folder", "metadata"):
         raise InputError(f"{where}: no labels (arrays named {', '.join(LABEL_KEYS)}) for labels={labels}")

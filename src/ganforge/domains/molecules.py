@@ -69,15 +69,11 @@ class MoleculeDomain(Domain):
 
     kind: ClassVar[str] = "molecules"
     shown: ClassVar[int] = 24
+    coded: ClassVar[bool] = True
     atoms: tuple[str, ...] = ()
     room: tuple[int, ...] = ()
     molecules: int = 0
     column: str = "smiles"
-
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """What the numbers of atoms stand for: held-out data must have the same."""
-        return self.atoms
 
     @property
     def most(self) -> int:
@@ -132,7 +128,7 @@ class MoleculeDomain(Domain):
         found = read_graphs([(i + 1, text) for i, text in enumerate(samples)], self.most)
         kept = [g for g in found.graphs if set(g[0]) <= set(self.atoms)]
         if len(kept) < len(samples):
-            why = found.first or "it has an atom of a kind that was not in the training data"
+            why = found.first or "one has an atom of a kind that was not in the training data"
             raise InputError(f"{len(samples) - len(kept)} of {len(samples)} molecules do not fit this model: {why}")
         return pack(kept, self.atoms, self.most)
 
@@ -165,7 +161,7 @@ class MoleculeDomain(Domain):
         return [out]
 
     def show(self, samples: Sequence[str | None], path: Path, real: Sequence[str | None] | None = None) -> None:
-        """The first structural formulas as PNG; invalid molecules are empty places that say so."""
+        """The first structural formulas as PNG; invalid molecules are gray places."""
         write_bytes(path, picture(list(samples[: self.shown]), across=6))
 
 
@@ -227,7 +223,8 @@ def open(spec: str, options: MoleculeOptions) -> tuple[MoleculeDomain, MoleculeS
     lines = small_molecules() if spec in BUILTIN else read_smiles(Path(spec), options.column)
     found = read_graphs(lines, options.max_atoms or MOST_ATOMS)
     if not found.graphs:
-        raise InputError(f"{spec}: none of its {found.count:,} lines could be used as a molecule; {found.first}")
+        first = found.first or "it has none"
+        raise InputError(f"{spec}: none of its {found.count:,} lines could be used as a molecule; {first}")
     most = options.max_atoms or usual_size(found)
     found.drop_large(most)
     found.drop_rare(options.rare)
@@ -241,9 +238,8 @@ def open_like(spec: str, domain: MoleculeDomain) -> tuple[MoleculeDomain, Molecu
     found = read_graphs(lines, domain.most)
     found.drop_strange(domain.atoms)
     if not found.graphs:
-        raise InputError(
-            f"{spec} has no molecule of up to {domain.most} atoms of {', '.join(domain.atoms)}: {found.first}"
-        )
+        first = f"; {found.first}" if found.first else ""
+        raise InputError(f"{spec} has no molecule of up to {domain.most} atoms of {', '.join(domain.atoms)}{first}")
     return domain, MoleculeSource(pack(found.graphs, domain.atoms, domain.most), domain, found.messages())
 
 
@@ -256,7 +252,9 @@ def usual_size(found: Found) -> int:
 def described(spec: str, found: Found, most: int, column: str) -> tuple[MoleculeDomain, MoleculeSource]:
     """The domain and the source of what was found."""
     if len(found.graphs) < 2:
-        raise InputError(f"{spec} has only {len(found.graphs)} molecule to use: a GAN needs many; {found.first}")
+        left_out = "; ".join(found.messages())
+        told = f" ({left_out})" if left_out else ""
+        raise InputError(f"{spec} has only {len(found.graphs)} molecule to use: a GAN needs many{told}")
     counted, room = kinds_of(found.graphs)
     atoms = tuple(sorted(counted, key=lambda kind: (-counted[kind], kind)))
     size = most * (most + 1) // 2

@@ -32,9 +32,9 @@ class Found:
 
     @property
     def first(self) -> str:
-        """The first molecule that was left out, and why."""
+        """The first molecule that was left out, and why; '' where none was."""
         if not self.firsts:
-            return "there are none"
+            return ""
         why = next(iter(self.firsts))
         return f"the first: {self.firsts[why]}, because such {why}"
 

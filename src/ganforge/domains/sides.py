@@ -46,6 +46,11 @@ class SidesDomain(ImageDomain):
             raise InputError(f"an input image has a shape (channels, height, width), not {self.input_shape}")
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """Bits only: the two sides may have other sizes and channels."""
+        return {"bits": self.bits}
+
+    @property
     def directions(self) -> tuple[str, ...]:
         """The ways in which a model of these data translates."""
         return ("AtoB", "BtoA")
@@ -67,11 +72,6 @@ class SidesDomain(ImageDomain):
         if "input" not in batch:
             return decode(batch)
         return {key: decode({"data": batch[key]}) for key, _ in self.rows if key in batch}
-
-    def raw(self, made: Batch) -> np.ndarray:
-        """What was made, as a source gives ``data``: levels [n, channels, height, width], of 16 bits as float32."""
-        levels = super().decode({"data": made["data"]}).transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(levels if levels.dtype == np.uint8 else levels.astype(np.float32))
 
     def save(self, samples: Any, out: Path) -> list[Path]:
         """As images; of a dict, what was made."""

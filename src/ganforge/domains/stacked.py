@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -34,14 +34,15 @@ class StackedOptions:
 
     ``digits``: how many make one image; 3 (or as many as ``channels``, which is another name for it) by default.
     ``count``: how many stacked images there are. ``seed``: of the choice. ``resolution``: of the images that are
-    stacked: one side, or 'HEIGHTxWIDTH'.
+    stacked: one side, or 'HEIGHTxWIDTH'. ``bits``: of their levels, 8 or 16.
     """
 
     digits: Annotated[int, Field(ge=1, le=4)] | None = None
     channels: Annotated[int, Field(ge=1, le=4)] | None = None
     count: Annotated[int, Field(ge=2, le=10_000_000)] = COUNT
     seed: Annotated[int, Field(ge=0)] = 0
-    resolution: Annotated[int, Field(ge=1, le=16384)] | Annotated[str, Field(pattern=r"^\d+(x\d+)?$")] | None = None
+    resolution: Annotated[int, Field(ge=1, le=16384)] | str | None = None
+    bits: Literal[8, 16] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def open(spec: str, options: StackedOptions, progress: Any = None) -> tuple[Imag
     inner = spec.removeprefix(PREFIX)
     if not inner or not image.accepts(inner):
         raise InputError(f"{spec}: stacked: wants labelled grey images after the colon, as in stacked:mnist.zip")
-    domain, source = image.open(inner, ImageOptions(resolution=options.resolution), progress)
+    domain, source = image.open(inner, ImageOptions(resolution=options.resolution, bits=options.bits), progress)
     if domain.shape[0] != 1:
         raise InputError(f"{inner} has {domain.shape[0]} channels: only grey images can be stacked as channels")
     if len(domain.classes) < 2:

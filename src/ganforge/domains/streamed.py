@@ -16,13 +16,14 @@ import numpy as np
 from pydantic import Field
 
 from ganforge.core.errors import InputError
+from ganforge.domains.domain import NAMED
 from ganforge.domains.image import ImageDomain
 from ganforge.domains.image_decode import SUFFIXES, Content, Entry, Fit, decode, parse_size, reason_of
 from ganforge.domains.image_labels import Listing
 from ganforge.domains.image_packing import ImageOptions, agree, class_order
 from ganforge.domains.streamed_index import Contents, Wanted, choose_labels, contents_of
 from ganforge.domains.streamed_places import AT_ONCE, find_shards, is_shards
-from ganforge.domains.streamed_source import BLOCK, NAMED, Index, StreamedSource, fingerprint_of
+from ganforge.domains.streamed_source import BLOCK, Index, StreamedSource, fingerprint_of
 
 LOOKED_AT = 64
 """Images, spread over all shards, that tell size and channels."""
@@ -66,7 +67,7 @@ def open(spec: str, options: StreamedOptions, progress: Any = None) -> tuple[Ima
     rows = np.unique(np.linspace(0, len(index.offset) - 1, LOOKED_AT).astype(np.int64)).tolist()
     with ThreadPoolExecutor(AT_ONCE if index.place.remote else 1) as pool:
         seen: list[bytes] = list(pool.map(index.read, rows))
-    wanted = Fit(size, options.channels)
+    wanted = Fit(size, options.channels, options.bits)
     names = [index.name(row) for row in rows]
     fit, more = agreed(spec, options, wanted, [Entry(n, partial(bytes, c)) for n, c in zip(names, seen, strict=True)])
     classes = index.classes

@@ -78,18 +78,19 @@ class Contents:
                 codes = arrays[f"label.{source}"]
                 if source not in SOURCES or codes.shape != offset.shape or codes.dtype != np.int32:
                     return None
-                if not all(isinstance(n, str) for n in names) or (len(codes) and codes.max() >= len(names)):
+                least = -1 if source in about["first_without"] else 0
+                if not all(isinstance(n, str) for n in names) or (codes < least).any() or (codes >= len(names)).any():
                     return None
                 labels[source] = (codes, list(names))
             right = offset.dtype == size.dtype == np.int64 and offset.ndim == 1 and offset.shape == size.shape
-            if not right or (offset < BLOCK).any() or (size < 0).any() or (offset + size > tar_bytes).any():
+            if not right or (offset < BLOCK).any() or (size < 0).any() or (size > FILE_LIMIT).any():
                 return None
-            if (size > FILE_LIMIT).any():
+            if (offset > tar_bytes - size).any():  # a sum could overflow
                 return None
             damaged = [(str(name), str(reason)) for name, reason in about["damaged"]]
             without = {str(k): str(v) for k, v in about["first_without"].items()}
             return cls(offset, size, labels, damaged, str(about["digest"]), without)
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
 
 
@@ -166,6 +167,8 @@ class _Scan:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # or all headers of a shard would be held
                 name = printable(info.name)
+                if info.size < 0 or archive.offset <= info.offset:  # else reading would go back, and never end
+                    raise InputError(f"{self.shard.path}: {name} claims a negative size: not a .tar archive to be read")
                 self.member(info, name, archive)
         except tarfile.ReadError:
             pass  # cut off within its last member, which has been counted as damaged

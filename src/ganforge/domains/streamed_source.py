@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ganforge.core.errors import GanforgeError, InputError
 from ganforge.core.game import Batch
+from ganforge.domains.domain import Damage
 from ganforge.domains.image_decode import Fit, decode, reason_of
 from ganforge.domains.image_files import printable
 from ganforge.domains.streamed_places import AT_ONCE, Place, Shard
@@ -34,8 +35,6 @@ CHUNK = 32
 """Images that a thread decodes in one go."""
 GIVE_UP = 100
 """A damaged image is replaced by the next whole one, that far away at most."""
-NAMED = 1000
-"""Damaged images whose names are kept; others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +71,6 @@ class Index:
         new = np.ones(len(places), dtype=bool)
         new[1:] = (np.diff(places) != 0) | (np.diff(self.shard) != 0)
         return np.cumsum(new, dtype=np.int32) - 1, np.flatnonzero(new)
-
-
-@dataclass
-class Damage:
-    """Images that could not be read: how many, ``known`` from the start, and (name, reason) of the first."""
-
-    count: int = 0
-    known: int = 0
-    first: list[tuple[str, str]] = field(default_factory=list)
-    _rows: set[int] = field(default_factory=set)
-
-    def add(self, row: int, name: str, reason: str) -> None:
-        """Remember one; the same one counts once."""
-        if row not in self._rows and len(self._rows) < 1_000_000:
-            self._rows.add(row)
-            self.count += 1
-            if len(self.first) < NAMED:
-                self.first.append((name, reason))
 
 
 class StreamedSource:
@@ -242,7 +223,7 @@ class StreamedSource:
 
     def _read_block(self, block: int) -> tuple[int, bytes]:
         first, last = self._span(block)
-        start = int(self.index.offset[first])
+        start = int(self.index.offset[first:last].min())
         end = int((self.index.offset[first:last] + self.index.size[first:last]).max())
         try:
             return start, self.index.place.read(self.index.shards[self.index.shard[first]], start, end - start)

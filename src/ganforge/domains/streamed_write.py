@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ganforge.core.errors import InputError
-from ganforge.core.store import disk_errors
+from ganforge.core.store import current_umask, disk_errors
 from ganforge.domains.image_decode import Entry, Fit, decode, header, in_order, parse_size
 from ganforge.domains.image_labels import Listing
 from ganforge.domains.image_packing import ImageOptions, class_order, find
@@ -24,8 +23,8 @@ from ganforge.domains.image_pictures import png
 from ganforge.domains.image_tables import HUB, is_parquet
 from ganforge.domains.streamed_index import write_sidecar
 
-SUFFIX_OF = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
-"""Of the formats whose suffix is not their name."""
+SUFFIX_OF = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2", "DIB": "bmp"}
+"""Of the formats whose suffix is not their name. Many phones write MPO: a JPEG with more pictures behind it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def write_shards(
             paths, count, skipped = _write(listing, spec, work, options, mebibytes * 2**20, prefix, seed, progress)
             if out.exists():
                 out.rmdir()
-            work.chmod(0o755)
+            work.chmod(0o777 & ~current_umask())
             work.rename(out)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
@@ -84,16 +83,14 @@ def _write(
     seed: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Path], int, tuple[tuple[str, str], ...]]:
-    fit = Fit(parse_size(options.resolution), options.channels)
+    fit = Fit(parse_size(options.resolution), options.channels, options.bits)
     changed = fit != Fit()
 
     def content(item: tuple[int, Entry]) -> tuple[str, bytes]:
         raw = item[1].load()
         if isinstance(raw, np.ndarray) or changed:
             return "png", png(decode(raw, fit, options.max_pixels).transpose(1, 2, 0))
-        header(raw, options.max_pixels)  # what is no image is left out
-        with Image.open(io.BytesIO(raw)) as image:
-            kind = str(image.format)
+        kind = header(raw, options.max_pixels).format  # what is no image is left out
         return SUFFIX_OF.get(kind, kind.lower()), raw
 
     number = {name: i for i, name in enumerate(class_order(listing.labels or []))}

@@ -21,6 +21,7 @@ from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain
 from ganforge.domains.pictures import figure_png
 from ganforge.domains.table_columns import Array, Column, Columns, as_numbers
+from ganforge.domains.table_doubts import doubts
 from ganforge.domains.table_example import customers
 from ganforge.domains.table_files import (
     check_names,
@@ -62,6 +63,7 @@ class TableDomain(Domain):
 
     kind: ClassVar[str] = "table"
     shown: ClassVar[int] = 1000
+    coded: ClassVar[bool] = True
     schema: tuple[Column, ...] = ()
     rows: int = 0
 
@@ -263,6 +265,7 @@ class TableSource:
         names = [c.describe() for c in domain.schema if c.is_category]
         self.messages = [f"numbers: {', '.join(numbers) or 'none'}"] if numbers or names else []
         self.messages += [f"categories: {', '.join(names)}"] if names else []
+        self.messages += doubts(table)
         self.messages += ["(to change that: --set data.categorical=[..], data.numeric=[..], data.drop=[..])"]
 
     def __len__(self) -> int:
@@ -277,16 +280,16 @@ DOMAIN = TableDomain
 OPTIONS = TableOptions
 BUILTIN = ("customers",)
 PRIORITY = 1
-READS = "a table (.csv, or .parquet of numbers and names)"
+READS = "a table (.csv, .tsv, or .parquet of numbers and names)"
 
 
 def accepts(spec: str) -> bool:
-    """Whether ``spec`` is a CSV file, a Parquet file without images, or the built-in table."""
+    """Whether ``spec`` is a CSV (or TSV) file, a Parquet file without images, or the built-in table."""
     path = Path(spec)
     if spec in BUILTIN:
         return True
     suffix = path.suffix.lower()
-    return path.is_file() and (suffix == ".csv" or (suffix == ".parquet" and is_plain_parquet(path)))
+    return path.is_file() and (suffix in (".csv", ".tsv") or (suffix == ".parquet" and is_plain_parquet(path)))
 
 
 def read(spec: str, options: TableOptions) -> tuple[Columns, dict[str, str]]:

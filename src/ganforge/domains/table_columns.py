@@ -59,7 +59,7 @@ class Column:
         there = values[~np.isnan(values)]
         gone = 1 - len(there) / max(len(values), 1)
         if not len(there):
-            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop={name}")
+            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop=[{name}]")
         if np.isinf(there).any():
             raise InputError(f"column '{name}' holds infinite values")
         decimals = next((d for d in range(MOST_DECIMALS + 1) if np.array_equal(np.round(there, d), there)), None)
@@ -84,7 +84,7 @@ class Column:
             codes[value] = codes.get(value, 0) + 1
         absent = codes.pop(None, 0)
         if not codes:
-            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop={name}")
+            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop=[{name}]")
         values = tuple(sorted(codes, key=lambda v: (isinstance(v, str), v)))
         counts = (*(codes[v] for v in values), *((absent,) if absent else ()))
         gone = absent / max(len(column), 1)

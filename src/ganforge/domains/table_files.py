@@ -20,7 +20,20 @@ CODE = re.compile(r"[+-]?0\d")
 """A leading zero: a postal code or a key, not a number."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?")
+DELIMITERS = ",;\t|"
 MOSTLY = 0.9
+
+
+def delimiter_of(header: str) -> str:
+    """What parts the fields of a header line: the commonest of comma, semicolon, tab and bar outside quotes."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(DELIMITERS, key=bare.count)
+
+
+def with_points(cells: Sequence[str]) -> Sequence[str]:
+    """Numbers with decimal commas (as they stand between semicolons) with points; other cells as they are."""
+    pointed = [cell.replace(",", ".") for cell in cells]
+    return pointed if all(NUMBER.fullmatch(cell) for cell in pointed if cell) else cells
 
 
 def read_csv(
@@ -32,12 +45,15 @@ def read_csv(
 ) -> tuple[Columns, dict[str, str]]:
     """The columns of a CSV file with a header line, and what stands for a missing value in each.
 
+    Fields may be parted by commas, semicolons (then numbers may have decimal commas), tabs or bars.
     ``missing`` are the cells that are none, ``texts`` the columns to be taken as they are, ``numbers`` those that must
     be numbers, ``skip`` those that nobody wants. InputError names the row.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, skipinitialspace=True)
+            delimiter = delimiter_of(file.readline())
+            file.seek(0)
+            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
             header = [name.strip() for name in next(rows, [])]
             if not header:
                 raise InputError(f"{path} is empty: a table needs a header line and rows")
@@ -53,6 +69,7 @@ def read_csv(
     columns: Columns = {}
     absent: dict[str, str] = {}
     for name, column in zip(header, zip(*cells, strict=True) if cells else [()] * len(header), strict=True):
+        column = with_points(column) if delimiter == ";" else column
         given: list[str | None] = [None if c in known else c for c in column]
         absent[name] = next((c for c in column if c in known), "")
         if name in texts or name in skip:

@@ -67,6 +67,7 @@ class TextDomain(Domain):
 
     kind: ClassVar[str] = "text"
     shown: ClassVar[int] = 24
+    coded: ClassVar[bool] = True
     vocabulary: tuple[str, ...] = ()
     level: Level = "word"
     lower: bool = False

@@ -20,7 +20,7 @@ from ganforge.domains.image_pictures import make_folder, save_picture, side_by_s
 from ganforge.domains.image_tables import npz_shapes
 from ganforge.domains.video_files import ALL, MOVIES
 from ganforge.domains.video_packing import BUILTIN, Clips, VideoOptions, load_clips
-from ganforge.domains.video_pictures import FORMATS, moving_grid, one_clip, strips
+from ganforge.domains.video_pictures import MOVING, moving_grid, one_clip, strips
 
 MOST_SHOWN = 32
 """Clips in one picture."""
@@ -79,8 +79,8 @@ class VideoDomain(Domain):
         return torch.from_numpy(_clips(samples)).permute(0, 1, 4, 2, 3)
 
     def save(self, samples: Any, out: Path) -> list[Path]:
-        """Write clips: a folder of 00000.gif ..., all in one .gif or lossless .webp that moves, a .png of strips (a row
-        a clip), or an .npz (``clips``)."""
+        """Write clips: a folder of 00000.gif ..., all in one .gif, lossless .webp or .mp4 that moves, a .png of strips
+        (a row a clip), or an .npz (``clips``)."""
         clips, out = _clips(samples), Path(out)
         suffix = out.suffix.lower()
         if suffix == ".npz":
@@ -90,10 +90,10 @@ class VideoDomain(Domain):
             write(out, buffer.getvalue())
         elif suffix == ".png":
             save_picture(strips(clips), out)
-        elif suffix in FORMATS:
+        elif suffix in MOVING:
             moving_grid(clips, out)
         elif suffix in ALL:
-            raise InputError(f"cannot save clips as '{out.name}': give a folder, a .gif, .webp, .png or .npz")
+            raise InputError(f"cannot save clips as '{out.name}': give a folder, a .gif, .webp, .mp4, .png or .npz")
         else:
             digits = max(5, len(str(len(clips) - 1)))
             paths = [out / f"{i:0{digits}d}.gif" for i in range(len(clips))]
@@ -110,7 +110,7 @@ class VideoDomain(Domain):
         save_picture(picture, Path(path))
 
     def animate(self, samples: Any, path: Path, steps: int) -> None:
-        """Clips that follow each other: side by side in a .gif or .webp that moves, or as the rows of a .png."""
+        """Clips that follow each other: side by side in a .gif, .webp or .mp4 that moves, or as the rows of a .png."""
         if Path(path).suffix.lower() == ".png":
             save_picture(strips(_clips(samples)), Path(path))
         else:
@@ -138,11 +138,9 @@ def accepts(spec: str) -> bool:
     path = Path(spec)
     if spec in BUILTIN:
         return True
-    if path.is_dir():
-        return has_images(path) or any(True for name in open_files(path, MOVIES).images if name)
-    if path.suffix.lower() == ".npz":
-        return path.is_file() and any(len(s) in (4, 5) for s in npz_shapes(path).values())
-    if path.suffix.lower() == ".zip" and path.is_file():
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return any(len(shape) in (4, 5) for shape in npz_shapes(path).values())
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
         return has_images(path) or bool(open_files(path, MOVIES).images)
     return False
 

@@ -14,13 +14,16 @@ SLOW, FAST = 0.8, 2.2
 
 
 @lru_cache(maxsize=2)
-def moving_digits(count: int = COUNT, seed: int = 0) -> tuple[np.ndarray, list[str]]:
+def moving_digits(count: int = COUNT, seed: int = 0, among: range | None = None) -> tuple[np.ndarray, list[str]]:
     """Clips uint8 [count, 24, 1, 24, 24] and the digit in each, after Moving MNIST (Srivastava et al. 2015, sec. 4.1).
 
-    A digit of 12 x 12 pixels starts anywhere, in any direction, at 0.8 to 2.2 pixels a frame.
+    A digit of 12 x 12 pixels starts anywhere, in any direction, at 0.8 to 2.2 pixels a frame. ``among``: only these of
+    the 1,797 digits.
     """
     with np.load(Path(__file__).parent / "embedded" / "digits.npz", allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
+    if among is not None:
+        images, labels = images[among], labels[among]
     draw = np.random.default_rng([seed, 2015])
     chosen = draw.integers(len(images), size=count)
     bilinear = Image.Resampling.BILINEAR

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -36,6 +36,9 @@ HINT = (
 
 ClipContent = bytes | list[bytes] | np.ndarray
 """One clip before decoding: a file, its frames' files, or frames uint8 [frames, channels, height, width]."""
+
+Size = tuple[int, int] | None
+"""The height and width that all frames get; None: as they are."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Reader:
             width = strip_width(height, width, self.frame_width)
         return (height, width), 1 if found.channels == 1 else 3
 
-    def read(self, content: ClipContent, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    def read(self, content: ClipContent, size: Size, channels: int) -> np.ndarray:
         """uint8 [frames, channels, height, width]; other sizes are resized to cover ``size`` and cropped at the center.
 
         Raises ValueError, or what Pillow raises, with the reason.
@@ -97,9 +100,9 @@ class Reader:
             width = strip_width(planes.shape[1], planes.shape[2], self.frame_width)
             frames = planes.reshape(*planes.shape[:2], -1, width).transpose(2, 0, 1, 3)
         elif self.layout == "movies":
-            frames = _movie_frames(content, channels, self.max_pixels)
+            return _movie_frames(content, size, channels, self.max_pixels)
         else:
-            frames = _animated(content, channels, self.max_pixels)
+            return _animated(content, size, channels, self.max_pixels)
         return resized(frames, size)
 
 
@@ -111,7 +114,7 @@ def strip_width(height: int, width: int, frame_width: int | None) -> int:
     return side
 
 
-def resized(frames: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+def resized(frames: np.ndarray, size: Size) -> np.ndarray:
     """Frames uint8 [n, c, h, w] brought to ``size`` (height, width)."""
     if size is None or frames.shape[2:] == size:
         return np.ascontiguousarray(frames)
@@ -122,59 +125,71 @@ def resized(frames: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     return np.ascontiguousarray(stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2))
 
 
-def _animated(content: bytes, channels: int, max_pixels: int) -> np.ndarray:
+def _animated(content: bytes, size: Size, channels: int, max_pixels: int) -> np.ndarray:
     """The frames of a GIF, WebP or APNG; one that is shown k times as long as the shortest counts k times."""
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        count, frames, shown = getattr(image, "n_frames", 1), [], []
-        if count * image.width * image.height > max_pixels:
-            raise ValueError(f"{count} frames of {image.height}x{image.width} are more than max_pixels={max_pixels}")
-        for index in range(count):
+        frames, shown = Kept(size, max_pixels), []
+        for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
-            levels = np.asarray(to_channels(image, channels))
-            frames.append(levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1))
+            frames.add(np.asarray(to_channels(image, channels)))
             shown.append(float(image.info.get("duration") or 0))
+    kept = frames.stack()
     shortest = min((s for s in shown if s > 0), default=0.0)
     times = [min(max(1, round(s / shortest)), 1000) if shortest else 1 for s in shown]
-    if sum(times) * frames[0].shape[1] * frames[0].shape[2] > max_pixels:
-        times = [1] * count
-    return np.stack(frames).repeat(times, axis=0)
+    if sum(times) * kept.shape[2] * kept.shape[3] > max_pixels:
+        return kept
+    return kept.repeat(times, axis=0)
 
 
-class _movie:
-    """A movie's first video stream and its container, closed at the end. InputError without the package ``av``."""
-
-    def __init__(self, content: bytes) -> None:
-        try:
-            import av
-        except ImportError as error:
-            raise need_extra("av", "video") from error
-        try:
-            self.container: Any = av.open(io.BytesIO(content))
-        except (av.error.FFmpegError, ValueError) as error:  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError(f"not a movie that can be read ({error})") from error
-
-    def __enter__(self) -> tuple[Any, Any]:
-        if not self.container.streams.video:
-            self.container.close()
+@contextmanager
+def _movie(content: bytes) -> Iterator[tuple[Any, Any]]:
+    """A movie's first video stream and its container. InputError without the package ``av``."""
+    try:
+        import av
+    except ImportError as error:
+        raise need_extra("av", "video") from error
+    try:
+        container: Any = av.open(io.BytesIO(content))
+    except (av.error.FFmpegError, ValueError) as error:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(f"not a movie that can be read ({error})") from error
+    with container:
+        if not container.streams.video:
             raise ValueError("holds no pictures")
-        return self.container.streams.video[0], self.container
-
-    def __exit__(self, *raised: object) -> None:
-        self.container.close()
+        yield container.streams.video[0], container
 
 
-def _movie_frames(content: bytes, channels: int, max_pixels: int) -> np.ndarray:
+def _movie_frames(content: bytes, size: Size, channels: int, max_pixels: int) -> np.ndarray:
     with _movie(content) as (stream, container):
-        frames, left = [], max_pixels
+        frames = Kept(size, max_pixels)
         for frame in container.decode(stream):
-            left -= frame.width * frame.height
-            if left < 0:
-                raise ValueError(f"more than max_pixels={max_pixels} pixels in all: cut it into shorter movies")
-            levels = frame.to_ndarray(format="gray" if channels == 1 else "rgb24")
-            frames.append(levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1))
-    if not frames:
-        raise ValueError("holds no frames")
-    return np.stack(frames)
+            frames.add(frame.to_ndarray(format="gray" if channels == 1 else "rgb24"))
+    return frames.stack()
+
+
+class Kept:
+    """Frames [height, width(, channels)] of a clip as they are decoded, each resized at once: a long movie of large
+    frames is kept small. ValueError where they come to more than ``max_pixels`` pixels even so."""
+
+    def __init__(self, size: Size, max_pixels: int) -> None:
+        self.size, self.max_pixels, self.pixels = size, max_pixels, 0
+        self.frames: list[np.ndarray] = []
+
+    def add(self, levels: np.ndarray) -> None:
+        """One more frame."""
+        frame = resized(levels[None, None] if levels.ndim == 2 else levels.transpose(2, 0, 1)[None], self.size)
+        self.pixels += frame.shape[2] * frame.shape[3]
+        if self.pixels > self.max_pixels:
+            raise ValueError(
+                f"more than max_pixels={self.max_pixels} pixels in all: cut it into shorter clips, or read it smaller "
+                "(--resolution)"
+            )
+        self.frames.append(frame[0])
+
+    def stack(self) -> np.ndarray:
+        """uint8 [frames, channels, height, width]."""
+        if not self.frames:
+            raise ValueError("holds no frames")
+        return np.stack(self.frames)
 
 
 class FrameFolders:
@@ -214,12 +229,8 @@ def list_clips(
     messages = [text for text in found.messages if "folders are taken as classes" not in text]
     if kind == "folders" and layout == "auto":
         messages.append(f"each of {found.count:,} folders is read as the frames of a clip")
-    entries = [ClipEntry(entry.name, partial(_load, entry.load)) for entry in found.entries()]
+    entries = [ClipEntry(entry.name, entry.load) for entry in found.entries()]
     return ClipListing(files.where, kind, entries, found.labels, tuple(messages))
-
-
-def _load(load: Callable[[], Any]) -> ClipContent:
-    return load()
 
 
 def guess_layout(files: Files, frame_width: int | None, max_pixels: int) -> str:

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganforge.core.errors import InputError, nearest
+from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.domains.image_decode import in_order, parse_size
 from ganforge.domains.image_files import open_files
@@ -274,18 +274,20 @@ def list_npz_clips(path: Path) -> ClipListing:
     """``clips`` uint8 [n, frames, height, width(, channels)] of an .npz file, and ``labels`` [n] if it has them."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            key = next((k for k in ("clips", "videos", "data", *file.files) if k in file.files and k != "labels"), None)
-            clips = file[key] if key else np.zeros(0)
-            labels = [str(v) for v in file["labels"]] if "labels" in file.files else None
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+            named = [key for key in ("clips", "videos", "data", *file.files) if key in file.files and key != "labels"]
+            if not named:
+                raise InputError(f"{path}: holds no array: give 'clips', uint8 [n, frames, height, width, channels]")
+            clips = file[named[0]]
+            labels = [str(value) for value in file["labels"]] if "labels" in file.files else None
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as .npz: {error}") from error
-    if clips.dtype != np.uint8 or clips.ndim not in (4, 5) or not len(clips):
+    if clips.dtype != np.uint8 or clips.ndim not in (4, 5) or not clips.size:
         raise InputError(
             f"{path}: clips are uint8 [n, frames, height, width, channels], not {clips.dtype} {list(clips.shape)}"
         )
     if clips.ndim == 5 and clips.shape[-1] not in (1, 3, 4):
         raise InputError(f"{path}: clips have 1, 3 or 4 channels, not {clips.shape[-1]}")
     if labels is not None and len(labels) != len(clips):
-        raise InputError(f"{path}: {len(labels)} labels for {len(clips)} clips; {nearest('labels', [])}")
+        raise InputError(f"{path}: {len(labels)} labels for {len(clips)} clips: give one for each")
     planes = clips[:, :, None] if clips.ndim == 4 else clips.transpose(0, 1, 4, 2, 3)
     return array_listing(str(path), planes, labels)

@@ -10,12 +10,15 @@ from PIL import Image
 
 from ganforge.core.errors import InputError
 from ganforge.domains.image_pictures import grid, make_folder, viewable, write
+from ganforge.domains.movies import save_movie
 
 MILLISECONDS = 100
 """A frame is shown so long."""
 MOST_FRAMES = 64
 """Of a strip: longer clips are shown by as many of their frames, evenly spread."""
 FORMATS = {".gif": "GIF", ".webp": "WEBP"}
+MOVING = frozenset([*FORMATS, ".mp4"])
+"""What all clips can be written to as one file that moves."""
 
 
 def strips(clips: np.ndarray, most: int = MOST_FRAMES) -> Image.Image:
@@ -41,8 +44,12 @@ def animation(frames: list[Image.Image], path: Path) -> None:
 
 
 def moving_grid(clips: np.ndarray, path: Path) -> None:
-    """All clips uint8 [n, frames, h, w, c] side by side, moving."""
-    animation([grid(clips[:, t]) for t in range(clips.shape[1])], path)
+    """All clips uint8 [n, frames, h, w, c] side by side, moving. InputError for .mp4 without the package av."""
+    frames = [grid(clips[:, t]) for t in range(clips.shape[1])]
+    if path.suffix.lower() == ".mp4":
+        save_movie(frames, path, rate=1000 // MILLISECONDS)
+    else:
+        animation(frames, path)
 
 
 def one_clip(clip: np.ndarray, path: Path) -> None:

@@ -17,13 +17,17 @@ MOMENT_BATCHES = 16
 
 @contextlib.contextmanager
 def averaged(
-    game: Game, averages: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]], inputs: Callable[[int], Batch]
+    game: Game,
+    averages: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]],
+    inputs: Callable[[int], Batch],
+    known: dict[int, Tensor],
 ) -> Iterator[None]:
     """Within the block, ``game`` has its averaged weights and is in evaluation mode; afterwards it is as before.
 
     ``averages`` pairs each player's parameters with their averages. BatchNorm's moments belong to the live weights,
     so they are estimated afresh for the averaged ones ("standing statistics", Brock et al. 2019, app. C), on batches
-    that ``inputs`` draws.
+    that ``inputs`` draws. ``known`` takes what that changed, by the buffers' order: given again with the same weights,
+    nothing is estimated a second time.
     """
     buffers = {b: b.clone() for b in game.buffers()}
     norms = [m for m in game.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
@@ -31,8 +35,12 @@ def averaged(
     swap(averages)
     try:
         with torch.no_grad():
-            if averages and norms:
+            if averages and norms and not known:
                 estimate_moments(game, norms, inputs)
+                known |= {i: b.clone() for i, (b, old) in enumerate(buffers.items()) if not torch.equal(b, old)}
+            for index, buffer in enumerate(buffers):
+                if index in known:
+                    buffer.copy_(known[index])
             game.eval()
             yield
     finally:

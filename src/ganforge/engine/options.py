@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+def device_name(name: str) -> str:
+    """``name``, if a device may be called so. ValueError where not."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
+        raise ValueError("give auto, cpu, cuda, cuda:1 or mps")
+    return name
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class TrainOptions:
     rounds: Positive | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     shards: Positive | None = None
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
+    device: Annotated[str, AfterValidator(device_name)] = "auto"
     threads: Positive | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
@@ -61,11 +69,12 @@ class TrainOptions:
         return self.stop == "auto" or any(each is not None for each in asked)
 
 
+BUDGETS = ("samples", "minutes", "rounds")
+"""Options that end a run; who gives one of them anew gives all."""
+
 FREE = frozenset(
     [
-        "samples",
-        "minutes",
-        "rounds",
+        *BUDGETS,
         "device",
         "threads",
         "tick_samples",

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ganforge.core.errors import InputError, RunError
+from ganforge.core.errors import InputError, RunError, nearest_path
 from ganforge.core.store import (
     FORMAT,
     Corrupt,
@@ -59,10 +59,10 @@ class Run:
     def open(cls, path: Path) -> Run:
         """An existing run; InputError when the folder is not one."""
         if not (path / "run.json").is_file() or not (path / "config.yaml").is_file():
-            what = "does not exist"
+            what = f"does not exist; 'ganforge runs' lists runs{nearest_path(path)}"
             if path.exists():
-                what = "is not a run folder (it has no run.json and config.yaml)"
-            raise InputError(f"{path} {what}; 'ganforge runs' lists runs")
+                what = "is not a run folder (it has no run.json and config.yaml); 'ganforge runs' lists runs"
+            raise InputError(f"{path} {what}")
         run = cls(path)
         facts = run.facts
         check_format(facts, path / "run.json")

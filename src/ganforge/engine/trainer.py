@@ -63,12 +63,8 @@ class Trainer:
         if batch % self.world.shards:
             raise InputError(f"batch {batch} cannot be cut into {self.world.shards} equal shards")
         self.device = pick_device(options.device, self.world.rank)
-        self.game, self.domain, self.options, self.batch = (
-            game.to(self.device).train(),
-            domain,
-            options,
-            batch,
-        )
+        self.game = game.to(self.device).train()
+        self.domain, self.options, self.batch = domain, options, batch
         self.run, self.watchers, self.model, self.card = run, list(watchers), dict(model or {}), card
         networks = [n for player in game.players.values() for n in player.networks]
         use_channels_last(networks)
@@ -93,6 +89,7 @@ class Trainer:
         self.started = 0.0
         self.notes: dict[str, list[Tensor]] = {}
         self.adapts = game.adapts
+        self.moments: tuple[int, dict[int, Tensor]] = (-1, {})
 
     # ---- rounds
 
@@ -119,11 +116,8 @@ class Trainer:
 
     def total_rounds(self) -> int | None:
         """The round at which the budgets in rounds and samples end (None: only time ends the run)."""
-        ends = [
-            self.options.rounds,
-            math.ceil(self.options.samples / self.batch) if self.options.samples else None,
-        ]
-        return min((e for e in ends if e), default=None)
+        rounds, samples = self.options.rounds, self.options.samples
+        return min((n for n in (rounds, math.ceil(samples / self.batch) if samples else None) if n), default=None)
 
     def progress(self) -> float:
         """The share of the budget that is used up, 0 to 1."""
@@ -151,7 +145,7 @@ class Trainer:
         self.started = time.perf_counter() - self.seconds
         ticked, saved_at = (self.clock.round, self.seconds), self.seconds
         self.tell("start")
-        why = "budget" if total is not None and self.clock.round >= total else ""
+        why = "budget" if self.progress() >= 1.0 else ""
         with interruptible(self.stopping):
             while not why:
                 self.round()
@@ -169,17 +163,18 @@ class Trainer:
                 if why or ((at_save or overdue) and not self.failing):
                     self.save()
                     saved_at = self.seconds
+                self.best = None  # what is not saved now is no state that could be kept
         self.tell("end", message=why)
         return why
 
     def ended(self, total: int | None) -> str:
         """Why training must end now: "budget", "interrupted", or "" (all processes say the same)."""
+        if total is not None and self.clock.round >= total:
+            return "budget"
         minutes, elapsed = self.options.minutes, time.perf_counter() - self.started
         late = minutes is not None and elapsed >= 60 * minutes
         flag = self.world.agree(2.0 if self.stopping.is_set() else 1.0 if late else 0.0)
-        if flag == 2.0:
-            return "interrupted"
-        return "budget" if flag == 1.0 or (total is not None and self.clock.round >= total) else ""
+        return {0.0: "", 1.0: "budget", 2.0: "interrupted"}[flag]
 
     # ---- ticks
 
@@ -237,7 +232,7 @@ class Trainer:
         rollbacks, factor, spent = self.rollbacks + 1, self.lr_factor / 2, self.seconds
         self.resume()
         self.rollbacks, self.lr_factor, self.seconds = rollbacks, factor, spent
-        self.failing, self.worked = {}, False
+        self.failing, self.worked, self.best = {}, False, None
         self.tell("message", message=f"{what}: back to round {self.clock.round:,}, learning rates x {factor:g}")
         self.save()  # so that a resumed run remembers it
         return True
@@ -319,7 +314,7 @@ class Trainer:
         self.clock = Clock(int(numbers["round"]), int(numbers["samples"]))
         self.drawn, self.seconds = int(numbers["drawn"]), float(numbers["seconds"])
         self.lr_factor, self.rollbacks = float(numbers["lr_factor"]), int(numbers["rollbacks"])
-        self.notes = {}
+        self.notes, self.moments = {}, (-1, {})
         self.game.__dict__.pop("noted", None)
 
     def check_fit(self, tensors: Mapping[str, Tensors]) -> None:
@@ -388,9 +383,14 @@ class Trainer:
         return {k: v.to(self.device) for k, v in inputs.items()}
 
     def sampling(self) -> contextlib.AbstractContextManager[None]:
-        """The game as its user will see it: averaged weights, matching BatchNorm moments, evaluation mode."""
+        """The game as its user will see it: averaged weights, matching BatchNorm moments, evaluation mode.
+
+        The moments are estimated once a round, for the picture, the evaluation and the checkpoint alike.
+        """
+        if self.moments[0] != self.clock.round:
+            self.moments = (self.clock.round, {})
         averages = [(x.parameters, x.average) for x in self.updates.learners.values() if x.average is not None]
-        return averaged(self.game, averages, lambda i: self.draw(min(self.batch, 256), "moments", i))
+        return averaged(self.game, averages, lambda i: self.draw(min(self.batch, 256), "moments", i), self.moments[1])
 
 
 def peak_memory(device: torch.device) -> int:

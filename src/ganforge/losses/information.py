@@ -24,20 +24,21 @@ def categorical_information(logits: Tensor, category: Tensor) -> Tensor:
     return math.log(logits.shape[1]) - F.cross_entropy(logits, category)
 
 
-def view_information(logits: Tensor, other: Tensor) -> Tensor:
+def view_information(logits: Tensor, other: Tensor, balance: float = 1.0) -> Tensor:
     """What the categories read from data tell about those read from a changed view of them: a scalar, at most log k.
 
     H(c) + E log Q(c|view), with c drawn from Q(.|x), and the same with the two exchanged, halved; H is that of the
     batch's mean. Q earns most where it is sure, uses all categories alike, and is not misled by the change
     (IMSAT, Hu et al. 2017, https://arxiv.org/abs/1702.08720; ELASTIC-InfoGAN, Ojha et al. 2020,
     https://arxiv.org/abs/1910.01112, asks as much of views of real images by a contrastive loss).
+    ``balance`` is H's weight: above 1 it keeps categories from staying empty (IMSAT takes 4), but gives no bound.
     ``logits`` and ``other`` [batch, k] are Q's of the data and of the views.
     """
     both = torch.stack([logits, other]).log_softmax(2)
     p = both.exp()
     mean = p.mean(1)
     entropy = -torch.xlogy(mean, mean).sum(1)
-    return (entropy + (p * both.flip(0)).sum(2).mean(1)).mean()
+    return (balance * entropy + (p * both.flip(0)).sum(2).mean(1)).mean()
 
 
 def uniform_information(code: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:

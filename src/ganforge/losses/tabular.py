@@ -1,15 +1,20 @@
-"""What a generator of table rows owes its condition."""
+"""What a generator of table rows owes the real row that it was told a part of."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
-def condition_cross_entropy(logits: Tensor, category: Tensor) -> Tensor:
-    """Mean over rows of -log softmax(logits of the conditioned column)[category asked for].
+def column_cross_entropy(logits: Sequence[Tensor], real: Sequence[Tensor], asked: Tensor) -> Tensor:
+    """Mean of -log softmax(logits of a column)[category of the real row], over the columns that are asked for.
 
-    Xu et al. 2019, sec. 4.3, "Generator loss": the generator learns to make the category that its condition asks for.
-    ``logits`` [n, widest], -inf where a column has fewer categories; ``category`` int64 [n].
+    ``logits`` and one-hot ``real`` are [n, categories] for each column, ``asked`` is 0 or 1 for each row and column
+    [n, columns]; 0 where nothing is asked. Asking for the one column whose category a row was told is the generator
+    loss of Xu et al. 2019, sec. 4.3; asking for all columns of which a row was told nothing is the likelihood of a
+    masked language model (Devlin et al. 2019, sec. 3.1).
     """
-    return F.cross_entropy(logits, category)
+    each = [-(one * block.log_softmax(1)).sum(1) for block, one in zip(logits, real, strict=True)]
+    return (torch.stack(each, 1) * asked).sum() / asked.sum().clamp_min(1)

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Norm = Literal["batch", "none", "spectral", "instance", "layer"]
@@ -23,6 +24,31 @@ class PlaneNorm(nn.GroupNorm):
         return super().forward(input.contiguous() if input.device.type == "cpu" else input)
 
 
+class InstanceNorm(PlaneNorm):
+    """Each channel of each image to mean 0 and variance 1 (Ulyanov et al. 2016).
+
+    On CPUs, large channels_last maps go through batch normalization one image at a time: the same numbers, without
+    group normalization's way to contiguous planes and back, which takes three times as long.
+    """
+
+    LARGE = 64
+    """Pixels of a map from which that pays, and for which variances are defined."""
+
+    def __init__(self, channels: int, affine: bool = True) -> None:
+        super().__init__(channels, channels, affine=affine)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[batch, channels, height, width], in the memory format that it comes in."""
+        planes = input.is_contiguous() or not input.is_contiguous(memory_format=torch.channels_last)
+        if planes or input.device.type != "cpu":
+            return super().forward(input)
+        if input.shape[2] * input.shape[3] < self.LARGE:
+            return super().forward(input).contiguous(memory_format=torch.channels_last)
+        images = input.split(1)
+        made = [F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps) for x in images]
+        return torch.cat(made) if len(made) > 1 else made[0]
+
+
 def normalizer(norm: str, channels: int, spatial: bool = True, affine: bool = True) -> nn.Module:
     """The layer that normalizes activations ``[batch, channels, height, width]``, or ``[batch, channels]``
     if not ``spatial``; the identity for ``none`` and ``spectral``.
@@ -37,7 +63,7 @@ def normalizer(norm: str, channels: int, spatial: bool = True, affine: bool = Tr
     if norm == "layer":
         return PlaneNorm(1, channels, affine=affine)
     if norm == "instance" and spatial:
-        return PlaneNorm(channels, channels, affine=affine)
+        return InstanceNorm(channels, affine=affine)
     if norm == "instance":
         raise ValueError("instance normalization needs images: flat data have one value per channel")
     raise ValueError(f"unknown normalization '{norm}': use batch, none, spectral, instance or layer")

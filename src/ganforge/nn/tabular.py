@@ -55,6 +55,7 @@ class RowCode(nn.Module):
     gap_at: Tensor
     name_at: Tensor
     graded: Tensor
+    owner: Tensor
 
     def __init__(self, width: int, numbers: Sequence[Numbers], names: Sequence[Names]) -> None:
         super().__init__()
@@ -90,6 +91,8 @@ class RowCode(nn.Module):
             own = gaussian[i, : len(numbers[i].modes)]
             graded[start : start + len(own), i] = own.float()
         self._keep("graded", graded)
+        blocks = torch.arange(len(widths))  # which block each entry of a code belongs to
+        self._keep("owner", torch.cat([blocks[: self.first], blocks.repeat_interleave(torch.tensor(widths).long())]))
 
     def _keep(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)
@@ -147,12 +150,6 @@ class RowCode(nn.Module):
         """The blocks of codes or logits [n, size], apart: [n, width] each."""
         return code[:, self.first :].split(self.widths, 1)
 
-    def asked(self, made: Tensor, block: Tensor) -> Tensor:
-        """For each row of logits [n, size] those of one block (int64 [n]): [n, widest], -inf where it is narrower."""
-        at = self.starts[block, None] + torch.arange(max(self.widths), device=made.device)
-        outside = at >= self.ends[block, None]
-        return made.gather(1, self.first + at.masked_fill(outside, 0)).masked_fill(outside, -torch.inf)
-
     def soften(self, made: Tensor, noise: Tensor, temperature: float) -> Tensor:
         """What a generator makes [n, size] as codes that can be differentiated: tanh for places in modes, Gumbel
         softmax for blocks (Jang et al. 2017, eq. 2). ``noise`` [n, size - numbers] is Gumbel's.
@@ -165,9 +162,63 @@ class RowCode(nn.Module):
             return blocks
         return torch.cat([made[:, : self.first].tanh() * (blocks[:, : self.modal] @ self.graded), blocks], 1)
 
-    def harden(self, made: Tensor, noise: Tensor) -> Tensor:
-        """What a generator makes [n, size] as rows [n, width]: the limit of ``soften`` at temperature 0, decoded."""
-        return self.decode(torch.cat([made[:, : self.first].tanh(), made[:, self.first :] + noise], 1))
+    def draw(self, made: Tensor, noise: Tensor) -> Tensor:
+        """What a generator makes [n, size] as codes of rows [n, size]: the limit of ``soften`` at temperature 0."""
+        noisy = made[:, self.first :] + noise
+        chosen = torch.stack([block.argmax(1) for block in noisy.split(self.widths, 1)], 1)
+        blocks = torch.zeros_like(noisy).scatter_(1, self.starts + chosen, 1.0)
+        if not self.first:
+            return blocks
+        return torch.cat([made[:, : self.first].tanh() * (blocks[:, : self.modal] @ self.graded), blocks], 1)
+
+
+class Cells(nn.Module):
+    """The categories that rows can be asked for: (block of the code, category, rows of the data that have it) each.
+
+    Where ``even``, a column's categories are asked for by the logarithm of their frequency, else by their share.
+    """
+
+    place: Tensor
+    block: Tensor
+    share: Tensor
+    odds: Tensor
+
+    def __init__(self, code: RowCode, cells: Sequence[tuple[int, int, int]], even: bool) -> None:
+        super().__init__()
+        self.code, self.even = code, even
+        block, category, count = torch.tensor(cells, dtype=torch.int64).reshape(-1, 3).unbind(1)
+        size = count.clamp_min(1).log1p() if even else count.double()
+        total = torch.zeros(code.blocks, dtype=size.dtype).index_add_(0, block, size)
+        self.register_buffer("block", block, persistent=False)
+        self.register_buffer("place", code.first + code.starts[block] + category, persistent=False)
+        self.register_buffer("share", (size / total[block]).float(), persistent=False)  # within its column
+        self.register_buffer("odds", self.share / count.clamp_min(1), persistent=False)  # of a row
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    def choose(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Training by sampling (Xu et al. 2019, sec. 4.3): rows [n, size] of ``codes``, and a cell of each [n].
+
+        The paper draws a column, a category, and then a row that has it: row r comes with column i in proportion to
+        P(category of r in i) / (rows with that category). Pairs (r, i) of this batch are drawn with just these odds,
+        so that a batch needs nothing but its own rows.
+        """
+        has = codes.index_select(1, self.place)
+        if not self.even:
+            return codes, torch.multinomial(has, 1).squeeze(1)
+        pair = torch.multinomial((has * self.odds).flatten(), len(codes), replacement=True)
+        return codes[pair // len(self)], pair % len(self)
+
+    def draw(self, n: int) -> Tensor:
+        """Cells of columns at random [n], by what is known of whole columns alone: no row is looked at."""
+        return torch.multinomial(self.share, n, replacement=True)
+
+    def asked(self, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes with nothing but a cell each [n, size], and which column that is, one-hot [n, blocks]."""
+        codes = torch.zeros(len(cell), self.code.size, device=cell.device)
+        given = torch.zeros(len(cell), self.code.blocks, device=cell.device)
+        return codes.scatter_(1, self.place[cell, None], 1.0), given.scatter_(1, self.block[cell, None], 1.0)
 
 
 def gumbel(
@@ -181,14 +232,16 @@ def gumbel(
 class RowGenerator(nn.Module):
     """Latents and conditions [n, inputs] to [n, size]; each of ``depth`` layers gives its output beside its input.
 
-    Xu et al. 2019, sec. 4.4: h <- h + [ReLU(BatchNorm(Linear(h)))], "+" being concatenation.
+    Xu et al. 2019, sec. 4.4: h <- h + [ReLU(BatchNorm(Linear(h)))], "+" being concatenation. With layer normalization
+    a row does not depend on the others of its batch, of which more may be known.
     """
 
-    def __init__(self, inputs: int, size: int, width: int = 256, depth: int = 2) -> None:
+    def __init__(self, inputs: int, size: int, width: int = 256, depth: int = 2, norm: str = "batch") -> None:
         super().__init__()
+        make = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[norm]
         self.layers = nn.ModuleList()
         for _ in range(depth):
-            self.layers.append(nn.Sequential(nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU()))
+            self.layers.append(nn.Sequential(nn.Linear(inputs, width), make(width), nn.ReLU()))
             inputs += width
         self.last = nn.Linear(inputs, size)
 

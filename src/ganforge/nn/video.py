@@ -1,6 +1,4 @@
-"""Networks for clips [n, frames, channels, height, width]: frames from content and a recurrent motion, and two ways to
-judge a clip as a whole.
-"""
+"""Generators of clips [n, frames, channels, height, width]: frames from a content that stays and a recurrent motion."""
 
 from __future__ import annotations
 
@@ -11,13 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganforge.nn.conditioning import Discriminator
-from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, channels, grid, grid_padding, middle
+from ganforge.nn.convnet import ConvGenerator, channels, grid, middle
 from ganforge.nn.initialize import initialize
 
-Judge = Literal["stacked", "factored"]
-Frames = Literal["styled", "joined"]
+Frames = Literal["carried", "styled", "joined"]
 HIDDEN = 128
+FAR, NEAR = 2.0, 0.1
+"""How far motion codes shift a layer, over much of the frame from the start, and how little they scale it."""
+SEEN = 2.0
+"""What is added to a mask's logits: at the start it hides most of the background."""
+KEEP = 2.0
+"""The GRU's first bias towards keeping its state, so that motion is smooth from the start."""
 
 
 class JoinedFrames(nn.Module):
@@ -66,6 +68,75 @@ class StyledFrames(nn.Module):
         return torch.tanh(middle(x, *self.size))
 
 
+class CarriedFrames(nn.Module):
+    """Frames of one drawing, carried about: what is drawn once cannot change into something else as it moves.
+
+    Content makes feature maps once a clip: a background, and a layer with a mask that each frame's motion code shifts
+    and scales along the two axes, as in DRAW's attention (Gregor et al. 2015, sec. 3.2, with triangles for Gaussians),
+    and lays over the background (Vondrick et al. 2016, eq. 2). Two convolutions turn what is seen into colors. The code
+    does nothing else: where it scaled features too, it learned to swap what is drawn. All that is done once a frame has
+    few channels and no normalization, as it is most of the cost.
+    """
+
+    def __init__(self, shape: tuple[int, ...], content: int, motion: int, width: int) -> None:
+        super().__init__()
+        colors, height, breadth = shape
+        inner = max(width // 4, 4)
+        self.drawing = ConvGenerator(
+            (2 * inner + 1, height, breadth), content, width, upsample="resize", output="linear"
+        )  # fmt: skip
+        self.place = nn.Linear(motion, 4)
+        self.mix, self.last = nn.Conv2d(inner, inner, 3, 1, 1), nn.Conv2d(inner, colors, 3, 1, 1)
+        for part in (self.drawing.convs[-1], self.mix, self.last):
+            initialize(part, "kaiming", "none")
+        background = self.drawing.convs[-1].get_parameter("weight")[1 + inner :]
+        nn.init.zeros_(background)  # so that what moves is first learned on the layer
+        nn.init.normal_(self.place.weight)
+        nn.init.zeros_(self.place.bias)
+
+    def forward(self, what: Tensor, codes: Tensor) -> Tensor:
+        """``what`` [n, content], ``codes`` [n, frames, motion] -> [n * frames, *shape]."""
+        mask, layer, still = self.drawing(what).tensor_split((1, 1 + self.mix.in_channels), 1)
+        mask = torch.sigmoid(mask + SEEN)
+        with torch.autocast(codes.device.type, enabled=False):
+            zoom, shift = self.places(codes.float())
+            down, across = (resampling(zoom[..., i], shift[..., i], mask.shape[2 + i]) for i in range(2))
+        hides, seen = carry(torch.cat([mask, mask * layer], 1), down, across).tensor_split((1,), 2)
+        x = (seen + (1 - hides) * still[:, None]).flatten(0, 1)
+        return torch.tanh(self.last(F.relu(self.mix(F.relu(x)))))
+
+    def places(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Zoom and shift [n, frames, (down, across)]. The layer's middle cannot leave the frame."""
+        zoom, shift = self.place(codes).unflatten(2, (2, 2)).unbind(2)
+        return NEAR * zoom, torch.tanh(FAR * shift)
+
+
+def resampling(zoom: Tensor, shift: Tensor, size: int) -> Tensor:
+    """Matrices [..., size, size] that resample a line of ``size`` pixels: 2^zoom times as large about its middle, and
+    moved by ``shift`` times half of it. ``zoom`` and ``shift`` [...]; beyond the ends there is nothing.
+    """
+    at = torch.arange(size, device=zoom.device, dtype=zoom.dtype)
+    center, shrink = (size - 1) / 2, torch.exp2(-zoom)[..., None]
+    source = (at - center - shift[..., None] * size / 2) * shrink + center
+    reach = shrink[..., None].clamp_min(1)  # a pixel that covers several averages them
+    return (1 - (source[..., None] - at).abs() / reach).clamp_min(0) / reach
+
+
+def carry(maps: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Maps [n, c, h, w], resampled by ``down`` [n, frames, h, h] and ``across`` [n, frames, w, w]: [n, frames, c, h,
+    w]. Matrix products: gradients are deterministic on every device, which those of ``grid_sample`` are not.
+    """
+    n, c, height, width = maps.shape
+    frames = down.shape[1]
+    rows = maps.transpose(1, 2).flatten(2)  # [n, h, c * w]
+    x = torch.bmm(down.flatten(1, 2).to(rows.dtype), rows).view(n * frames, height * c, width)
+    x = torch.bmm(x, across.flatten(0, 1).transpose(1, 2).to(x.dtype))
+    return x.view(n, frames, height, c, width).transpose(2, 3)
+
+
+KINDS = {"carried": CarriedFrames, "styled": StyledFrames, "joined": JoinedFrames}
+
+
 class ClipGenerator(nn.Module):
     """Content that stays, and motion that goes on, to frames (MoCoGAN, Tulyakov et al. 2018, sec. 3.1).
 
@@ -75,15 +146,16 @@ class ClipGenerator(nn.Module):
 
     def __init__(
         self, shape: tuple[int, ...], latent: int, motion: int, memory: int, width: int, classes: int = 0,
-        frames: Frames = "styled",
+        frames: Frames = "carried",
     ) -> None:  # fmt: skip
         super().__init__()
         self.classes = classes
         self.begin = nn.Linear(motion + classes, memory)
         self.walk = nn.GRU(motion + classes, memory, batch_first=True)
+        bias = self.walk.get_parameter("bias_ih_l0")
+        nn.init.constant_(bias[memory : 2 * memory], KEEP)  # its update gate
         self.code = nn.Linear(memory, motion)
-        kind = StyledFrames if frames == "styled" else JoinedFrames
-        self.image = kind(shape, latent + classes, motion, width)
+        self.image = KINDS[frames](shape, latent + classes, motion, width)
 
     def path(self, noise: Tensor, label: Tensor | None) -> Tensor:
         """Motion codes [n, frames, motion] of ``noise`` [n, 1 + frames, motion], the first row of which begins it."""
@@ -99,58 +171,3 @@ class ClipGenerator(nn.Module):
         codes = self.path(noise, label)
         known = [] if not self.classes or label is None else [F.one_hot(label, self.classes).to(z.dtype)]
         return self.image(torch.cat([z, *known], 1), codes).unflatten(0, codes.shape[:2])
-
-
-class StackedDiscriminator(ConvDiscriminator):
-    """A clip judged as one image, its frames stacked as channels: the first layer sees all times at once."""
-
-    def __init__(self, shape: tuple[int, ...], width: int, conditioning: str = "none", classes: int = 0) -> None:
-        frames, colors, *size = shape
-        super().__init__(
-            (frames * colors, *size), width, "none", conditioning, classes, minibatch_stddev=True  # type: ignore[arg-type]
-        )  # fmt: skip
-
-    def features(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """As of any discriminator, of clips [n, frames, channels, height, width]."""
-        return super().features(x.flatten(1, 2), label)
-
-
-class FactoredDiscriminator(Discriminator):
-    """A clip judged by (2+1)-D convolutions (Tran et al. 2018): each layer halves frames in space, then in time.
-
-    In time as long as there are 4 frames or more; what is left of frames and places is flattened for the head.
-    """
-
-    def __init__(self, shape: tuple[int, ...], width: int, conditioning: str = "none", classes: int = 0) -> None:
-        frames, colors, height, breadth = shape
-        super().__init__(shape, conditioning, classes, pack=1)
-        doublings, base_height, base_width = grid(height, breadth)
-        self.padding = grid_padding(height, breadth)
-        sizes = [colors, *channels(width, doublings)]
-        self.space, self.time = nn.ModuleList(), nn.ModuleList()
-        for size, after in pairwise(sizes):
-            self.space.append(nn.Conv2d(size, after, 4, 2, 1))
-            halves = frames >= 4
-            kernel, stride, around = ((4, 1), (2, 1), (1, 0)) if halves else ((1, 1), (1, 1), (0, 0))
-            self.time.append(nn.Conv2d(after, after, kernel, stride, around))
-            frames = frames // 2 if halves else frames
-        self._add_heads(sizes[-1] * frames * base_height * base_width)
-        initialize(self, "auto", "none")
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Clips [n, frames, channels, height, width] -> features."""
-        n = len(x)
-        for index, (space, time) in enumerate(zip(self.space, self.time, strict=True)):
-            y = x.flatten(0, 1)
-            y = F.leaky_relu(space(F.pad(y, self.padding) if index == 0 and any(self.padding) else y), 0.2)
-            height, breadth = y.shape[2:]
-            y = y.reshape(n, -1, y.shape[1], height * breadth).transpose(1, 2)  # [n, channels, frames, places]
-            x = F.leaky_relu(time(y), 0.2).transpose(1, 2).unflatten(3, (height, breadth))
-        return x.flatten(1)
-
-
-def clip_discriminator(judge: Judge, shape: tuple[int, ...], width: int, conditioning: str, classes: int) -> nn.Module:
-    """The discriminator of clips called ``judge``; the stacked one is twice as wide, and still quicker."""
-    if judge == "stacked":
-        return StackedDiscriminator(shape, 2 * width, conditioning, classes)
-    return FactoredDiscriminator(shape, width, conditioning, classes)

@@ -67,7 +67,7 @@ def recipe_names() -> list[str]:
     """The names of all recipes: their files' names."""
     found = []
     for module in pkgutil.iter_modules(ganforge.recipes.__path__):
-        if module.name not in ("recipe", "two_player", "one_player", "row_game"):
+        if module.name not in ("recipe", "two_player", "one_player", "row_game", "clip_game"):
             found.append(module.name.replace("_", "-"))
     return sorted(found)
 

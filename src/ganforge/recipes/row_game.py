@@ -1,13 +1,12 @@
-"""The game of tabular GANs: rows for conditions, judged beside them (Xu et al. 2019)."""
+"""The game of tabular GANs: rows of which a part is given, judged beside real ones (Xu et al. 2019)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
@@ -15,8 +14,8 @@ from ganforge.core.schedule import Scalar, Schedule, value_at
 from ganforge.domains.table import TableDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.losses.regularizers import Probe, Regularizer, gradient_penalty, r1, r2
-from ganforge.losses.tabular import condition_cross_entropy
-from ganforge.nn.tabular import Names, Numbers, PackedCritic, RowCode, RowGenerator, gumbel
+from ganforge.losses.tabular import column_cross_entropy
+from ganforge.nn.tabular import Cells, Names, Numbers, PackedCritic, RowCode, RowGenerator, gumbel
 from ganforge.ops.private import epsilon, private_gradients, with_gradients
 
 if TYPE_CHECKING:
@@ -25,128 +24,135 @@ if TYPE_CHECKING:
 LOOK = 50
 """Each so many rounds, the privacy that is spent is reckoned up for the log."""
 
+Pair = tuple[Tensor, Tensor, Tensor]
+"""Codes of real rows, of made ones, and what D is told of either."""
+
 
 class RowGame(Game):
-    """G makes rows for conditions, D judges packs of rows beside their conditions."""
+    """G is told a part of each real row and makes a row; D judges packs of either, knowing which part was told."""
 
     conditions = ("cell",)
     used_by_model = ("G",)
-    block: Tensor
-    category: Tensor
-    odds: Tensor
 
     def __init__(self, recipe: Ctgan, domain: TableDomain) -> None:
         super().__init__()
         self.recipe, self.loss = recipe, ADVERSARIAL[recipe.loss]
-        self.code = row_code(domain)
-        self.cells, self.rows = len(domain.cells), max(domain.rows, 1)
-        self.G = RowGenerator(recipe.latent + self.cells, self.code.size, recipe.size, recipe.depth)
-        self.D = PackedCritic(self.code.size + self.cells, recipe.size, recipe.depth, recipe.pack, recipe.dropout)
+        self.code = code = row_code(domain)
+        names = [i for i, c in enumerate(domain.schema) if c.is_category]
+        cells = [(code.first + names.index(i), k, domain.schema[i].counts[k]) for i, k in domain.cells]
+        self.cells, self.rows = Cells(code, cells, recipe.balance == "log"), max(domain.rows, 1)
+        self.fills = recipe.given == "any"
+        told, shown = (code.size + code.blocks, code.blocks) if self.fills else (code.size, code.size)
+        norm = "layer" if self.fills or recipe.privacy_noise else "batch"  # moments of a batch would tell of its rows
+        self.G = RowGenerator(recipe.latent + told, code.size, recipe.size, recipe.depth, norm)
+        self.D = PackedCritic(code.size + shown, recipe.size, recipe.depth, recipe.pack, recipe.dropout)
         self.players = {
             "G": Player([self.G], recipe.lr, recipe.betas, ema_samples=recipe.ema_samples),
             "D": Player([self.D], times(recipe.lr, recipe.ttur), recipe.betas),
         }
-        weights = (("gp", gradient_penalty), ("r1", r1), ("r2", r2))
-        self.penalties: list[Regularizer] = [make(getattr(recipe, n)) for n, make in weights if getattr(recipe, n)]
+        some = [gradient_penalty(recipe.gp), r1(recipe.r1, recipe.lazy), r2(recipe.r2, recipe.lazy)]
+        self.always = [p for p in some if p.weight and p.every == 1]
+        self.lazy = [p for p in some if p.weight and p.every > 1]
         self.clock = Clock()
-        self.made: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-        keep = {"persistent": False}
-        names = [i for i, c in enumerate(domain.schema) if c.is_category]
-        place = {column: self.code.first + block for block, column in enumerate(names)}
-        self.register_buffer("block", torch.tensor([place[i] for i, _ in domain.cells], dtype=torch.int64), **keep)
-        self.register_buffer("category", torch.tensor([k for _, k in domain.cells], dtype=torch.int64), **keep)
-        counts = torch.tensor([float(domain.schema[i].counts[k]) for i, k in domain.cells])
-        size = counts.clamp_min(1).log1p() if recipe.balance == "log" else counts
-        total = torch.zeros(len(domain.schema)).index_add_(0, torch.tensor([i for i, _ in domain.cells]).long(), size)
-        share = size / total[[i for i, _ in domain.cells]] if self.cells else size
-        self.register_buffer("odds", share / counts.clamp_min(1), **keep)  # of a row, for each of its cells
+        self.made: dict[int, Pair] = {}
 
     def moves(self, clock: Clock) -> list[Move]:
-        """G, then D."""
+        """G, then D, then the lazy penalties."""
         self.clock = clock
         if self.recipe.privacy_noise and clock.round % LOOK == 0:
             args = self.recipe.privacy_noise, self.recipe.batch / self.rows
             self.note("D/epsilon", torch.tensor([epsilon(*args, clock.round + 1, self.recipe.privacy_delta)]))
-        judge = Move("D", self.judge, times=self.recipe.discriminator_steps, order=2 if self.penalties else 1)
-        return [Move("G", self.generate), judge]
+        judge = Move("D", self.judge, times=self.recipe.discriminator_steps, order=2 if self.always else 1)
+        lazy = [Move("D", self.regularize, every=self.recipe.lazy, order=2)] if self.lazy else []
+        return [Move("G", self.generate), judge, *lazy]
 
-    # ---- what both moves need
+    # ---- what all moves need
 
     def choose(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Real codes [n, size] and a condition of each (an index into the domain's cells) [n]: training by sampling.
+        """Real codes [n, size], and which of their columns are given, 0 or 1: [n, blocks].
 
-        The paper draws a column, a category by the logarithm of its share, and then a row that has it: row r comes
-        with column i in proportion to P(category of r in i) / (rows with that category). Pairs (r, i) of this
-        batch are drawn with just these odds, so that a batch needs nothing but its own rows.
+        ``given=any``: each column with a probability that is uniform on [0, 1], the same for all columns of a row, so
+        that any number of columns is equally likely. ``given=one``: one category, by the paper's training by sampling.
         """
         codes = self.code.encode(batch["data"])
-        if not self.cells:
-            return codes, torch.zeros(len(codes), dtype=torch.int64, device=codes.device)
-        n = len(codes)
-        has = codes.index_select(1, self.code.first + self.code.starts[self.block] + self.category)
-        if self.recipe.balance == "natural":
-            return codes, torch.multinomial(has, 1).squeeze(1)
-        pair = torch.multinomial((has * self.odds).flatten(), n, replacement=True)
-        return codes[pair // self.cells], pair % self.cells
+        n, blocks, device = len(codes), self.code.blocks, codes.device
+        if self.fills:
+            return codes, (torch.rand(n, blocks, device=device) < torch.rand(n, 1, device=device)).float()
+        if not len(self.cells):
+            return codes, torch.zeros(n, blocks, device=device)
+        codes, cell = self.cells.choose(codes)
+        return codes, self.cells.asked(cell)[1]
 
-    def told(self, cell: Tensor) -> Tensor:
-        """Conditions [n] one-hot [n, cells]."""
-        return F.one_hot(cell, self.cells).float() if self.cells else torch.zeros(len(cell), 0, device=cell.device)
+    def told(self, codes: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """What G and what D are told. Rows that were filled hold what was given: D only needs to know where it is."""
+        values = codes * given[:, self.code.owner]
+        return (torch.cat([values, given], 1), given) if self.fills else (values, values)
 
-    def make(self, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """(G's logits, codes made of them) for conditions."""
-        z = torch.randn(len(cell), self.recipe.latent, device=cell.device)
-        made = self.G(torch.cat([z, self.told(cell)], 1))
-        noise = self.recipe.noise * gumbel((len(cell), self.code.size - self.code.first), cell.device)
-        return made, self.code.soften(made, noise, self.recipe.temperature)
+    def make(self, codes: Tensor, given: Tensor) -> tuple[Tensor, Pair]:
+        """(G's logits, real and made rows) for real codes [n, size] of which a part is given [n, blocks]."""
+        told, shown = self.told(codes, given)
+        made = self.G(torch.cat([torch.randn(len(codes), self.recipe.latent, device=codes.device), told], 1))
+        noise = self.recipe.noise * gumbel((len(codes), self.code.size - self.code.first), codes.device)
+        fake = self.code.soften(made, noise, self.recipe.temperature)
+        return made, (codes, torch.lerp(fake, codes, given[:, self.code.owner]) if self.fills else fake, shown)
 
-    def logits(self, codes: Tensor, told: Tensor) -> Tensor:
+    def logits(self, codes: Tensor, shown: Tensor) -> Tensor:
         """D's logits [n / pack]."""
-        return self.D(torch.cat([codes, told], 1)).float()
+        return self.D(torch.cat([codes, shown], 1)).float()
 
     # ---- moves
 
     def generate(self, batch: Batch) -> Terms:
-        """G's payoff, and the cross-entropy of its condition; the rows are kept for D."""
-        real, cell = self.choose(batch)
-        made, fake = self.make(cell)
-        self.made[self.shard] = (real, cell, fake.detach())
-        told = self.told(cell)
-        real_logits = self.logits(real, told) if self.loss.paired else None
-        terms = {"loss": self.loss.generator(real_logits, self.logits(fake, told))}
-        if self.cells:
-            right = condition_cross_entropy(self.code.asked(made, self.block[cell]), self.category[cell])
+        """G's payoff, and the cross-entropy of the categories asked for; a D that is not private gets its rows."""
+        private = self.recipe.privacy_noise and len(self.cells)  # then G's step owes nothing to the batch's rows
+        codes, given = self.cells.asked(self.cells.draw(len(batch["data"]))) if private else self.choose(batch)
+        made, (real, fake, shown) = self.make(codes, given)
+        if not self.recipe.privacy_noise:
+            self.made[self.shard] = (real, fake.detach(), shown)
+        real_logits = self.logits(real, shown) if self.loss.paired else None
+        terms = {"loss": self.loss.generator(real_logits, self.logits(fake, shown))}
+        if self.recipe.condition_weight and (self.fills or len(self.cells)):
+            asked = 1 - given if self.fills else given
+            right = column_cross_entropy(self.code.apart(made), self.code.apart(codes), asked)
             terms["condition"] = self.recipe.condition_weight * right
         return terms
 
     def judge(self, batch: Batch) -> Terms:
-        """D's payoff, and its penalties."""
+        """D's payoff, and the penalties that it always pays."""
         kept = self.made.pop(self.shard, None)
-        if kept is None:
-            real, cell = self.choose(batch)
-            kept = (real, cell, self.make(cell)[1])
-        told = self.told(kept[1])
-        real, fake = (x.detach().requires_grad_(bool(self.penalties)) for x in (kept[0], kept[2]))
+        real, fake, shown = self.make(*self.choose(batch))[1] if kept is None else kept
         if self.recipe.privacy_noise:
-            gradients = private_gradients(
-                self.D, self.row_loss, (kept[0], kept[2], told), self.recipe.privacy_clip, self.recipe.privacy_noise
-            )
+            private = self.recipe.privacy_clip, self.recipe.privacy_noise
+            gradients = private_gradients(self.D, self.row_loss, (real, fake, shown), *private)
             return {"private": with_gradients(self.D, gradients)}
-        real_logits, fake_logits = self.logits(real, told), self.logits(fake, told)
+        real, fake = (x.detach().requires_grad_(bool(self.always)) for x in (real, fake))
+        real_logits, fake_logits = self.logits(real, shown), self.logits(fake, shown)
         for name, value in (("real", real_logits), ("fake", fake_logits)):
             self.note(f"D/{name}", value)
         self.note("D/pair_right", (real_logits.detach() > fake_logits.detach()).float())
-        places = {p.at for p in self.penalties}
-        looked = [x if at in places else None for at, x in (("real", real_logits), ("fake", fake_logits))]
-        probe = Probe(lambda x: self.logits(x, told), real, fake, *looked)
-        paid = {p.name: value_at(p.weight, self.clock.samples) * p.penalty(probe) for p in self.penalties}
+        paid = self.penalize(self.always, (real, fake, shown), {"real": real_logits, "fake": fake_logits})
         return {"loss": self.loss.discriminator(real_logits, fake_logits), **paid}
 
-    def row_loss(self, D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, told: Tensor) -> Tensor:
+    def regularize(self, batch: Batch) -> Terms:
+        """The lazy penalties, on their own."""
+        real, fake, shown = self.make(*self.choose(batch))[1]
+        real, fake = (x.detach().requires_grad_() for x in (real, fake))
+        logits = {"real": self.logits(real, shown), "fake": self.logits(fake, shown)}
+        return self.penalize(self.lazy, (real, fake, shown), logits)
+
+    def penalize(self, penalties: Sequence[Regularizer], pair: Pair, logits: dict[str, Tensor]) -> Terms:
+        """The weighted penalties, by name."""
+        real, fake, shown = pair
+        places = {p.at for p in penalties}
+        looked = [x if at in places else None for at, x in logits.items()]
+        probe = Probe(lambda x: self.logits(x, shown), real, fake, *looked)
+        return {p.name: value_at(p.weight, self.clock.samples) * p.penalty(probe) for p in penalties}
+
+    def row_loss(self, D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, shown: Tensor) -> Tensor:
         """D's loss for one real row and one made one, with its gradient penalty."""
 
         def logit(x: Tensor) -> Tensor:
-            return D(torch.cat([x, told])[None])
+            return D(torch.cat([x, shown])[None])
 
         loss = self.loss.discriminator(logit(real), logit(fake))
         if self.recipe.gp:
@@ -158,16 +164,32 @@ class RowGame(Game):
     # ---- sampling
 
     def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
-        """``z`` [n, latent], and the ``noise`` [n, ..] with which categories are drawn; truncation scales both."""
-        z = torch.randn(n, self.recipe.latent, generator=generator)
-        noise = gumbel((n, self.code.size - self.code.first), generator=generator)
-        return {"z": truncation * z, "noise": truncation * self.recipe.noise * noise}
+        """``z`` [n, passes * latent], the ``noise`` [n, passes, ..] with which categories are drawn, and the ``turn``
+        [n, blocks] at which each column is made: its pass, 0 and up, in a random order. Truncation scales z and noise.
+        """
+        blocks = self.code.blocks
+        passes = min(self.recipe.passes, blocks) if self.fills else 1
+        z = torch.randn(n, passes * self.recipe.latent, generator=generator)
+        noise = gumbel((n, passes, self.code.size - self.code.first), generator=generator)
+        turn = torch.rand(n, blocks, generator=generator).argsort(1) * passes // blocks
+        return {"z": truncation * z, "noise": truncation * self.recipe.noise * noise, "turn": turn}
 
     def sample(self, inputs: Batch) -> Batch:
-        """``data`` [n, width] as the domain encodes rows, from ``z``, ``noise`` and the condition ``cell``."""
-        told = self.told(inputs["cell"]) if self.cells else inputs["z"][:, :0]
-        made = self.G(torch.cat([inputs["z"], told], 1))
-        return {**inputs, "data": self.code.harden(made, inputs["noise"])}
+        """``data`` [n, width] as the domain encodes rows, from what ``draw`` gives and the condition ``cell``.
+
+        Each pass is told what those before it have made; the category asked for comes first.
+        """
+        z, noise, turn = inputs["z"].unflatten(1, (-1, self.recipe.latent)), inputs["noise"], inputs["turn"]
+        codes, given = z.new_zeros(len(z), self.code.size), z.new_zeros(len(z), self.code.blocks)
+        if len(self.cells):
+            codes, given = self.cells.asked(inputs["cell"])
+        turn = turn.masked_fill(given > 0, -1) if self.fills else turn
+        for index in range(noise.shape[1]):
+            made = self.G(torch.cat([z[:, index], self.told(codes, given)[0]], 1))
+            now = (turn == index).float()
+            codes = torch.lerp(codes, self.code.draw(made, noise[:, index]), now[:, self.code.owner])
+            given = torch.maximum(given, now)
+        return {**inputs, "data": self.code.decode(codes)}
 
 
 def times(rate: Scalar, factor: float) -> Scalar:
@@ -178,7 +200,7 @@ def times(rate: Scalar, factor: float) -> Scalar:
 
 
 def row_code(domain: TableDomain) -> RowCode:
-    """The encoding of the domain's columns for networks."""
+    """The encoding of a table's rows that networks see."""
     numbers, names = [], []
     for column, place in zip(domain.schema, domain.places, strict=True):
         if column.is_category:

@@ -159,7 +159,7 @@ class TextGame(Game):
         right, made = (self.D.logit(h, sentence).float() for h in (real_h, fake_h))
         rows, differs = mismatched(caption)
         wrong = self.D.logit(real_h, sentence[rows]).float()
-        wrong = torch.where(differs, wrong, right.detach())  # a pair of equal texts has nothing to teach
+        wrong = torch.where(differs, wrong, right)  # a pair of equal texts has nothing to teach
         told = redescription(self.D.tell(real_h, caption), caption)
         for name, values in (("real", right), ("fake", made), ("wrong", wrong)):
             self.note(f"D/{name}", values)

@@ -66,7 +66,8 @@ class TwoPlayerRecipe(Recipe):
     augment: DiffAugment's policy, such as color,translation,cutout; or ada, whose probability adapts itself
         (ada:blit,color chooses from blit, geometric, color, filter and corrupt; alone it is the first three)
     ada_target: how sure of real images D is to be, from 0 to 1; ada augments more where it is surer
-    ada_samples: real samples in which ada's probability goes from 0 to 1 at the fastest
+    ada_samples: real samples in which ada's probability goes from 0 to 1 at the fastest (the paper's 500,000 are for
+        runs of 25 million)
     replay: share of D's fakes that are past ones
     replay_batches: how many rounds of fakes are kept
     minibatch_stddev: D sees how much a group of samples varies
@@ -105,7 +106,7 @@ class TwoPlayerRecipe(Recipe):
     instance_noise: NonNegative = 0.0
     augment: str = ""
     ada_target: Share = 0.6
-    ada_samples: Annotated[float, Field(gt=0)] = 500_000.0
+    ada_samples: Annotated[float, Field(gt=0)] = 100_000.0
     replay: Share = 0.0
     replay_batches: Positive = 16
     minibatch_stddev: bool = False
@@ -226,10 +227,7 @@ class TwoPlayer(Game):
         }
         chosen = categories(recipe.augment)
         self.ada = AdaptiveAugment(chosen, recipe.ada_target, recipe.ada_samples) if chosen else None
-        self.replay: Replay | None = None
-        self.shape = domain.shape
-        if recipe.replay:
-            self.replay = Replay(recipe.replay_batches, recipe.batch, domain.shape)
+        self.replay = Replay(recipe.replay_batches, recipe.batch, domain.shape) if recipe.replay else None
         coupled = (MinibatchStddev, MinibatchDiscrimination, nn.modules.batchnorm._BatchNorm)
         self.judges_apart = recipe.pack > 1 or any(isinstance(m, coupled) for m in D.modules())
         self.clock = Clock()

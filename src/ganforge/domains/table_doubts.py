@@ -1,0 +1,29 @@
+"""What should be looked at before training on a table, though it could be read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ganforge.domains.table_columns import Columns
+from ganforge.domains.table_files import DATE, NUMBER, TIME
+
+FEWEST = 10
+"""Rows from which on a column of 1, 2, 3 .. is no chance."""
+
+
+def doubts(table: Columns) -> list[str]:
+    """Warnings: a header line that is missing, columns without a name, columns that only count the rows."""
+    data = [name for name in table if DATE.fullmatch(name) or TIME.fullmatch(name) or is_decimal(name)]
+    found = [f"the first line looks like data ('{data[0]}'), not like names: has it a header?"] if data else []
+    for place, (name, column) in enumerate(table.items()):
+        if not name:
+            found.append(f"column {place + 1} has no name")
+        steps = np.diff(column) if column.dtype.kind in "iuf" and len(column) >= FEWEST else np.zeros(1)
+        if (steps == 1).all():
+            found.append(f"column '{name}' counts the rows: leave it out with --set 'data.drop=[\"{name}\"]'")
+    return [f"warning: {text}" for text in found]
+
+
+def is_decimal(name: str) -> bool:
+    """Whether a name is a number with a point, which no column is called."""
+    return "." in name and NUMBER.fullmatch(name) is not None

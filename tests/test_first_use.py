@@ -1,0 +1,231 @@
+"""What a new user meets: slips in names and paths, odd tables, a run that is over, other folders, help."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from command import TINY, ganforge
+from ganforge import plan
+from ganforge.app.cli import app, data_app
+from ganforge.comparison.page import AREAS, area
+from ganforge.config import Settings, read_settings
+from ganforge.core.errors import InputError
+from ganforge.core.game import Clock
+from ganforge.domains import open_data
+from ganforge.engine import averaged
+from ganforge.engine.trainer import Trainer
+from ganforge.progress import losses_of
+from image_makers import file, noise, put
+
+ROWS = [(20 + i * 7 % 30, f"{1.5 + i * 37 % 80:.2f}", "abc"[i % 3]) for i in range(60)]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images, text, and a finished run on the images. Not to be changed."""
+    root = tmp_path_factory.mktemp("here")
+    put(root / "photos", {f"{i}.png": file(noise("L", (8, 8), i)) for i in range(16)})
+    put(root / "broken", {f"{i}.png": "x" for i in range(3)})
+    put(root, {"lines.txt": "a line\nand another\n" * 20})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        said = ganforge("train", "gan", "--data", "photos", *TINY[3:], "--samples", 48, "--run", "runs/one", draw=False)
+    assert said.code == 0, said.err
+    return root
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("train gan --data phoots", "no data at 'phoots': .*; did you mean 'photos'"),
+        ("train gan --data digit", "no data at 'digit': .*; did you mean 'digits'"),
+        ("train gan --data x/y", "no data at 'x/y': no file or folder, and not one of the built-in sets: customers, "),
+        ("train gan --data ring --device cud", "train.device: give auto, cpu, cuda, cuda:1 or mps, got 'cud'"),
+        ("train gan --data photos --resolution big", "give one side such as 64, or height x width such as 48x64"),
+        ("train gan --data photos --resolution 20000", "up to 16384, got '20000'"),
+        ("resume runs/on", "runs/on does not exist; 'ganforge runs' lists runs; did you mean 'runs/one'"),
+        ("generate runs/on", "runs/on is not a run folder; .*did you mean 'runs/one'"),
+        ("data inspect lines.txt", "'lines.txt' is of kind text: data inspect looks at images"),
+        ("data inspect broken", "broken: none of 3 images can be read; the first, 0.png: not an image"),
+    ],
+)
+def test_slips(here: Path, monkeypatch: pytest.MonkeyPatch, line: str, says: str) -> None:
+    monkeypatch.chdir(here)
+    said = ganforge(*line.split())
+    assert said.code == 2 and re.search(says, said.error), said
+
+
+def test_each_example_of_help_is_a_line_of_its_own() -> None:
+    commands = [*app.registered_commands, *data_app.registered_commands]
+    for command in commands:
+        lines = (command.epilog or "").split("\n\n")
+        assert lines[0] in ("Example:", "Examples:") and len(lines) > 1, command.epilog
+        assert all(line.startswith("ganforge ") and " | " not in line for line in lines[1:]), lines
+
+
+# ---- runs
+
+
+def test_a_finished_run_says_so_and_plays_no_more(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    run = Path(shutil.copytree("runs/one", tmp_path / "my one"))
+    said = ganforge("resume", run, draw=False)
+    assert said.code == 0 and f"nothing is left to train; for more: ganforge resume '{run}' --samples 96" in said.err
+    assert "done: 3 rounds" in said.err and f"next     ganforge generate '{run}' -n 64" in said.err
+    said = ganforge("resume", run, "--minutes", 1e-6, draw=False)  # time that it has had already
+    assert said.code == 0 and "nothing is left to train" in said.err and "done: 3 rounds" in said.err
+
+
+def test_an_interrupt_in_the_last_round_is_no_interrupt(here: Path) -> None:
+    settings = Settings("gan", "ring", {"size": 8, "batch": 16}, {}, {"rounds": 2, "device": "cpu"})
+    trainer = made_plan(settings).trainer(made_plan(settings).build())
+    trainer.stopping.set()
+    assert trainer.train() == "interrupted" and trainer.clock.round == 1
+    assert trainer.train() == "budget" and trainer.clock.round == 2
+
+
+def test_a_run_goes_on_from_any_folder(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its data are named by a path from where it was started."""
+    run = Path(shutil.copytree(here / "runs" / "one", tmp_path / "one"))
+    monkeypatch.chdir(tmp_path)
+    said = ganforge("resume", run, "--samples", 64, draw=False)
+    assert said.code == 0 and "done: 4 rounds" in said.err
+    assert read_settings(run / "config.yaml").path == str(here / "photos")
+    said = ganforge("train", "--fork", run, "--rounds", 1, "--run", "forked", draw=False)
+    assert said.code == 0 and "done: 1 rounds" in said.err
+    (tmp_path / "photos").mkdir()  # what is here comes first
+    assert "no images in photos" in ganforge("resume", shutil.copytree(here / "runs" / "one", "two")).error
+
+
+def test_a_fork_of_the_same_recipe_keeps_the_settings(here: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(here)
+    new = tmp_path / "new"
+    said = ganforge("train", "gan", "--fork", "runs/one", "--set", "lr=0.01", "--rounds", 1, "--run", new, draw=False)
+    assert said.code == 0, said.err
+    settings = read_settings(new / "config.yaml")
+    assert settings.path == "photos" and (settings.params["size"], settings.params["lr"]) == (8, 0.01)
+
+
+def test_samples_of_another_truncation_get_a_folder_of_their_own(here: Path) -> None:
+    for more, folder in ((), "seed0"), (("--truncation", 0.5), "seed0-truncation0.5"):
+        said = ganforge("generate", here / "runs" / "one", "-n", 1, *more)
+        assert said.out.startswith(f"1 sample: {here / 'runs' / 'one' / 'generated' / folder}/"), said.out
+
+
+def test_moments_are_estimated_once_a_round(here: Path) -> None:
+    """.. and a second look gives bit for bit the same as the first."""
+    settings = Settings("dcgan", "digits", {"size": 8, "batch": 16}, {}, {"rounds": 9, "device": "cpu"})
+    trainer = made_plan(settings).trainer(made_plan(settings).build())
+    trainer.round()
+    looks = []
+    with mock.patch.object(averaged, "estimate_moments", wraps=averaged.estimate_moments) as estimate:
+        for _ in range(2):
+            with trainer.sampling():
+                looks.append({name: value.clone() for name, value in trainer.game.state_dict().items()})
+        assert estimate.call_count == 1
+        trainer.round()
+        with trainer.sampling():
+            assert estimate.call_count == 2
+            moments = [name for name in looks[0] if name.endswith("running_mean")]
+            assert moments and not any(
+                torch.equal(trainer.game.state_dict()[n], looks[0][n]) for n in moments if "G." in n
+            )
+    assert all(torch.equal(looks[0][name], looks[1][name]) for name in looks[0])
+
+
+def made_plan(settings: Settings) -> plan.Plan:
+    return plan.make_plan(settings, lambda text: None)
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 100), (1000.0, 100)])
+def test_the_estimate_holds_lazy_moves_in_proportion(monkeypatch: Any, seconds: float, rounds: int) -> None:
+    """Rounds of 2 s, each 4th of them 8 s: 3.5 s in the mean, though only one is measured (or many are)."""
+    now = [0.0]
+
+    def play(trainer: Trainer) -> None:
+        now[0] += 8.0 if trainer.clock.round % 4 == 0 else 2.0
+        trainer.clock = Clock(trainer.clock.round + 1, 0)
+
+    monkeypatch.setattr(plan, "WARM_UP_SECONDS", seconds)
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "round", play)
+    params = {"size": 8, "batch": 16, "r1": 1.0, "lazy": 4}
+    settings = Settings("gan", "ring", params, {}, {"rounds": rounds, "device": "cpu"})
+    found = plan.estimate(made_plan(settings))
+    assert found.seconds / found.rounds == pytest.approx(3.5, rel=0.02)
+
+
+def test_runs_that_are_about_as_quick_have_points_about_as_large() -> None:
+    assert area(1.0, [1.0, 1.02]) == AREAS[0] and area(1.02, [1.0, 1.02]) < 1.1 * AREAS[0]
+    assert area(10.0, [1.0, 10.0]) == area(1000.0, [1.0, 1000.0]) == AREAS[1]
+
+
+def test_losses_in_a_few_words() -> None:
+    values = {"D/loss": 1.2, "G/loss": 0.5, "G/class": 1.0, "G/grad_norm": 3.0}
+    assert losses_of(values, ["G", "D"]) == "loss D 1.200 G 0.500"
+    values = {"G/grad_norm": 3.0, "G/nll": 2.5, "G/update_ratio": 1e-3, "memory_bytes": 9.0, "fake/spread": 1.0}
+    assert losses_of(values, ["G"]) == "G/nll 2.500"
+
+
+# ---- tables
+
+
+def table(path: Path, delimiter: str, comma: bool = False) -> Path:
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out, delimiter=delimiter)
+        writer.writerow(["age", "a, b; c", "group"])
+        writer.writerows((a, str(b).replace(".", ",") if comma else b, c) for a, b, c in ROWS)
+    return path
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("b.csv", ";"), ("c.tsv", "\t"), ("d.csv", "|")])
+def test_tables_with_other_delimiters(tmp_path: Path, name: str, delimiter: str) -> None:
+    domain, source = open_data(str(table(tmp_path / name, delimiter)))
+    plain, same = open_data(str(table(tmp_path / "plain.csv", ",")))
+    assert domain == plain and source.fingerprint == same.fingerprint
+    assert [c.kind for c in domain.schema] == ["number", "number", "category"]  # type: ignore[attr-defined]
+
+
+def test_decimal_commas_between_semicolons_only(tmp_path: Path) -> None:
+    european, plain = table(tmp_path / "e.csv", ";", comma=True), table(tmp_path / "p.csv", ",")
+    assert open_data(str(european))[1].fingerprint == open_data(str(plain))[1].fingerprint
+    domain, _ = open_data(str(table(tmp_path / "t.tsv", "\t", comma=True)))  # 1,234 may be a thousand there
+    assert domain.schema[1].is_category  # type: ignore[attr-defined]
+
+
+def test_doubts_about_tables(tmp_path: Path) -> None:
+    lines = [f"{i},{a},{b},{c}" for i, (a, b, c) in enumerate(ROWS)]
+
+    def warnings(header: str) -> list[str]:
+        (tmp_path / "t.csv").write_text("\n".join([header, *lines]))
+        messages = open_data(str(tmp_path / "t.csv"))[1].messages  # type: ignore[attr-defined]
+        return [m for m in messages if m.startswith("warning")]
+
+    counts = "counts the rows: leave it out with --set 'data.drop=[\"{}\"]'"
+    assert warnings("id,age,score,group") == [f"warning: column 'id' {counts.format('id')}"]
+    assert warnings(",age,score,group") == [
+        "warning: column 1 has no name",
+        f"warning: column '' {counts.format('')}",
+    ]
+    assert "the first line looks like data ('1.50')" in warnings("0,20,1.50,a")[0]
+    assert warnings("2023,2024,2025,group")[0].startswith("warning: column '2023' counts")
+    said = ganforge("train", "gan", "--data", tmp_path / "t.csv", "--set", 'data.drop=["2023"]', *TINY[3:], "--dry-run")
+    assert said.code == 0 and "warning" not in said.err
+
+
+def test_a_column_without_values_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["age,nothing", *(f"{a}," for a, _, _ in ROWS)]))
+    with pytest.raises(InputError, match=r"leave it out with data.drop=\[nothing\]"):
+        open_data(str(tmp_path / "t.csv"))
+    said = ganforge(
+        "train", "gan", "--data", tmp_path / "t.csv", "--set", "data.drop=[nothing]", *TINY[3:], "--dry-run"
+    )
+    assert said.code == 0, said.err

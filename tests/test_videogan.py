@@ -1,0 +1,324 @@
+"""Video: generators and judges of clips, the recipe, clips of any length, and measures by closed forms."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import check_game
+import ganforge
+from command import ganforge as command
+from ganforge.config import checked
+from ganforge.core.errors import InputError
+from ganforge.domains import video
+from ganforge.domains.video import VideoDomain
+from ganforge.domains.video_example import moving_digits
+from ganforge.domains.video_packing import VideoOptions
+from ganforge.engine.options import TrainOptions
+from ganforge.engine.trainer import Trainer
+from ganforge.engine.world import World
+from ganforge.measure import selfsupervised
+from ganforge.measure import video as measure
+from ganforge.nn.clip_judges import FactoredDiscriminator, StackedDiscriminator
+from ganforge.nn.video import FAR, CarriedFrames, ClipGenerator, carry, resampling
+from ganforge.recipes.videogan import Videogan
+
+
+def levels(count: int, height: int = 8, width: int = 8) -> np.ndarray:
+    """Frames uint8 [count, height, width], frame t of level t."""
+    return np.broadcast_to(np.arange(count)[:, None, None], (count, height, width)).astype(np.uint8)
+
+
+def opened(path: Path | str, **options: object) -> tuple[VideoDomain, video.Clips]:
+    return video.open(str(path), checked(VideoOptions, options, "data"))
+
+
+# ---- networks and the recipe
+
+
+@pytest.mark.parametrize("frames", ["carried", "styled", "joined"])
+def test_longer_clips_begin_with_shorter_ones(frames: str) -> None:
+    torch.manual_seed(0)
+    G = ClipGenerator((3, 12, 20), 6, 4, 8, 8, 3, frames).train()  # type: ignore[arg-type]
+    for norm in G.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.momentum = 1.0
+    G(torch.randn(8, 6), torch.randn(8, 9, 4), torch.arange(8) % 3)
+    G.eval()
+    z, noise, label = torch.randn(2, 6), torch.randn(2, 1 + 30, 4), torch.tensor([0, 2])
+    long = G(z, noise, label)
+    assert long.shape == (2, 30, 3, 12, 20)
+    assert torch.allclose(G(z, noise[:, :8], label), long[:, :7], atol=1e-5)
+    changed = noise.clone()
+    changed[:, 11:] += 1  # what comes later changes nothing before
+    assert torch.allclose(G(z, changed, label)[:, :10], long[:, :10], atol=1e-5)
+    assert not torch.allclose(G(z, changed, label)[:, 10], long[:, 10], atol=1e-3)
+
+
+def test_lines_are_resampled_as_grid_sample_does() -> None:
+    torch.manual_seed(0)
+    maps, zoom, shift = torch.randn(2, 3, 9, 14), torch.rand(2, 5, 2), torch.randn(2, 5, 2)
+    down, across = (resampling(zoom[..., i], shift[..., i], maps.shape[2 + i]) for i in range(2))
+    found = carry(maps, down, across)
+    for clip in range(2):
+        for frame in range(5):
+            (zy, zx), (sy, sx) = zoom[clip, frame].tolist(), shift[clip, frame].tolist()
+            moved = torch.tensor([[[2**-zx, 0, -sx * 2**-zx], [0, 2**-zy, -sy * 2**-zy]]])
+            places = F.affine_grid(moved, [1, 3, 9, 14], align_corners=False)
+            wanted = F.grid_sample(maps[clip : clip + 1], places, padding_mode="zeros", align_corners=False)
+            assert torch.allclose(found[clip, frame], wanted[0], atol=1e-4)
+
+
+def test_shrinking_averages() -> None:
+    half = resampling(torch.tensor(-1.0), torch.tensor(0.0), 16)
+    line = torch.arange(16) % 2  # stripes, which nearest neighbors would turn black or white
+    assert torch.allclose(half.sum(1)[5:11], torch.ones(6))
+    assert torch.allclose((half @ line.float())[5:11], torch.full((6,), 0.5), atol=1e-6)
+
+
+def test_what_is_carried_stays_the_same() -> None:
+    torch.manual_seed(0)
+    make = CarriedFrames((3, 16, 20), 6, 4, 16)
+    make.place.weight.data.zero_()
+    make.place.weight.data[2:, :2] = torch.eye(2) / FAR  # the first two numbers of a code
+    last: Any = make.drawing.convs[-1]
+    last.weight.data[5:] = 0  # a plain background
+    codes = torch.zeros(2, 3, 4)
+    codes[:, 1, 0], codes[:, 2, 1] = math.atanh(2 / 8), math.atanh(-3 / 10)  # 1 is half a frame
+    with torch.no_grad():
+        at_rest, lower, left = make(torch.randn(2, 6), codes).unflatten(0, (2, 3)).unbind(1)
+    assert at_rest.std() > 0.01
+    assert torch.allclose(lower[:, :, 5:-3], at_rest[:, :, 3:-5], atol=1e-5)
+    assert torch.allclose(left[..., 3:-6], at_rest[..., 6:-3], atol=1e-5)
+
+
+def test_a_layer_hides_the_background_where_its_mask_is() -> None:
+    torch.manual_seed(0)
+    make = CarriedFrames((1, 16, 16), 6, 4, 16)
+    last: Any = make.drawing.convs[-1]
+    z, codes = torch.randn(4, 6), torch.rand(4, 3, 4)
+    for logit, moves in ((50.0, True), (-50.0, False)):
+        last.weight.data[0], last.bias.data[0] = 0, logit
+        with torch.no_grad():
+            frames = make(z, codes).unflatten(0, (4, 3))
+        assert torch.allclose(frames[:, 0], frames[:, 1], atol=1e-5) != moves
+
+
+def test_motion_is_smooth_from_the_start() -> None:
+    torch.manual_seed(0)
+    G = ClipGenerator((1, 24, 24), 8, 8, 64, 8)
+    with torch.no_grad():
+        _, shift = G.image.places(G.path(torch.randn(64, 17, 8), None))  # type: ignore[operator]
+    assert float(shift.std()) > 0.3 and float(shift.abs().max()) <= 1
+    assert (shift[:, 1:] - shift[:, :-1]).std() < shift.std() / 3
+
+
+@pytest.mark.parametrize("kind", [StackedDiscriminator, FactoredDiscriminator])
+@pytest.mark.parametrize("shape", [(2, 1, 9, 13), (5, 3, 16, 16), (16, 1, 24, 24)])
+def test_judges_of_clips_see_all_frames(kind: type, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    judge = kind(shape, 4, "projection", 3)
+    x = torch.randn(4, *shape, requires_grad=True)
+    logits = judge(x, torch.tensor([0, 1, 2, 0]))
+    (slope,) = torch.autograd.grad(logits.sum(), x)
+    assert logits.shape == (4,) and bool((slope.abs().amax((0, 2, 3, 4)) > 0).all())
+    back = judge(x.flip(1), torch.tensor([0, 1, 2, 0]))
+    assert not torch.allclose(back, logits, atol=1e-4)  # time has a direction
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few rounds on moving digits."""
+    run = tmp_path_factory.mktemp("video") / "run"
+    done = command(
+        "train", "videogan", "--data", "moving-digits", "--run", run, "--rounds", 2, "--size", 8, "--batch", 4,
+        "--set", "data.frames=6", "--set", "memory=8", "--device", "cpu", draw=False,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    return run
+
+
+def test_clips_of_any_length(trained: Path, tmp_path: Path) -> None:
+    model = ganforge.load(trained)
+    short, long = model.generate(3, seed=1), model.generate(5, seed=1, frames=20)
+    assert short.shape == (3, 6, 24, 24, 1) and long.shape == (5, 20, 24, 24, 1)
+    assert np.abs(long[:3, :6].astype(int) - short).max() <= 1
+    assert model.generate(2, frames=1, label=7).shape == (2, 1, 24, 24, 1)
+    with pytest.raises(InputError, match="at least 1, not 0"):
+        model.generate(1, frames=0)
+    assert len(list((trained / "samples").glob("*.gif"))) == 1
+    walk = model.interpolate(3, 2)
+    assert walk.shape == (5, 6, 24, 24, 1)
+
+
+def test_command_line(trained: Path, tmp_path: Path) -> None:
+    done = command("generate", str(trained), "-n", "4", "--frames", "9", "--out", str(tmp_path / "a.gif"))
+    assert done.code == 0, done.err
+    with Image.open(tmp_path / "a.gif") as moving:
+        assert 1 < moving.n_frames <= 9  # GIFs hold what stands still once
+    assert command("generate", str(trained), "-n", "2", "--frames", "0").code == 2
+    wrong = command("generate", str(trained), "-n", "2", "--out", str(tmp_path / "a.avi"))
+    assert wrong.code == 2 and "cannot save clips" in wrong.error
+
+
+def test_evaluation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfsupervised, "STEPS", 3)
+    result = ganforge.evaluate(trained, "moving-digits", n=40, real=100)
+    assert set(result.scores) == {"motion", "usual_motion", "frame_distance", "clip_distance"} == set(result.floors)
+    assert all(result.scores[k].value > result.floors[k].value for k in ("frame_distance", "clip_distance"))  # type: ignore[operator]
+    assert result.floors["usual_motion"].value > 0.7  # type: ignore[operator]
+
+
+def test_the_other_judge_without_classes(tmp_path: Path) -> None:
+    """Factored convolutions, color, odd sides, no classes: all learn, and held-out clips count."""
+    clips = np.random.default_rng(0).integers(0, 256, (9, 7, 12, 20, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", clips=clips)
+    domain, source = opened(tmp_path / "a.npz", frames=5)
+    params = {
+        "judge": "factored",
+        "content": "joined",
+        "size": 4,
+        "batch": 4,
+        "lazy": 2,
+        "frames_judged": 3,
+        **Videogan.tiny,
+    }
+    recipe = checked(Videogan, {**Videogan.defaults_for(domain), **params}, "params")
+    options = TrainOptions(seed=0, shards=2, device="cpu")
+    trainer = Trainer(recipe.build(domain), source, domain, options, 4, World(shards=2), held=source)
+    check_game.check_every_player_learns(trainer)
+    check_game.check_samples_fit_the_domain(trainer)
+    trainer.updates.look(trainer.held.take(0), 0)  # type: ignore[union-attr]
+    assert "D/held_pair_right" in trainer.game.__dict__["noted"]
+
+
+def test_both_judges_read_the_classes() -> None:
+    domain, source = opened("moving-digits", frames=4)
+    recipe = checked(Videogan, {**Videogan.defaults_for(domain), "size": 4, "batch": 4, **Videogan.tiny}, "params")
+    assert recipe.conditioning == "auxiliary"
+    game: Any = recipe.build(domain)
+    batch = domain.encode(source.take(torch.arange(4)))
+    names = {"loss", "clips_class", "frames", "frames_class"}
+    made, judged = game.generate(batch), game.judge(batch)
+    assert set(made) == names == set(judged)
+    h = game.clip_judge.features(batch["data"], batch["label"])
+    wanted = -game.clip_judge.to_classes(h).log_softmax(1)[torch.arange(4), batch["label"]].mean()
+    assert judged["clips_class"].item() == pytest.approx(wanted.item(), rel=1e-5)  # D learns them from real clips
+    other = checked(Videogan, {**dataclasses.asdict(recipe), "image_weight": 0.0, "class_weight": 3.0}, "params")
+    torch.manual_seed(0)
+    assert set(other.build(domain).generate(batch)) == {"loss", "clips_class"}  # type: ignore[attr-defined]
+
+
+def test_settings_that_cannot_be() -> None:
+    domain, _ = opened("moving-digits", frames=4)
+    for params, says in (({"frames_judged": 5}, "clips have 4 frames"), ({"judge": "both"}, "params.judge")):
+        with pytest.raises(InputError, match=says):
+            checked(Videogan, params, "params").build(domain)
+    with pytest.raises(InputError, match="needs labelled clips"):
+        Videogan(conditioning="projection").build(VideoDomain(shape=(4, 1, 8, 8)))
+    with pytest.raises(InputError, match="learns from clips"):
+        Videogan().build(ganforge.domains.open_data("digits")[0])
+
+
+# ---- the figures of bench/video.py
+
+
+def bench() -> Any:
+    path = Path(__file__).resolve().parents[1] / "bench" / "video.py"
+    spec = importlib.util.spec_from_file_location("bench_video", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_the_bench_reads_in_clips() -> None:
+    class Reader:
+        """Takes a frame for the digit that its level is."""
+
+        @staticmethod
+        def predict(frames: torch.Tensor) -> torch.Tensor:
+            assert frames.shape == (16, 1, 4, 4)
+            return ((frames[:, 0, 0, 0] + 1) * 127.5).round().long()
+
+    seen = np.array([[3, 3, 3, 3], [5, 5, 5, 7], [1, 2, 3, 3], [9, 9, 9, 9]], np.uint8)
+    clips = np.broadcast_to(seen[:, :, None, None, None], (4, 4, 4, 4, 1)).copy()
+    found = bench().read(Reader(), clips, torch.tensor([3, 5, 1, 8]))
+    assert found == {"kept": 0.5, "steady": pytest.approx((1 + 3 / 4 + 2 / 4 + 1) / 4), "obeyed": 0.5}
+
+
+def test_the_benchs_reader_is_tried_on_digits_that_it_has_not_seen() -> None:
+    module = bench()
+    assert not set(module.READ_FROM) & set(module.READ_ON)
+    everything = moving_digits(1797, 0, range(1797))
+    assert np.array_equal(everything[0], moving_digits(1797, 0)[0])
+    few, labels = module.digits_moving(30, 5, range(7, 8))
+    assert len(set(labels.tolist())) == 1 and few.shape == (30, 24, 24, 24, 1)
+    sums = few.astype(int).sum((2, 3, 4))
+    assert (sums == sums[0, 0]).all()  # one digit only
+
+
+# ---- measures
+
+
+def test_temporal_difference_by_hand() -> None:
+    clips = np.stack([levels(5), 3 * levels(5), np.full((5, 8, 8), 9, np.uint8)])[..., None]
+    found = measure.temporal_difference(clips)
+    assert found.tolist() == [1.0, 3.0, 0.0]
+    assert measure.usual(found, (0.5, 1.0)).tolist() == [True, False, False]
+    assert measure.usual_range(torch.arange(101.0)) == (5.0, 95.0)
+    falling = np.array([[250, 5]], np.uint8).reshape(1, 2, 1, 1, 1)  # no wrap-around of bytes
+    assert measure.temporal_difference(falling).tolist() == [245.0]
+
+
+def test_thumbnails_are_block_means() -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 24, 3), dtype=np.uint8)
+    blocks = clips.astype(float).mean(4).reshape(2, 3, 8, 2, 8, 3).mean((3, 5)) / 255
+    assert np.allclose(measure.thumbnails(clips).numpy(), blocks.reshape(2, 3, 64), atol=1e-6)
+
+
+def test_clip_features_of_straight_and_bent_ways() -> None:
+    t = torch.arange(5.0)
+    frames = torch.stack([2 * t, t.square()], 1)[None]
+    assert torch.cat(measure.clip_features(frames), 1)[0].tolist() == pytest.approx([4, 6, 2, 4, 0, 2])
+    assert measure.spread(torch.tensor([[0.0, 0.0], [3.0, 4.0]])) == pytest.approx(math.sqrt(12.5))
+
+
+def test_frechet_score_is_the_closed_form() -> None:
+    scipy = pytest.importorskip("scipy.linalg")
+    draw = np.random.default_rng(0)
+    real, fake = draw.normal(size=(60, 4, 3)), 0.5 + draw.normal(size=(50, 4, 3)) * [1, 2, 3]
+    a, b = real.reshape(-1, 3), fake.reshape(-1, 3)
+    ca, cb = np.cov(a.T), np.cov(b.T)
+    wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * scipy.sqrtm(ca @ cb).real)
+    score = measure.frechet_score(torch.from_numpy(real), torch.from_numpy(fake))
+    assert score.value == pytest.approx(wanted, rel=1e-6) and score.low < wanted < score.high  # type: ignore[operator]
+
+
+def test_only_clips_know_of_time() -> None:
+    """Shuffled frames are as good as frames, and bad as clips; so are frozen clips."""
+    clips = moving_digits(300)[0].transpose(0, 1, 3, 4, 2)[:, :12]
+    draw = np.random.default_rng(0)
+    real, other = clips[:150], clips[150:]
+    shuffled = np.stack([clip[draw.permutation(12)] for clip in other])
+    frozen = np.repeat(other[:, :1], 12, 1)
+
+    def distances(fake: np.ndarray) -> tuple[float, float]:
+        sides = [measure.thumbnails(side, 4) for side in (real, fake)]
+        whole = [measure.clip_features(side) for side in sides]
+        scales = [measure.spread(block) for block in whole[0]]
+        rows = [torch.cat([b / s for b, s in zip(side, scales, strict=True)], 1)[:, None] for side in whole]
+        clip = measure.frechet_score(*rows)
+        return measure.frechet_score(*sides).value, clip.value  # type: ignore[return-value]
+
+    floor, same, still = distances(other), distances(shuffled), distances(frozen)
+    assert same[0] == pytest.approx(floor[0], rel=1e-6) and same[1] > 3 * floor[1] and still[1] > 3 * floor[1]

@@ -36,26 +36,16 @@ class ResnetTranslator(nn.Module):
     """Images [n, inputs, h, w] to [n, outputs, h, w] in [-1, 1] (Johnson et al. 2016; Zhu et al. 2017, appendix).
 
     A convolution of 2 x 2 pixels at a time, one that halves, ``blocks`` residual blocks of 4 ``width`` channels, one
-    that doubles, and a convolution to 2 x 2 pixels at a time. With ``skip`` that is added to the input, as its colors
-    are mixed by a learned matrix that starts as the identity: y = tanh(mix(atanh(x)) + correction).
+    that doubles, and a convolution to 2 x 2 pixels at a time. That correction is added to the input, as its colors are
+    mixed by a learned matrix that starts as the identity: y = tanh(mix(atanh(x)) + correction).
 
     Other than in the paper: pixels are folded (Shi et al. 2016, eq. 4, and its inverse) where the paper has 7 x 7
-    convolutions at the full size, the border is zeros, and doubling is a resize. The first two make it several times as
-    quick. ``skip`` makes it start as about the identity, where cycles already close and details are sharp. Sides that
-    are no multiple of 4 are padded and cropped again.
+    convolutions at the full size, the border is zeros, doubling is a resize, and the input is added. The first two make
+    it several times as quick, the last makes it start as about the identity, where cycles already close and details are
+    sharp. Sides that are no multiple of 4 are padded and cropped again.
     """
 
-    mix: nn.Conv2d | None
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        width: int = 64,
-        blocks: int = 6,
-        norm: str = "instance",
-        skip: bool = True,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int = 64, blocks: int = 6, norm: str = "instance") -> None:
         super().__init__()
         bias, wide, deep = norm not in NORMALIZES, 2 * width, 4 * width
         self.first = nn.Sequential(nn.Conv2d(inputs * 4, wide, 3, 1, 1, bias=bias), normalizer(norm, wide))
@@ -63,11 +53,10 @@ class ResnetTranslator(nn.Module):
         self.blocks = nn.Sequential(*[Residual(deep, norm, "zeros") for _ in range(blocks)])
         self.up = nn.Sequential(nn.Conv2d(deep, wide, 3, 1, 1, bias=bias), normalizer(norm, wide))
         self.last = nn.Conv2d(wide, outputs * 4, 3, 1, 1)
-        self.mix = nn.Conv2d(inputs, outputs, 1, bias=False) if skip else None
+        self.mix = nn.Conv2d(inputs, outputs, 1, bias=False)
         initialize(self, "dcgan", norm)
-        if self.mix is not None:
-            alike = torch.eye(inputs) if inputs == outputs else torch.full((outputs, inputs), 1 / inputs)
-            self.mix.weight.data.copy_(alike[:, :, None, None])
+        alike = torch.eye(inputs) if inputs == outputs else torch.full((outputs, inputs), 1 / inputs)
+        self.mix.weight.data.copy_(alike[:, :, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -75,9 +64,7 @@ class ResnetTranslator(nn.Module):
         y = F.relu(self.first(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)))
         y = self.blocks(F.relu(self.down(y)))
         y = F.relu(self.up(F.interpolate(y, scale_factor=2.0, mode="nearest")))
-        y = F.pixel_shuffle(self.last(y).float(), 2)
-        if self.mix is not None:
-            y = y + self.mix((x.float() * NEARLY).atanh()).float()
+        y = F.pixel_shuffle(self.last(y).float(), 2) + self.mix((x.float() * NEARLY).atanh()).float()
         return y.tanh()[:, :, :height, :width]
 
 

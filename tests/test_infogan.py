@@ -274,7 +274,7 @@ def test_with_views_q_learns_categories_from_real_samples_alone() -> None:
 
 def test_weights_may_be_schedules() -> None:
     game = game_for(ImageDomain(shape=(1, 8, 8)), info_weight={"start": 0.0, "end": 1.0, "over": 100})
-    assert float(game.generate({"data": torch.rand(4, 1, 8, 8)})["category"]) == 0
+    assert game.generate({"data": torch.rand(4, 1, 8, 8)})["category"].item() == 0
 
 
 def test_q_is_a_player_of_its_own_with_its_own_rate() -> None:

@@ -147,16 +147,17 @@ def draw(rows: list[dict[str, Any]], place: Path) -> None:
     """All families' distances over seconds of computing, both axes logarithmic, and the real floor."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for index, row in enumerate(rows):
         xs, ys = [p["seconds"] for p in row["points"]], [p["distance"] for p in row["points"]]
-        axes.plot(xs, ys, marker="o", ms=3, lw=1.5, color=f"C{index}", label=f"{row['name']} ({ys[-1]:.2f})")
+        style: dict[str, Any] = {"color": f"C{index % 10}", "marker": "os^D"[index // 10 % 4]}
+        axes.plot(xs, ys, ms=3, lw=1.5, label=f"{row['name']} ({ys[-1]:.2f})", **style)
     axes.axhline(rows[0]["floor"], color="0.4", ls="--", lw=1, label=f"held-out real images ({rows[0]['floor']:.2f})")
     axes.set(xscale="log", yscale="log", xlabel="seconds of computing", ylabel="Fréchet distance, classifier features")
     axes.set_title(f"{rows[0]['data']}: distance from the training images (at the end)", fontsize=10, loc="left")
     axes.grid(which="both", alpha=0.2)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(place, dpi=130)
 
 

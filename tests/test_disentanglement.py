@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from ganforge.measure.disentanglement import (
     mig,
     mutual_information,
 )
+from scripts import bench
 
 
 def factors_of(n: int, seed: int = 0) -> torch.Tensor:
@@ -167,12 +166,7 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_the_benchs_shapes_are_what_their_factors_say_and_the_nearest_tells_them() -> None:
-    path = Path(__file__).resolve().parents[1] / "bench" / "disentanglement.py"
-    spec = importlib.util.spec_from_file_location("bench_disentanglement", path)
-    assert spec is not None and spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
-    images, factors = bench.shapes(4000, 0)
+    images, factors = bench("disentanglement").shapes(4000, 0)
     ink = images[:, 0].double() / 255
     area, side = ink.sum((1, 2)), factors[:, 3]
     arm = 2 * 0.6 * 2 - 0.36  # a cross of half width 1: two bars of 2 x 0.6 that share a square
@@ -184,6 +178,6 @@ def test_the_benchs_shapes_are_what_their_factors_say_and_the_nearest_tells_them
     x, y = (ink.sum(1) @ middle / area, ink.sum(2) @ middle / area)
     assert float((torch.stack([x, y], 1) - factors[:, 1:3]).abs().max()) < 0.2
     data = images.float() / 127.5 - 1
-    told = factors[:3500][bench.nearest(data[3500:], data[:3500])]
+    told = factors[:3500][bench("disentanglement").nearest(data[3500:], data[:3500])]
     assert float((told[:, 0] == factors[3500:, 0]).double().mean()) > 0.98
     assert float((told - factors[3500:])[:, 1:].abs().mean(0).max()) < 0.25  # pixels, among 3,500 images

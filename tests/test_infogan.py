@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ import torch
 from scipy import ndimage, stats
 from scipy.optimize import linear_sum_assignment
 
+import scripts
 from ganforge.config import checked
 from ganforge.core.errors import InputError
 from ganforge.domains.image import ImageDomain
@@ -324,11 +323,7 @@ def test_settings_that_make_no_sense_are_refused(params: dict, words: str) -> No
 
 
 def test_the_best_assignment_is_that_of_all_permutations() -> None:
-    path = Path(__file__).resolve().parents[1] / "bench" / "infogan.py"
-    spec = importlib.util.spec_from_file_location("bench_infogan", path)
-    assert spec is not None and spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+    bench = scripts.bench("infogan")
     torch.manual_seed(0)
     category, true = torch.randint(4, (200,)), torch.randint(4, (200,))
     best = max(float((torch.tensor(p)[category] == true).double().mean()) for p in itertools.permutations(range(4)))

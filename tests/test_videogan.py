@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from ganforge.measure import video as measure
 from ganforge.nn.clip_judges import FactoredDiscriminator, StackedDiscriminator
 from ganforge.nn.video import FAR, CarriedFrames, ClipGenerator, carry, resampling
 from ganforge.recipes.videogan import Videogan
+from scripts import bench
 
 
 def levels(count: int, height: int = 8, width: int = 8) -> np.ndarray:
@@ -232,15 +232,6 @@ def test_settings_that_cannot_be() -> None:
 # ---- the figures of bench/video.py
 
 
-def bench() -> Any:
-    path = Path(__file__).resolve().parents[1] / "bench" / "video.py"
-    spec = importlib.util.spec_from_file_location("bench_video", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_what_the_bench_reads_in_clips() -> None:
     class Reader:
         """Takes a frame for the digit that its level is."""
@@ -252,12 +243,12 @@ def test_what_the_bench_reads_in_clips() -> None:
 
     seen = np.array([[3, 3, 3, 3], [5, 5, 5, 7], [1, 2, 3, 3], [9, 9, 9, 9]], np.uint8)
     clips = np.broadcast_to(seen[:, :, None, None, None], (4, 4, 4, 4, 1)).copy()
-    found = bench().read(Reader(), clips, torch.tensor([3, 5, 1, 8]))
+    found = bench("video").read(Reader(), clips, torch.tensor([3, 5, 1, 8]))
     assert found == {"kept": 0.5, "steady": pytest.approx((1 + 3 / 4 + 2 / 4 + 1) / 4), "obeyed": 0.5}
 
 
 def test_the_benchs_reader_is_tried_on_digits_that_it_has_not_seen() -> None:
-    module = bench()
+    module = bench("video")
     assert not set(module.READ_FROM) & set(module.READ_ON)
     everything = moving_digits(1797, 0, range(1797))
     assert np.array_equal(everything[0], moving_digits(1797, 0)[0])

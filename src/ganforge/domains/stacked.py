@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from ganforge.core.errors import InputError
@@ -21,7 +21,7 @@ from ganforge.core.game import Batch
 from ganforge.domains import image
 from ganforge.domains.domain import Source
 from ganforge.domains.image import ImageDomain
-from ganforge.domains.image_packing import ImageOptions
+from ganforge.domains.image_packing import ImageOptions, readable_size
 
 PREFIX = "stacked:"
 COUNT = 128_000
@@ -41,7 +41,7 @@ class StackedOptions:
     channels: Annotated[int, Field(ge=1, le=4)] | None = None
     count: Annotated[int, Field(ge=2, le=10_000_000)] = COUNT
     seed: Annotated[int, Field(ge=0)] = 0
-    resolution: Annotated[int, Field(ge=1, le=16384)] | str | None = None
+    resolution: Annotated[int | str | None, AfterValidator(readable_size)] = None
     bits: Literal[8, 16] | None = None
 
 

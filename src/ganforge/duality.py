@@ -37,7 +37,7 @@ from ganforge.engine.run import Run
 from ganforge.engine.stream import Stream
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import World
-from ganforge.judge import open_samples
+from ganforge.judge import open_samples, size_of
 from ganforge.losses.adversarial import AdversarialLoss
 from ganforge.measure.intervals import Score, around, student
 from ganforge.plan import make_plan
@@ -203,9 +203,7 @@ def read_state(
 
 def open_holdout(spec: str, domain: Domain, trained: Source) -> Source:
     """Held-out data, which must be of the kind that the run was trained on."""
-    image = domain.kind == "image"
-    size = "x".join(map(str, domain.shape[1:])) if image else None
-    found, source = open_samples(spec, size, domain.shape[0] if image else None)
+    found, source = open_samples(spec, *size_of(domain), domain)
     mine, theirs = ((d.kind, d.shape, d.classes) for d in (domain, found))
     if mine != theirs:
         raise InputError(

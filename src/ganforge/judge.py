@@ -59,9 +59,9 @@ def compare(
     if resizer not in FILTERS:
         raise InputError(f"unknown resizer '{resizer}': {nearest(resizer, FILTERS)}")
     model = open_model(what, device)
-    if model and model.domain.kind == "image":
-        resolution = resolution or "x".join(map(str, model.domain.shape[1:]))
-        channels = channels or model.domain.shape[0]
+    if model:
+        size = size_of(model.domain)
+        resolution, channels = resolution or size[0], channels or size[1]
     trained = data_options(what) if model else {}
     domain, source = opened or open_samples(against, resolution, channels, model and model.domain, trained)
     if model:
@@ -120,9 +120,7 @@ def check_same_kind(model: Model, what: str, domain: Domain, against: str) -> No
 
 def features_for(model: Model, against: str, features: str, seed: int = 0) -> Extractor:
     """The extractor ``features`` for a model's samples, fitted to the real data. InputError as of ``evaluate``."""
-    shape = model.domain.shape if model.domain.kind == "image" else ()
-    size = ("x".join(map(str, shape[1:])), shape[0]) if shape else (None, None)
-    domain, source = open_samples(against, *size, model.domain)
+    domain, source = open_samples(against, *size_of(model.domain), model.domain)
     check_same_kind(model, "the run", domain, against)
     return find_extractor(features, domain, source, seed=seed)
 
@@ -133,6 +131,11 @@ def open_model(what: str, device: str) -> Model | None:
     if not any((path / name).exists() for name in ("run.json", "model.json", "model/model.json")):
         return None
     return load(path, device)
+
+
+def size_of(domain: Domain) -> tuple[str | None, int | None]:
+    """The resolution and channels at which other images compare with a domain's; nothing for what has no size."""
+    return domain.reading.get("resolution"), domain.reading.get("channels")
 
 
 def open_samples(

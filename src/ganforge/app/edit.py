@@ -90,9 +90,7 @@ def edit(
     judge = None
     columns: list[int] = []
     if between:
-        shape = model.domain.shape if model.domain.kind == "image" else ()
-        resolution, channels = ("x".join(map(str, shape[1:])), shape[0]) if shape else (None, None)
-        data = judging.open_samples(str(against), resolution, channels)
+        data = judging.open_samples(str(against), *judging.size_of(model.domain), model.domain)
         judging.check_same_kind(model, str(run), data[0], str(against))
         way, judge = latent.between_classes(model, data, *classes, seed=seed, label=label, layer=layer)
         columns = [data[0].class_index(k) for k in classes]

@@ -18,7 +18,7 @@ from ganforge.core.errors import InputError
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.image_pictures import viewable
 from ganforge.engine.rng import fold, generator
-from ganforge.judge import ENDLESS, open_model, open_samples
+from ganforge.judge import ENDLESS, open_model, open_samples, size_of
 from ganforge.model import Model
 from ganforge.study.statistics import Kind
 
@@ -167,7 +167,7 @@ def open_stimuli(
         identity, samples = found.fingerprint, FromFiles(made, found, seed)
     if made.kind != "image":
         raise InputError(f"{what} holds {made.kind}, and a study shows images")
-    domain, source = open_samples(against, "x".join(map(str, made.shape[1:])), made.shape[0])
+    domain, source = open_samples(against, *size_of(made))
     if domain.kind != "image" or domain.shape != made.shape:
         raise InputError(
             f"{what} holds images of shape {made.shape}, but {against} holds {domain.kind} of shape {domain.shape}: "

@@ -343,6 +343,14 @@ def test_report(runs: Path, tmp_path: Path) -> None:
     assert "data:image/png;base64," in page and "http://" not in page and "https://" not in page
 
 
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ganforge", "train", "dcgna"], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "dcgan" in done.stderr
+
+
 def test_version_and_help() -> None:
     assert ganforge("--version").out == f"ganforge {__version__}\n"
     assert ganforge().code == 2 and "Usage" in ganforge().out + ganforge().err

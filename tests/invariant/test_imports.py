@@ -73,6 +73,7 @@ ALLOWED = {
         "appraisal",
         "comparison",
     },
+    "__main__": {"app"},
 }
 """Layer -> what it may import, besides itself and the version."""
 

@@ -159,7 +159,7 @@ def test_npz_other_numbers(tmp_path: Path) -> None:
     ("arrays", "message"),
     [
         ({"x": np.full((3, 4, 4), 7.5)}, "floats from 7.5 to 7.5: scale"),
-        ({"x": np.full((3, 4, 4), np.nan)}, "floats from nan"),
+        ({"x": np.full((3, 4, 4), np.nan)}, "not finite"),
         ({"x": np.full((3, 4, 4), -1)}, "values from -1"),
         ({"x": np.full((3, 4, 4), 1j)}, "no pixels"),
         ({"images": np.zeros((3, 3, 5, 3), np.uint8)}, "could be"),
@@ -168,7 +168,7 @@ def test_npz_other_numbers(tmp_path: Path) -> None:
         ({"a": np.zeros((3, 4, 4)), "b": np.zeros((3, 4, 4))}, "no array 'images'"),
         ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.zeros(2)}, "one label for each of 3"),
         ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.full(3, 0.5)}, "whole numbers or names"),
-        ({"x": np.array([[[None]]] * 3, dtype=object)}, "allow_pickle"),
+        ({"x": np.array([[[None]]] * 3, dtype=object)}, "never unpickled"),
     ],
 )
 def test_bad_npz(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:

@@ -19,6 +19,7 @@ from ganforge.core.errors import GanforgeError, InputError, RunError
 from ganforge.core.game import Game, PerShard
 from ganforge.core.store import write_bytes
 from ganforge.core.watch import Watcher
+from ganforge.domains import is_builtin
 from ganforge.engine.options import BUDGETS
 from ganforge.engine.run import Run, claim_run, refuse_existing
 from ganforge.engine.snapshots import Snapshots
@@ -132,10 +133,16 @@ def make_run(plan: Plan, run: str | Path | None, root: Path, old: Run | None) ->
 def go_on(
     path: Path, overrides: Sequence[str], changes: Mapping[str, Any], watchers: Sequence[Watcher], console: Console
 ) -> Outcome:
-    """Resume the run at ``path``; settings may change only in length and cadence."""
+    """Resume the run at ``path``; settings may change only in length and cadence, and in where the same data are."""
     run = Run.open(path)
     old, new = run_settings(path, run.facts), run_settings(path, run.facts)
     apply_overrides(new, overrides)
+    if is_path_lost(new.path):
+        raise InputError(
+            f"no data at '{new.path}', which {path} is trained on: if they were moved, say where they are: "
+            f"ganforge resume {shlex.quote(str(path))} --set data.path=PATH"
+        )
+    old.path = new.path  # that these are the same data is seen by their fingerprint
     new.train |= {k: v for k, v in changes.items() if v is not None}
     if any(changes.get(k) is not None for k in BUDGETS):
         new.train |= {k: changes.get(k) for k in BUDGETS}
@@ -145,13 +152,18 @@ def go_on(
         if run.facts["data"]["fingerprint"] != plan.source.fingerprint:
             raise InputError(
                 f"{new.path} no longer holds the data that {path} was trained on: restore it, or start a new run "
-                f"from the old weights: ganforge train --fork {path}"
+                f"from the old weights: ganforge train --fork {shlex.quote(str(path))}"
             )
         live.check(plan)
         game = plan.build()
         if run.facts.get("forked_from") and not run.checkpoints():
             adopt(game, Run.open(Path(run.facts["forked_from"])), say(console))
         return work(plan, game, run, None, watchers, console)
+
+
+def is_path_lost(path: str) -> bool:
+    """Whether data were in a file or folder that is not there any more."""
+    return not is_builtin(path) and ":" not in path and not any(c in path for c in "*?[{") and not Path(path).exists()
 
 
 def work(

@@ -240,6 +240,7 @@ def grown(model: Model, domain: Domain, labels: Tensor, per_class: int | None, s
     for index, (label, folder) in enumerate(zip(domain.classes, folder_names(domain.classes), strict=True)):
         count = per_class if per_class is not None else int((labels == index).sum())
         samples = model.generate(count, seed, label)
+        (out / "images" / folder).mkdir(parents=True, exist_ok=True)  # its name may look like one of a file
         domain.save(samples, out / "images" / folder)
         data.append(domain.encode({"data": domain.to_raw(samples)})["data"])
         classes.append(torch.full((count,), index))

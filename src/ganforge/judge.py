@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 
 from ganforge import __version__
-from ganforge.config import checked, read_settings
+from ganforge.config import checked, run_settings
 from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
-from ganforge.core.store import write_json
+from ganforge.core.store import read_json, write_json
 from ganforge.domains import module_for, modules
 from ganforge.domains.domain import Domain, Source
 from ganforge.engine.rng import generator, reseed
@@ -62,11 +63,12 @@ def compare(
     if model:
         size = size_of(model.domain)
         resolution, channels = resolution or size[0], channels or size[1]
-    trained = data_options(what) if model else {}
-    domain, source = opened or open_samples(against, resolution, channels, model and model.domain, trained)
+    domain, source = opened or open_samples(
+        against, resolution, channels, model and model.domain, data_options(what, against)
+    )
     if model:
         check_same_kind(model, what, domain, against)
-    held = open_samples(holdout, resolution, channels, domain, trained)[1] if holdout else None
+    held = open_samples(holdout, resolution, channels, domain, data_options(what, holdout))[1] if holdout else None
     if held is not None and held.fingerprint == source.fingerprint:
         raise InputError("--holdout must be other data than --against: these hold the same")
     numbers = latents = extract = None
@@ -150,14 +152,17 @@ def open_samples(
     ``trained`` are the data options of the run that is judged, for kinds that are read in several ways.
     """
     module = module_like(spec, like)
+    split = {"split": (trained or {}).get("split")}
     if like is not None and like.kind == module.DOMAIN.kind and hasattr(module, "open_like"):
-        return module.open_like(spec, like)
+        known = inspect.signature(module.open_like).parameters
+        return module.open_like(spec, like, **{name: value for name, value in split.items() if name in known})
     values: dict[str, Any] = {}
     if like is not None and like.kind == module.DOMAIN.kind:
         values = {**(trained or {}), **like.reading}
     if module.DOMAIN.kind == "image":
         size = int(resolution) if resolution and resolution.isdigit() else resolution
         given = {"resolution": size, "channels": channels, "bits": like.reading.get("bits") if like else None}
+        given |= split if any(field.name == "split" for field in fields(module.OPTIONS)) else {}
         values = {k: v for k, v in given.items() if v is not None}
     return module.open(spec, checked(module.OPTIONS, values, "data"))
 
@@ -180,10 +185,17 @@ def special() -> tuple[str, ...]:
     return tuple(m.DOMAIN.kind for m in modules() if hasattr(m, "ASKED"))
 
 
-def data_options(what: str) -> dict[str, Any]:
-    """How a run's data were read, as its config.yaml says; nothing where there is none."""
-    path = Path(what) / "config.yaml"
-    return read_settings(path).data if path.is_file() else {}
+def data_options(what: str, spec: str) -> dict[str, Any]:
+    """How a run's data were read, as its config.yaml says, for reading ``spec``; nothing where there is none.
+
+    The part of the data that was trained on (``split``) is one of the run's own data only.
+    """
+    if not (Path(what) / "config.yaml").is_file():
+        return {}
+    facts = Path(what) / "run.json"
+    settings = run_settings(Path(what), read_json(facts) if facts.is_file() else {})
+    own = spec == settings.path or (Path(spec).exists() and Path(spec).resolve() == Path(settings.path).resolve())
+    return {name: value for name, value in settings.data.items() if own or name != "split"}
 
 
 def from_files(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,13 @@ from ganforge.engine.rng import generator, reseed
 from ganforge.ops.noise import lerp, slerp
 from ganforge.recipes.recipe import find_recipe, recipe_names
 from ganforge.translation import TILE, directions, translate, values_asked
+
+Progress = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody hears of."""
+
 
 CHUNK = 64
 """Latents are drawn this many at a time, each chunk with its own seed: sample i does not depend on their number."""
@@ -105,10 +113,14 @@ class Model:
         truncation: float = 1.0,
         frames: int | None = None,
         prompt: str | Sequence[str] | None = None,
+        progress: Progress = silent,
     ) -> Batch:
         """Samples as networks see them (``data`` [n, *shape]) with their conditions: what metrics want."""
         inputs = self.inputs(n, seed, label, truncation, frames=frames, prompt=prompt)
-        parts = [self.game.sample(some) for some in inputs]
+        parts = []
+        for done, some in enumerate(inputs):
+            parts.append(self.game.sample(some))
+            progress(min(n, (done + 1) * CHUNK), n)
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
     def generate(
@@ -120,25 +132,27 @@ class Model:
         where: Sequence[str] | Mapping[str, Any] = (),
         frames: int | None = None,
         prompt: str | Sequence[str] | None = None,
+        progress: Progress | None = None,
     ) -> Any:
         """``n`` samples. The same seed gives the same samples, and a larger ``n`` begins with those of a smaller.
 
         ``frames`` is the length of clips; longer ones begin with the frames of shorter ones. ``where`` constrains rows
         of tables: ``{"education": "Masters"}``, or ``["education=Masters", "age>=30"]``. ``prompt`` says in words what
-        to make; of several, sample i gets prompt i modulo their number. InputError for what no row can obey, where too
-        few do, and for words that the model does not know.
+        to make; of several, sample i gets prompt i modulo their number. ``progress`` hears how many of ``n`` are made.
+        InputError for what no row can obey, where too few do, and for words that the model does not know.
 
         >>> rows = model.generate(1000, where={"education": "Masters"})
         """
         if not where:
-            return self.domain.decode(self.encoded(n, seed, label, truncation, frames, prompt))
+            return self.domain.decode(self.encoded(n, seed, label, truncation, frames, prompt, progress or silent))
         texts = [f"{k}={v}" for k, v in where.items()] if isinstance(where, Mapping) else where
-        return self.domain.decode(self.obeying(n, list(texts), seed, label, truncation))
+        return self.domain.decode(self.obeying(n, list(texts), seed, label, truncation, progress or silent))
 
     @torch.no_grad()
     def obeying(
-        self, n: int, where: Sequence[str], seed: int = 0, label: int | str | None = None, truncation: float = 1.0
-    ) -> Batch:
+        self, n: int, where: Sequence[str], seed: int = 0, label: int | str | None = None, truncation: float = 1.0,
+        progress: Progress = silent,
+    ) -> Batch:  # fmt: skip
         """The first ``n`` samples that obey all of ``where``, as networks see them; others are thrown away."""
         constraints = self.domain.constrain(where)
         if n < 1:
@@ -150,6 +164,7 @@ class Model:
             obeys = self.domain.obeys(samples, constraints)
             kept.append({key: value[obeys] for key, value in samples.items()})
             have, made = have + int(obeys.sum()), made + len(obeys)
+            progress(min(have, n), n)
             if have >= n:
                 return {key: torch.cat([part[key] for part in kept])[:n] for key in kept[0]}
         raise InputError(
@@ -274,10 +289,12 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Model
     place = path if (path / "model.json").is_file() else path / "model"
     if not place.exists() and not place.with_name("model.old").exists():
         if not (path / "run.json").exists():
-            raise InputError(f"{path} is not a run folder; 'ganforge runs' lists runs{nearest_path(path)}")
+            own = f"; did you mean '{path.parent}'?" if (path.parent / "run.json").exists() else ""
+            hint = own if path.exists() else nearest_path(path)
+            raise InputError(f"{path} is not a run folder; 'ganforge runs' lists runs{hint}")
         saved = (path / "last.json").exists() or any(path.glob("checkpoints/*"))
         what = "it ended before its first was whole" if saved else "nothing was saved"
-        raise InputError(f"{path} has no model yet ({what}); 'ganforge resume {path}' goes on with it")
+        raise InputError(f"{path} has no model yet ({what}); to go on with it: ganforge resume {quote(str(path))}")
     folder = Folder(place)
     facts = folder.document("model.json")
     check_format(facts, place)

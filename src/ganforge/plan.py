@@ -28,7 +28,7 @@ from ganforge.engine.rng import reseed
 from ganforge.engine.run import Run
 from ganforge.engine.trainer import Trainer, peak_memory
 from ganforge.engine.world import World, join_world
-from ganforge.progress import span
+from ganforge.progress import now_and_then, span
 from ganforge.recipes.recipe import Recipe, recipe_name
 
 WARM_UP_SECONDS = 2.0
@@ -98,7 +98,8 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
     options = settings.train_options()
     device = "cpu" if options.device == "auto" and not torch.cuda.is_available() else options.device
     data_options = settings.data_options()
-    domain, source = open_data(settings.path, data_options, settings.recipe_class().kinds)
+    heard = now_and_then(tell, "samples read")
+    domain, source = open_data(settings.path, data_options, settings.recipe_class().kinds, heard)
     for message in getattr(source, "messages", ()):
         tell(message)
     recipe = settings.build_recipe(domain)

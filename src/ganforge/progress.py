@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -92,3 +92,16 @@ class ProgressDisplay:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def now_and_then(tell: Callable[[str], None], what: str, seconds: float = 5.0) -> Callable[[int, int], None]:
+    """Says how many of how many there are, at most once in ``seconds``: silence looks like a fault."""
+    last = time.monotonic()
+
+    def heard(done: int, total: int) -> None:
+        nonlocal last
+        if done < total and time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            tell(f"{done:,} of {total:,} {what}")
+
+    return heard

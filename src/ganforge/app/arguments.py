@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +17,8 @@ import typer
 from ganforge.core.errors import InputError
 
 INTERRUPTED = 130
+STILL = 10.0
+"""Seconds without a word after which it is said that work goes on; then twice as many, and so on."""
 
 RunPath = Annotated[Path, typer.Argument(help="A run folder, as 'ganforge runs' lists them.", metavar="RUN")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same samples.")]
@@ -28,6 +34,47 @@ Out = Annotated[Path | None, typer.Option(help="Where to write; the suffix decid
 def say(text: str) -> None:
     """Print a plain line."""
     typer.echo(text)
+
+
+def count_to_stderr(what: str) -> Callable[[int, int], None]:
+    """Says on stderr now and then how many of how many there are."""
+    from ganforge.progress import now_and_then
+
+    return now_and_then(lambda text: typer.echo(f".. {text}", err=True), what)
+
+
+@contextlib.contextmanager
+def telling(quiet: bool = False, apart: str | None = None) -> Iterator[Callable[[str], None]]:
+    """A function that says on stderr what is done next, and after some time that it is still being done.
+
+    What begins with ``apart`` says itself how far it is.
+    """
+    if quiet:
+        yield lambda text: None
+        return
+    now, since, ended = "reading data", time.monotonic(), threading.Event()
+
+    def tell(text: str) -> None:
+        nonlocal now, since
+        now, since = text, time.monotonic()
+        typer.echo(f".. {text}", err=True)
+
+    def watch() -> None:
+        at, wait = since, STILL
+        while not ended.wait(min(0.5, STILL / 4)):
+            if at != since:
+                at, wait = since, STILL
+            elif time.monotonic() - at >= wait and not (apart and now.startswith(apart)):
+                typer.echo(f".. {now}: {time.monotonic() - at:.0f} s so far", err=True)
+                wait *= 2
+
+    watcher = threading.Thread(target=watch, name="ganforge-telling", daemon=True)
+    watcher.start()
+    try:
+        yield tell
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def allow(module: str | None) -> None:

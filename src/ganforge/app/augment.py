@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, allow, say
+from ganforge.app.arguments import Allow, Device, allow, say, telling
 
 AUGMENT_EXAMPLES = (
     "Examples: ganforge augment --data photos --out grown | ganforge augment --data mnist.zip --real-per-class 50 "
@@ -53,13 +53,14 @@ def augment(
     from ganforge.augmentation import augment as grow
 
     options: dict[str, Any] = {"samples": samples, "minutes": minutes, "device": device}
+    options = {key: value for key, value in options.items() if value is not None}
     reading = {"resolution": resolution, "channels": channels}
-    found = grow(
-        data, out, test=test, run=run, recipe=recipe, real_per_class=real_per_class, per_class=per_class,
-        seeds=classifiers, seed=seed, data_options={key: value for key, value in reading.items() if value is not None},
-        tell=(lambda text: None) if quiet or json else (lambda text: typer.echo(f".. {text}", err=True)),
-        quiet=quiet or json, **{name: value for name, value in options.items() if value is not None},
-    )  # fmt: skip
+    reading = {key: value for key, value in reading.items() if value is not None}
+    with telling(quiet or json, apart="training") as tell:
+        found = grow(
+            data, out, test=test, run=run, recipe=recipe, real_per_class=real_per_class, per_class=per_class,
+            seeds=classifiers, seed=seed, data_options=reading, tell=tell, quiet=quiet or json, **options,
+        )  # fmt: skip
     say(json_text.dumps(found.to_dict(), indent=2) if json else "\n".join(found.lines()))
     if not json:
         say(f"wrote {out / 'images'}, {out / 'README.md'}")

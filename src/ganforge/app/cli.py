@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, allow, say
+from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, allow, count_to_stderr, say
 from ganforge.app.augment import AUGMENT_EXAMPLES, augment
 from ganforge.app.compare import COMPARE_EXAMPLES, compare
 from ganforge.app.data import data_app
@@ -76,30 +76,50 @@ def generate(
         list[str] | None, typer.Option(help="Images from words: what to make. May be given again: each in turn.")
     ] = None,
     out: Out = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a folder though it holds other files.")
+    ] = False,
     device: Device = "auto",
     allow_: Allow = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
-    """Make samples: one file each with a grid picture, or one file, as --out says."""
+    """Make samples: a folder of them with a grid picture (samples that were made there before give way), or one file,
+    as --out says."""
+    from ganforge.app import output
     from ganforge.model import load
 
     allow(allow_)
-    model = load(run, device)
-    samples = model.generate(n, seed, label, truncation, where or (), frames, prompt)
     asked = [
         *([] if label is None else [f"-label{label}"]),
         *([] if truncation == 1 else [f"-truncation{truncation:g}"]),
         *(f"-{text}" for text in (*(where or ()), *(prompt or ()))),
+        *([] if frames is None else [f"-frames{frames}"]),
     ]
-    asked += [] if frames is None else [f"-frames{frames}"]
     of_class = "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(asked))[:100]
     target = out or run / "generated" / f"seed{seed}{of_class}"
-    written = model.domain.save(samples, target)
-    if out is None or not out.suffix:
-        model.domain.show(samples, target / "grid.png")
-        written = [target / "grid.png", *written]
+    if out is not None and not overwrite and output.is_folder(out):
+        output.refuse_strangers(out)
+    model = load(run, device)
+    samples = model.generate(
+        n, seed, label, truncation, where or (), frames, prompt, progress=None if quiet else count_to_stderr("samples")
+    )
+    if not output.is_folder(target):
+        written = model.domain.save(samples, target)
+    else:
+
+        def write(folder: Path) -> None:
+            model.domain.save(samples, folder)
+            model.domain.show(samples, folder / "grid.png")
+
+        told = {"label": label, "truncation": truncation, "where": where, "frames": frames, "prompt": prompt}
+        about = {"run": str(run.resolve()), "trained_on": model.facts["samples"], "n": n, "seed": seed, **told}
+        written = output.fill(target, write, about, all_old=out is None)
+        written = [target / "grid.png", *(p for p in written if p.name != "grid.png")]
     more = len(written) - 1
     others = f" and {more} more {'file' if more == 1 else 'files'} in {target}" if more else ""
     say(f"{n} {'sample' if n == 1 else 'samples'}: {written[0]}{others}")
+    if beside := output.strangers(target):
+        say(f"{len(beside):,} other {'file is' if len(beside) == 1 else 'files are'} in {target} too")
     if remark := model.domain.remark(samples):
         say(remark)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, allow
+from ganforge.app.arguments import Allow, Device, allow, telling
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,19 +54,20 @@ def compare(
     from ganforge.comparison import FILES, compare_runs
 
     allow(allow_)
-    tell = (lambda text: None) if quiet or json else (lambda text: typer.echo(f".. {text}", err=True))
     if recipes is not None or data is not None:
         if runs or recipes is None or data is None:
             raise InputError("give runs to compare, or both --data and --recipes to train them first")
-        compete(data, recipes, minutes, seeds, against, out, json, tell)
+        with telling(quiet or json) as tell:
+            compete(data, recipes, minutes, seeds, against, out, json, tell)
         return
     if not runs:
         raise InputError("nothing to compare: ganforge compare RUN RUN.., or --data DATA --recipes dcgan,r3gan")
     names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
-    found = compare_runs(
-        runs, against, out=out, metrics=names, quality=quality, diversity=diversity, tell=tell, features=features,
-        weights=weights, n=n, seed=seed, device=device,
-    )  # fmt: skip
+    with telling(quiet or json) as tell:
+        found = compare_runs(
+            runs, against, out=out, metrics=names, quality=quality, diversity=diversity, tell=tell, features=features,
+            weights=weights, n=n, seed=seed, device=device,
+        )  # fmt: skip
     if json:
         typer.echo(json_text.dumps(found.to_dict(), indent=2))
         return

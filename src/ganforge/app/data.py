@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ganforge.app.arguments import count_to_stderr
+
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 
 
@@ -43,7 +45,7 @@ def shards(
     size = None if resolution is None else quantity(resolution)
     given = {"resolution": size, "channels": channels, "label_column": label_column, "split": split, "strict": strict}
     options = checked(ImageOptions, {k: v for k, v in given.items() if v is not None}, "data")
-    written = write_shards(path, out, options, mebibytes, prefix, seed)
+    written = write_shards(path, out, options, mebibytes, prefix, seed, count_to_stderr("images"))
     typer.echo(f"{written.count:,} images in {len(written.paths):,} shards: {out}")
     if written.skipped:
         name, reason = written.skipped[0]
@@ -82,7 +84,7 @@ def inspect(
     given = {"label_column": label_column, "split": split}
     options = checked(ImageOptions, {k: v for k, v in given.items() if v is not None}, "data")
     sheet = out or Path("contact-sheet.png")
-    audit = inspect_images(path, options, sheet)
+    audit = inspect_images(path, options, sheet, None if as_json else count_to_stderr("images"))
     if as_json:
         typer.echo(json.dumps(audit.to_dict(), indent=2))
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, say
+from ganforge.app.arguments import Allow, Device, RunPath, say, telling
 from ganforge.app.arguments import allow as allow_module
 
 DUALITY_EXAMPLES = (
@@ -36,8 +36,7 @@ def duality(
     from ganforge.core.store import write_json
     from ganforge.duality import duality_gap
 
-    tell = None if quiet or json else lambda text: typer.echo(f".. {text}", err=True)
-    with memory_errors():
+    with telling(quiet or json) as tell, memory_errors():
         found = duality_gap(
             run, steps, minutes, checkpoint=checkpoint, holdout=holdout, live=live, seed=seed, device=device, tell=tell
         )

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from ganforge.app.arguments import allow as allow_module
+from ganforge.app.arguments import telling
+from ganforge.core.errors import InputError
 
 METRICS = (
     "fid", "fid_infinity", "kid", "prdc", "is", "birthday", "memorization", "vendi", "swd", "modes",
@@ -56,11 +58,15 @@ def evaluate(
     names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
     allow_module(allow)
     keep = bool(out and out.suffix != ".json")
-    tell = None if quiet or json else lambda text: typer.echo(f".. {text}", err=True)
-    result, domain, source = judge.compare(
-        what, against, holdout, names, features, weights, n, real, whole, neighbors, resizer, resolution, channels,
-        seed, truncation, device, keep, tell, target,
-    )  # fmt: skip
+    with telling(quiet or json) as tell:
+        result, domain, source = judge.compare(
+            what, against, holdout, names, features, weights, n, real, whole, neighbors, resizer, resolution, channels,
+            seed, truncation, device, keep, tell, target,
+        )  # fmt: skip
+    if not result.scores:
+        left_out = [note.removeprefix("left out: ") for note in result.notes if note.startswith("left out: ")]
+        why = [*left_out[:1], *(note for note in result.notes if "--whole" in note)]
+        raise InputError(f"nothing can be scored: {'; '.join(why) or 'no metric applies'}")
     if out is not None:
         for path in judge.write(result, domain, source, out):
             if not json:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, allow, say
+from ganforge.app.arguments import Allow, Device, RunPath, allow, say, telling
 from ganforge.core.errors import GanforgeError
 
 REPORT_EXAMPLES = (
@@ -40,11 +41,7 @@ def report(
         Run.open(run)  # says what is wrong
     allow(allow_)
 
-    def tell(text: str) -> None:
-        if not quiet:
-            typer.echo(f".. {text}", err=True)
-
-    def judge() -> None:
+    def judge(tell: Callable[[str], None]) -> None:
         from ganforge.appraisal import appraise, is_current, keep
 
         if evaluate is None and against is None and is_current(run):
@@ -54,11 +51,12 @@ def report(
         for path in keep(appraise(run, against, device=device, metrics=names, **options), seed, tell):
             tell(f"wrote {path}")
 
-    if evaluate or against is not None:
-        judge()
-    elif evaluate is None:
+    with telling(quiet) as tell:
         try:
-            judge()
-        except GanforgeError as error:  # the rest of the page does not depend on it
-            tell(f"not judged: {error}")
+            if evaluate is not False or against is not None:
+                judge(tell)
+        except GanforgeError as error:
+            if evaluate or against is not None:
+                raise
+            tell(f"not judged: {error}")  # the rest of the page does not depend on it
     say(str(write_report(Run(run))))

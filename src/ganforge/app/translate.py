@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow, say
+from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow, count_to_stderr, say
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def translate(
     values = None if to is None else numbers(to)
     model.translate([], direction, tile=tile, to=values)  # says what is wrong before anything is read
     made, skipped, last = 0, [], out
-    for group in groups(images(input_, single, skipped.append)):
+    heard = count_to_stderr("images")
+    names, found = images(input_, single, skipped.append)
+    for group in groups(found):
         done = model.translate([levels for _, levels in group], direction, seed, degrade, tile, values)
         each = [done] if values is None else done
         for (name, _), *versions in zip(group, *each, strict=True):
@@ -65,11 +67,12 @@ def translate(
                 make_folder(last.parent)
                 write(last, png(storable(image)))
             made += 1
+            heard(made + len(skipped), len(names))
     for name, reason in skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
     if not made:
         raise InputError(f"{input_}: no image that can be read" + (f" ({': '.join(skipped[0])})" if skipped else ""))
-    say(f"{made:,} images: {last if single else out}")
+    say(f"{made:,} {'image' if made == 1 else 'images'}: {last if single else out}")
 
 
 def numbers(text: str) -> list[float]:
@@ -101,8 +104,10 @@ def storable(image):  # type: ignore[no-untyped-def]
     return image if image.dtype.itemsize == 1 or image.shape[2] == 1 else (image >> 8).astype("uint8")
 
 
-def images(path: Path, single: bool, skip: Callable[[tuple[str, str]], None]) -> Iterator[tuple[str, np.ndarray]]:
-    """(name of the .png to write, levels [height, width, channels]) of each image that can be read."""
+def images(
+    path: Path, single: bool, skip: Callable[[tuple[str, str]], None]
+) -> tuple[dict[str, str], Iterator[tuple[str, np.ndarray]]]:
+    """The .png to write for each name; and (.png, levels [height, width, channels]) of each image that can be read."""
     from ganforge.domains.image_decode import Entry, Fit, decode, in_order
     from ganforge.domains.image_files import open_files
 
@@ -112,11 +117,15 @@ def images(path: Path, single: bool, skip: Callable[[tuple[str, str]], None]) ->
         files = open_files(path)
         entries = [Entry(name, lambda name=name: files.read(name)) for name in files.images]
     names = png_names([entry.name for entry in entries])
-    for entry, planes in in_order(lambda e: decode(e.load(), Fit(), 100_000_000), iter(entries), None):
-        if isinstance(planes, str):
-            skip((entry.name, planes))
-        else:
-            yield names[entry.name], planes.transpose(1, 2, 0)
+
+    def found() -> Iterator[tuple[str, np.ndarray]]:
+        for entry, planes in in_order(lambda e: decode(e.load(), Fit(), 100_000_000), iter(entries), None):
+            if isinstance(planes, str):
+                skip((entry.name, planes))
+            else:
+                yield names[entry.name], planes.transpose(1, 2, 0)
+
+    return names, found()
 
 
 def png_names(names: list[str]) -> dict[str, str]:

@@ -3,20 +3,22 @@
 A module has ``DOMAIN`` (its Domain class), ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``;
 it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several accept), ``READS`` (what it reads, in
 words, for errors), ``ASKED`` (only recipes that name its kind get it) and ``open_like(spec, domain)`` (other data as a
-domain has them; a must where the domain is ``coded``).
+domain has them; a must where the domain is ``coded``; with ``split=None`` where data have parts).
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ganforge.core.errors import InputError, nearest_path
 from ganforge.domains.domain import Domain, Source
+from ganforge.domains.image_tables import npz_shapes
 
 __all__ = ["Domain", "Source", "domain_from_dict", "is_builtin", "module_for", "open_data"]
 
@@ -50,19 +52,37 @@ def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
     if asked is not None:
         raise InputError(f"{spec} is of kind {asked.DOMAIN.kind}, which this recipe is not for: see 'ganforge recipes'")
     if Path(spec).exists():
-        raise InputError(
-            f"{spec}: nothing here that can be read as images (folder, .zip, .npz, .parquet), as a table (.csv) "
-            "or as text (.txt)"
-        )
+        raise InputError(f"{spec}: {what_is_wanted(Path(spec))}")
     builtin = sorted(name for m in modules() for name in getattr(m, "BUILTIN", ()))
     hint = nearest_path(Path(spec), builtin) or f": {', '.join(builtin)}"
     raise InputError(f"no data at '{spec}': no file or folder, and not one of the built-in sets{hint}")
 
 
-def open_data(spec: str, options: Any | None = None, kinds: Sequence[str] = ()) -> tuple[Domain, Source]:
-    """Read ``spec`` with the module that accepts it; ``options`` is an instance of that module's ``OPTIONS``."""
+def what_is_wanted(path: Path) -> str:
+    """Why nothing reads what is there, and what would be read."""
+    arrays = npz_shapes(path) if path.suffix.lower() in (".npz", ".npy") else {}
+    if arrays:
+        have = ", ".join(f"{name} {list(shape)}" for name, shape in arrays.items())
+        return (
+            f"no array of images in it ([n, height, width] or [n, height, width, channels]), but {have}; points and "
+            "other numbers are read from a .csv with a header line"
+        )
+    return (
+        "nothing here that can be read as images (folder, .zip, .npz, .npy, .parquet, .tar shards), as a table "
+        "(.csv, .tsv, .parquet) or as text (.txt)"
+    )
+
+
+def open_data(
+    spec: str, options: Any | None = None, kinds: Sequence[str] = (), progress: Callable[[int, int], None] | None = None
+) -> tuple[Domain, Source]:
+    """Read ``spec`` with the module that accepts it; ``options`` is an instance of that module's ``OPTIONS``.
+
+    ``progress`` hears how many of how many samples are read, where that takes long.
+    """
     module = module_for(spec, kinds)
-    return module.open(spec, options if options is not None else module.OPTIONS())
+    heard = {"progress": progress} if "progress" in inspect.signature(module.open).parameters else {}
+    return module.open(spec, options if options is not None else module.OPTIONS(), **heard)
 
 
 def domain_from_dict(values: dict[str, Any]) -> Domain:

@@ -201,9 +201,10 @@ def open(spec: str, options: AttributeOptions, progress: Progress | None = None)
     return domain, Valued(source, values, (told,))
 
 
-def open_like(spec: str, like: AttributeDomain) -> tuple[AttributeDomain, Valued]:
-    """Read ``spec`` at the size and by the column of ``like``, which stays the domain: its units are a model's."""
-    return like, open(spec, AttributeOptions(**like.reading, column=like.column))[1]
+def open_like(spec: str, like: AttributeDomain, split: str | None = None) -> tuple[AttributeDomain, Valued]:
+    """Read ``spec``, or its part ``split``, at the size and by the column of ``like``, which stays the domain: its
+    units are a model's."""
+    return like, open(spec, AttributeOptions(**like.reading, column=like.column, split=split))[1]
 
 
 def built_in(name: str, options: AttributeOptions) -> tuple[PackedSource, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -80,7 +81,8 @@ class ImageDomain(Domain):
         return levels.astype(np.uint8 if self.bits == 8 else np.uint16, copy=False)
 
     def save(self, samples: Any, out: Path) -> list[Path]:
-        """Write samples: a folder of 00000.png ..., one ``.npz`` (``images``, maybe ``labels``), or a grid ``.png``.
+        """Write samples: a folder of 00000.png ..., one ``.npz`` (``images``, maybe ``labels``) or ``.npy``, or a grid
+        ``.png``.
 
         ``samples`` is what ``decode`` gives, or a dict of it as ``images`` with ``labels`` [n]. Raises InputError for
         images that PNG cannot hold (not 1, 3 or 4 channels; 16 bits with more than 1): these go to ``.npz``.
@@ -95,6 +97,12 @@ class ImageDomain(Domain):
             make_folder(out.parent)
             write(out, buffer.getvalue())
             return [out]
+        if out.suffix.lower() == ".npy":
+            buffer = io.BytesIO()
+            np.save(buffer, images, allow_pickle=False)
+            make_folder(out.parent)
+            write(out, buffer.getvalue())
+            return [out]
         channels = images.shape[3]
         fits = channels in (1, 3, 4) and (images.dtype == np.uint8 or channels == 1)
         if out.suffix.lower() == ".png":
@@ -104,8 +112,8 @@ class ImageDomain(Domain):
             else:
                 save_picture(grid(images), out)
             return [out]
-        if out.suffix.lower() in SUFFIXES:
-            raise InputError(f"cannot save as '{out.name}': give a folder, a .png or an .npz")
+        if out.suffix.lower() in SUFFIXES or (re.fullmatch(r"\.[A-Za-z]\w*", out.suffix) and not out.is_dir()):
+            raise InputError(f"cannot save as '{out.name}': give a folder, a .png, an .npz or an .npy")
         if not fits:
             raise InputError(
                 f"{channels}-channel images of {images.dtype} cannot be PNG files: give an output that ends in .npz"
@@ -153,11 +161,11 @@ def _images(samples: Any) -> np.ndarray:
 DOMAIN = ImageDomain
 OPTIONS = ImageOptions
 BUILTIN = image_packing.BUILTIN
-READS = "images (a folder, .zip, .npz or .parquet of them)"
+READS = "images (a folder, .zip, .npz, .npy or .parquet of them)"
 
 
 def accepts(spec: str) -> bool:
-    """Whether ``spec`` holds images: a folder, .zip, .npz, Parquet, ``hf:name`` or a built-in name."""
+    """Whether ``spec`` holds images: a folder, .zip, .npz, .npy, Parquet, ``hf:name`` or a built-in name."""
     path = Path(spec)
     if spec in BUILTIN or spec.startswith(HUB):
         return True
@@ -166,7 +174,7 @@ def accepts(spec: str) -> bool:
         return has_images(path) or is_parquet(path) or is_saved_dataset(path) or _empty(path)
     if not path.is_file():
         return False
-    if suffix == ".npz":  # points are [n, d]
+    if suffix in (".npz", ".npy"):  # points are [n, d]
         shapes = npz_shapes(path)
         return not shapes or any(len(s) in (3, 4) for s in shapes.values())
     if suffix == ".zip":

@@ -94,7 +94,7 @@ def find(spec: str, options: ImageOptions) -> tuple[list[str] | None, Callable[[
         return [listing.stamp], lambda: listing
     if not path.exists():
         raise InputError(f"no data at '{spec}': not a file, a folder, or a built-in set ({', '.join(BUILTIN)})")
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() in (".npz", ".npy"):
         return None, lambda: list_npz(path, labels, column)
     if is_parquet(path):
         return list(parquet_stamp(path)), lambda: list_parquet(path, labels, column, split)

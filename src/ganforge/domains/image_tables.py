@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -24,51 +24,73 @@ HUB = "hf:"
 
 
 def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The arrays of an .npz file and their shapes, without reading them; empty when it cannot be read."""
+    """The arrays of an .npz file (of an .npy: one, "array") and their shapes, without reading them; empty when it
+    cannot be read."""
     shapes = {}
     try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                return {"array": npy_shape(file)}
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as file:
-                    version = np.lib.format.read_magic(file)
-                    read = np.lib.format.read_array_header_1_0
-                    shapes[name.removesuffix(".npy")] = (
-                        read if version == (1, 0) else np.lib.format.read_array_header_2_0
-                    )(file)[0]
+                    shapes[name.removesuffix(".npy")] = npy_shape(file)
     except (OSError, ValueError, *DAMAGED):
         return {}
     return shapes
 
 
+def npy_shape(file: IO[bytes]) -> tuple[int, ...]:
+    """The shape of the array in an .npy file. ValueError when it is none."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)[0]
+
+
 def list_npz(path: Path, labels: Labels, label_column: str | None) -> Listing:
-    """The images [n, h, w], [n, h, w, c] or [n, c, h, w] of an .npz file, and its labels [n].
+    """The images [n, h, w], [n, h, w, c] or [n, c, h, w] of an .npz file, and its labels [n]; or of an .npy file.
 
     Whole numbers are taken as they are (uint8, else uint16); floats in 0-1 are multiplied by 255; anything else is an
     InputError, as are arrays that would have to be unpickled.
     """
     where = str(path)
+    suffix = path.suffix.lower()
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-        total, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
-        if total > ZIP_TOTAL and total > ZIP_RATIO * packed:
-            raise InputError(f"{where}: expands from {packed:,} to {total:,} bytes: refused as a zip bomb")
-        with np.load(path, allow_pickle=False) as file:
-            key = _image_key(file.files, npz_shapes(path), where)
-            raw = file[key]
-            label_key = next((k for w in LABEL_KEYS for k in file.files if k.lower() == w), None)
-            if label_column is not None and label_column not in file.files:
-                raise InputError(f"{where}: no array '{label_column}'; {nearest(label_column, file.files)}")
-            label_key = label_column or label_key
-            values = file[label_key] if label_key and labels in ("auto", "metadata") else None
-    except (OSError, ValueError, *DAMAGED) as error:
-        raise InputError(f"{where}: cannot be read as .npz: {error}") from error
-    if values is None and labels in ("folder", "metadata"):
+        if suffix == ".npy":
+            key, raw, label_key, values = "array", np.load(path, allow_pickle=False), None, None
+        else:
+            key, raw, label_key, values = _npz_arrays(path, labels, label_column)
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise InputError(f"{where}: cannot be read as {suffix}: {error}") from error
+        told = "it holds Python objects, which are never unpickled: save numbers of one shape"
+        raise InputError(f"{where}: {told}") from error
+    except (OSError, *DAMAGED) as error:
+        raise InputError(f"{where}: cannot be read as {suffix}: {error}") from error
+    if values is None and (labels in ("folder", "metadata") or (label_column and labels == "auto")):
         raise InputError(f"{where}: no labels (arrays named {', '.join(LABEL_KEYS)}) for labels={labels}")
     planes = _planes(raw, f"{where}, array '{key}'")
     levels, message = _levels(planes, f"{where}, array '{key}'")
     names = None if values is None else _npz_labels(values, len(levels), f"{where}, array '{label_key}'")
     return list_array(where, levels, names, (message,) if message else ())
+
+
+def _npz_arrays(
+    path: Path, labels: Labels, label_column: str | None
+) -> tuple[str, np.ndarray, str | None, np.ndarray | None]:
+    """The name of the array of images and the array; those of the labels, where there are any."""
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    total, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
+    if total > ZIP_TOTAL and total > ZIP_RATIO * packed:
+        raise InputError(f"{path}: expands from {packed:,} to {total:,} bytes: refused as a zip bomb")
+    with np.load(path, allow_pickle=False) as file:
+        key = _image_key(file.files, npz_shapes(path), str(path))
+        raw = file[key]
+        if label_column is not None and label_column not in file.files:
+            raise InputError(f"{path}: no array '{label_column}'; {nearest(label_column, file.files)}")
+        label_key = label_column or next((k for w in LABEL_KEYS for k in file.files if k.lower() == w), None)
+        return key, raw, label_key, file[label_key] if label_key and labels in ("auto", "metadata") else None
 
 
 def list_array(where: str, array: np.ndarray, labels: list[str] | None, messages: tuple[str, ...] = ()) -> Listing:
@@ -120,6 +142,8 @@ def _levels(raw: np.ndarray, where: str) -> tuple[np.ndarray, str]:
         raise InputError(f"{where}: values of type {raw.dtype} are no pixels: save uint8")
     low, high = raw.min(), raw.max()
     if raw.dtype.kind == "f":
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InputError(f"{where}: values that are not finite (NaN or infinity): replace them")
         if not (low >= 0 and high <= 1):
             raise InputError(
                 f"{where}: floats from {low:g} to {high:g}: scale them to 0-1, or save uint8 0-255 or uint16"
@@ -173,11 +197,11 @@ def list_parquet(path: Path, labels: Labels, label_column: str | None, split: st
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not Parquet that can be read: {error}") from error
     schema = opened[0].schema_arrow
-    column = _image_column(schema, str(path))
+    column = column_of_images(schema, str(path))
     features: dict[str, Any] = {}
     if schema.metadata and b"huggingface" in schema.metadata:
         features = json.loads(schema.metadata[b"huggingface"]).get("info", {}).get("features", {})
-    key = _label_column(schema.names, labels, label_column, str(path))
+    key = column_of_labels(schema.names, labels, label_column, str(path))
     found: list[str] | None = None
     if key is not None:
         class_names = (features.get(key) or {}).get("names")
@@ -187,7 +211,7 @@ def list_parquet(path: Path, labels: Labels, label_column: str | None, split: st
                 values = table.read(columns=[key]).column(key).to_pylist()
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{file}: cannot be read: {error}") from error
-            found += [_class_name(v, class_names, f"{file}, row {i}", key) for i, v in enumerate(values)]
+            found += [class_name(v, class_names, f"{file}, row {i}", key) for i, v in enumerate(values)]
 
     def entries() -> Iterator[Entry]:
         for file, table in zip(files, opened, strict=True):
@@ -195,7 +219,7 @@ def list_parquet(path: Path, labels: Labels, label_column: str | None, split: st
             try:
                 for batch in table.iter_batches(batch_size=64, columns=[column]):
                     for value in batch.column(0).to_pylist():
-                        yield Entry(f"{file.name}, row {row}", partial(_cell, value, file.parent, inside=True))
+                        yield Entry(f"{file.name}, row {row}", partial(cell_content, value, file.parent, inside=True))
                         row += 1
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{file}: damaged after row {row}: {error}") from error
@@ -221,7 +245,8 @@ def _split_files(files: list[Path], split: str | None, where: str) -> tuple[list
     return named[train], [f"used the split '{train}', left out {others}: choose with split="]
 
 
-def _image_column(schema: Any, where: str) -> str:
+def column_of_images(schema: Any, where: str, asked: str | None = None) -> str:
+    """The column that holds images: the one ``asked`` for, one of a usual name, or the only one. InputError: none."""
     import pyarrow as pa
 
     def holds(kind: Any) -> bool:
@@ -229,6 +254,10 @@ def _image_column(schema: Any, where: str) -> str:
         return bool(struct) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
     able = [field.name for field in schema if holds(field.type)]
+    if asked is not None:
+        if asked not in able:
+            raise InputError(f"{where}: no column '{asked}' of images; {nearest(asked, able)}")
+        return asked
     for wanted in IMAGE_COLUMNS:
         if wanted in able:
             return wanted
@@ -237,7 +266,8 @@ def _image_column(schema: Any, where: str) -> str:
     raise InputError(f"{where}: no image column: expected 'image' holding bytes; columns: {', '.join(schema.names)}")
 
 
-def _label_column(names: list[str], labels: Labels, wanted: str | None, where: str) -> str | None:
+def column_of_labels(names: list[str], labels: Labels, wanted: str | None, where: str) -> str | None:
+    """The column that holds classes: the one that is ``wanted``, or one of a usual name; None where there is none."""
     if labels == "none":
         return None
     if wanted is not None and wanted not in names:
@@ -248,7 +278,8 @@ def _label_column(names: list[str], labels: Labels, wanted: str | None, where: s
     return found
 
 
-def _class_name(value: Any, names: list[str] | None, place: str, column: str) -> str:
+def class_name(value: Any, names: list[str] | None, place: str, column: str) -> str:
+    """The class that a cell gives, by Hugging Face's ``names`` of classes where there are such. InputError: none."""
     if value is None or isinstance(value, list | dict) or not str(value).strip():
         raise InputError(f"{place}: no label in column '{column}'")
     if names is not None and isinstance(value, int):
@@ -258,7 +289,7 @@ def _class_name(value: Any, names: list[str] | None, place: str, column: str) ->
     return str(value)
 
 
-def _cell(value: Any, home: Path, inside: bool) -> Content:
+def cell_content(value: Any, home: Path, inside: bool) -> Content:
     """The bytes of an image cell; a path is read only when it stays inside ``home`` (or ``inside`` is not asked)."""
     if isinstance(value, bytes):
         return value
@@ -309,15 +340,15 @@ def list_hub(spec: str, labels: Labels, label_column: str | None, split: str | N
     column = next((c for c, f in features.items() if isinstance(f, datasets.Image)), None)
     if column is None:
         raise InputError(f"{spec}: no column of images; columns: {', '.join(features)}")
-    key = _label_column(list(features), labels, label_column, spec)
+    key = column_of_labels(list(features), labels, label_column, spec)
     found = None
     if key is not None:
         names = getattr(features[key], "names", None)
-        found = [_class_name(v, names, f"{spec}, row {i}", key) for i, v in enumerate(data[key])]
+        found = [class_name(v, names, f"{spec}, row {i}", key) for i, v in enumerate(data[key])]
     raw = data.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
     def entries() -> Iterator[Entry]:
         for i, row in enumerate(raw):
-            yield Entry(f"row {i}", partial(_cell, row[column], Path(), inside=False))
+            yield Entry(f"row {i}", partial(cell_content, row[column], Path(), inside=False))
 
     return Listing(spec, len(raw), entries, found, tuple(messages), stamp=str(data._fingerprint))

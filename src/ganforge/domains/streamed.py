@@ -1,7 +1,8 @@
-"""Images in tar shards (WebDataset), streamed: nothing is unpacked, and memory does not grow with their number.
+"""Images in shards, streamed: nothing is unpacked, and memory does not grow with their number.
 
-A sample is all files of one name up to the first dot: ``0001.jpg``, its class in ``0001.cls`` (a number or a name) or
-``0001.json`` (``label`` or ``class``). Shards are local files or any URL that fsspec reads.
+In .tar shards (WebDataset) a sample is all files of one name up to the first dot: ``0001.jpg``, its class in
+``0001.cls`` (a number or a name) or ``0001.json`` (``label`` or ``class``). In .parquet shards (Hugging Face) it is a
+row, with a column of images and maybe one of classes. Shards are local files or any URL that fsspec reads.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ganforge.domains.image_decode import SUFFIXES, Content, Entry, Fit, decode,
 from ganforge.domains.image_labels import Listing
 from ganforge.domains.image_packing import ImageOptions, agree, class_order
 from ganforge.domains.streamed_index import Contents, Wanted, choose_labels, contents_of
-from ganforge.domains.streamed_places import AT_ONCE, find_shards, is_shards
+from ganforge.domains.streamed_parquet import ParquetIndex, parquet_index
+from ganforge.domains.streamed_places import AT_ONCE, PARQUET, find_shards, is_shards
 from ganforge.domains.streamed_source import BLOCK, Index, StreamedSource, fingerprint_of
 
 LOOKED_AT = 64
@@ -37,20 +39,21 @@ class StreamedOptions(ImageOptions):
     ``window`` MiB of shards, read in blocks and held in memory; 'auto' is 'all' for local files, else 'window'.
     ``ahead``: images that are decoded ahead of their use. ``image``: the suffix, such as jpg, of the image to take
     where samples hold several. ``split``: only the shards whose names begin so. Where ``resolution`` or ``channels``
-    are not set, 64 images spread over all shards decide.
+    are not set, 64 images spread over all shards decide. Of .parquet shards, whose row groups are read as a whole,
+    'auto' is 'window', and ``image`` the column of images.
     """
 
     shuffle: Literal["auto", "all", "window"] = "auto"
     window: Annotated[int, Field(ge=4, le=1_048_576)] = 128
     ahead: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
-    image: Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9.]+$")] | None = None
+    image: Annotated[str, Field(pattern=r"^\.?[\w. -]+$")] | None = None
 
 
 DOMAIN = ImageDomain
 OPTIONS = StreamedOptions
 PRIORITY = -1
 """A folder that holds images as well is a folder of images."""
-READS = "images in .tar shards"
+READS = "images in .tar or .parquet shards"
 
 
 def accepts(spec: str) -> bool:
@@ -64,21 +67,22 @@ def open(spec: str, options: StreamedOptions, progress: Any = None) -> tuple[Ima
     index, damaged, digests, messages = read_index(spec, options)
     if options.strict and damaged:
         raise InputError(f"{damaged[0][0]}: {damaged[0][1]}")
-    rows = np.unique(np.linspace(0, len(index.offset) - 1, LOOKED_AT).astype(np.int64)).tolist()
+    rows = np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(np.int64)).tolist()
     with ThreadPoolExecutor(AT_ONCE if index.place.remote else 1) as pool:
         seen: list[bytes] = list(pool.map(index.read, rows))
     wanted = Fit(size, options.channels, options.bits)
     names = [index.name(row) for row in rows]
-    fit, more = agreed(spec, options, wanted, [Entry(n, partial(bytes, c)) for n, c in zip(names, seen, strict=True)])
+    entries = [Entry(n, partial(seen_before, index, r, c)) for n, r, c in zip(names, rows, seen, strict=True)]
+    fit, more = agreed(spec, options, wanted, entries)
     classes = index.classes
-    told = f"{fit} {classes} {len(index.offset)} {options.max_pixels} {options.image}"
+    told = f"{fit} {classes} {len(index)} {options.max_pixels} {options.image}"
     labels = b"" if index.label is None else index.label.tobytes()
     source = StreamedSource(
         index,
         fit,
         fingerprint_of(digests, [labels, *seen], told),
         options.max_pixels,
-        -(-options.window * 2**20 // BLOCK) if mixes_window(options, index) else 0,
+        -(-options.window * 2**20 // block_bytes(index)) if mixes_window(options, index) else 0,
         options.ahead,
         options.workers,
         options.strict,
@@ -93,15 +97,30 @@ def open(spec: str, options: StreamedOptions, progress: Any = None) -> tuple[Ima
     return domain, source
 
 
-def mixes_window(options: StreamedOptions, index: Index) -> bool:
+def mixes_window(options: StreamedOptions, index: Index | ParquetIndex) -> bool:
     """Whether blocks are read and mixed, rather than single images."""
-    return options.shuffle == "window" or (options.shuffle == "auto" and index.place.remote)
+    return options.shuffle == "window" or (options.shuffle == "auto" and index.dear)
 
 
-def read_index(spec: str, options: ImageOptions) -> tuple[Index, list[tuple[str, str]], list[str], list[str]]:
+def block_bytes(index: Index | ParquetIndex) -> int:
+    """What a block takes in memory."""
+    return index.block_bytes if isinstance(index, ParquetIndex) else BLOCK
+
+
+def read_index(
+    spec: str, options: ImageOptions
+) -> tuple[Index | ParquetIndex, list[tuple[str, str]], list[str], list[str]]:
     """Where all images of ``spec`` are; (name, reason) of damaged ones; digests of the shards; messages."""
-    wanted = Wanted(options.labels, options.label_column, (getattr(options, "image", None) or "").lstrip(".") or None)
+    image = getattr(options, "image", None)
     place, shards, messages = find_shards(spec, options.split)
+    if shards[0].path.lower().endswith(PARQUET):
+        rows, digests = parquet_index(spec, place, shards, options.labels, options.label_column, image)
+        if len(rows) < 2:
+            raise InputError(f"{spec}: {len(rows)} rows: a GAN needs at least 2 images, and learns from hundreds")
+        if (size := rows.block_bytes) > getattr(options, "window", 0) * 2**20 > 0:
+            messages.append(f"a row group takes {size / 2**20:,.0f} MiB: images are mixed within one at a time")
+        return rows, [], digests, messages
+    wanted = Wanted(options.labels, options.label_column, (image or "").lstrip(".") or None)
     contents = contents_of(place, shards, wanted)
     count = sum(len(c.offset) for c in contents)
     damaged = [(f"{s.name}: {name}", why) for s, c in zip(shards, contents, strict=True) for name, why in c.damaged]
@@ -179,17 +198,24 @@ def list_shards(spec: str, options: ImageOptions) -> Listing:
     """All images of shards in their order, for what looks at each once; damaged ones come last, with their reasons."""
     index, damaged, _, messages = read_index(spec, options)
     labels = None if index.label is None else [index.classes[i] for i in index.label]
-    whole = len(index.offset)
+    whole = len(index)
 
     def entries() -> Iterator[Entry]:
         for row in range(whole):
-            yield Entry(index.name(row), partial(index.read, row))
+            yield Entry(index.name(row), lambda row=row: seen_before(index, row, index.read(row)))
         for name, reason in damaged:
             yield Entry(name, partial(refuse, reason))
 
     if labels is not None:
         labels += [index.classes[0]] * len(damaged)  # they are never decoded, so never counted
     return Listing(spec, whole + len(damaged), entries, labels, tuple(messages))
+
+
+def seen_before(index: Index | ParquetIndex, row: int, content: bytes) -> Content:
+    """The content of an image that was read; ValueError says why there is none."""
+    if not content and (why := index.why_empty(row)):
+        raise ValueError(why)
+    return content
 
 
 def refuse(reason: str) -> Content:

@@ -16,7 +16,9 @@ from ganforge.core.errors import InputError, RunError, nearest, need_extra
 from ganforge.domains.image_files import printable
 from ganforge.domains.image_labels import SPLITS, TRAIN
 
-SUFFIX = ".tar"
+TAR = ".tar"
+PARQUET = ".parquet"
+SUFFIX = (TAR, PARQUET)
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
 SIDECAR = ".index.safetensors"
 """What follows a shard's name in that of the file which says what is in it."""
@@ -35,7 +37,7 @@ MARKS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "checksum", "Last-M
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file. ``name`` is for people, ``size`` in bytes, and ``mark`` changes when the content does."""
+    """A .tar or .parquet file. ``name`` is for people, ``size`` in bytes; ``mark`` changes when the content does."""
 
     path: str
     name: str
@@ -135,18 +137,21 @@ def is_url(spec: str) -> bool:
 
 
 def is_shards(spec: str) -> bool:
-    """Whether ``spec`` is meant as shards: a URL, names that end in .tar, or a folder that holds such files."""
+    """Whether ``spec`` is meant as shards: a URL, names that end in .tar, a folder of such, a pattern of .parquet."""
     if is_url(spec):
         return True
-    if spec.lower().endswith((SUFFIX, *COMPRESSED)):
+    if spec.lower().endswith((TAR, *COMPRESSED)):
         return not Path(spec).is_dir()
-    return Path(spec).is_dir() and next(Path(spec).glob(f"*{SUFFIX}"), None) is not None
+    if spec.lower().endswith(PARQUET):  # a plain one, or a folder of them, is read as a whole
+        return (glob.has_magic(spec) or "{" in spec) and not Path(spec).exists()
+    return Path(spec).is_dir() and next(Path(spec).glob(f"*{TAR}"), None) is not None
 
 
 def find_shards(spec: str, split: str | None = None) -> tuple[Place, list[Shard], list[str]]:
     """The shards that ``spec`` names, in order, where they are read, and what was decided for the user.
 
-    ``spec`` is one .tar, a folder of them, or a pattern with {0000..0031}, {a,b}, * and ?; a path or a URL.
+    ``spec`` is one .tar, a folder of them, or a pattern with {0000..0031}, {a,b}, * and ?; a path or a URL. So are
+    .parquet files, of which a local one is given as a pattern or with file://.
     InputError, in one line, for a pattern that matches nothing, a missing shard, a protocol that is not installed.
     """
     patterns = list(itertools.islice(expand(spec), MOST_SHARDS + 1))
@@ -156,6 +161,8 @@ def find_shards(spec: str, split: str | None = None) -> tuple[Place, list[Shard]
         if pattern.lower().endswith(COMPRESSED):
             raise InputError(f"{pattern}: a compressed .tar cannot be read in parts: uncompress it (the images are)")
     place, shards = _remote(spec, patterns) if is_url(spec) else _local(spec, patterns)
+    if len({shard.path.lower().endswith(PARQUET) for shard in shards}) > 1:
+        raise InputError(f"{spec}: both .tar and .parquet shards: give a pattern that ends in one of these")
     kept, messages = _of_split(shards, split, spec)
     return place, kept, messages
 
@@ -181,13 +188,13 @@ def _local(spec: str, patterns: list[str]) -> tuple[LocalPlace, list[Shard]]:
     paths: list[str] = []
     for pattern in patterns:
         if Path(pattern).is_dir():
-            paths += sorted(str(p) for p in Path(pattern).glob(f"*{SUFFIX}"))
+            paths += sorted(str(p) for p in Path(pattern).iterdir() if p.name.endswith(SUFFIX))
         elif glob.has_magic(pattern) and not Path(pattern).exists():
             paths += sorted(p for p in glob.glob(pattern) if p.endswith(SUFFIX))
         else:
             paths.append(pattern)
     if not paths:
-        raise InputError(f"{spec}: no file ends in {SUFFIX} there")
+        raise InputError(f"{spec}: no file ends in {' or '.join(SUFFIX)} there")
     shards = []
     for path in paths:
         try:
@@ -222,12 +229,13 @@ def _remote(spec: str, patterns: list[str]) -> tuple[RemotePlace, list[Shard]]:
         if glob.has_magic(path):
             return _listed(system, path)
         if not path.lower().endswith(SUFFIX):
-            inside = _listed(system, f"{path.rstrip('/')}/*{SUFFIX}")
-            if not inside:
-                raise InputError(
-                    f"{spec}: no shards: only files that end in {SUFFIX} can be streamed, or folders of such"
-                )
-            return inside
+            folder = path.rstrip("/")
+            for inside in (f"{folder}/*{TAR}", f"{folder}/*{PARQUET}", f"{folder}/data/*{PARQUET}"):
+                if shards := _listed(system, inside):
+                    return shards
+            raise InputError(
+                f"{spec}: no shards: only files that end in {' or '.join(SUFFIX)} can be streamed, or folders of such"
+            )
         return [{"name": path, **system.info(path)}]
 
     try:
@@ -240,7 +248,7 @@ def _remote(spec: str, patterns: list[str]) -> tuple[RemotePlace, list[Shard]]:
     except Exception as error:
         raise InputError(f"{spec}: cannot be reached: {first_line(error)}") from error
     if not found:
-        raise InputError(f"{spec}: no file ends in {SUFFIX} there")
+        raise InputError(f"{spec}: no file ends in {' or '.join(SUFFIX)} there")
     shards = []
     for info in found:
         path, size = str(info["name"]), info.get("size")
@@ -261,7 +269,9 @@ def _of_split(shards: list[Shard], split: str | None, where: str) -> tuple[list[
     """The shards of one split, told by what stands before the number in their names."""
     named: dict[str, list[Shard]] = {}
     for shard in shards:
-        named.setdefault(re.sub(r"[-_.]?\d.*$", "", shard.name.removesuffix(SUFFIX)), []).append(shard)
+        named.setdefault(re.sub(r"[-_.]?\d.*$", "", shard.name.removesuffix(TAR).removesuffix(PARQUET)), []).append(
+            shard
+        )
     if split is not None:
         if split not in named:
             raise InputError(f"{where}: no shards of a split '{split}'; {nearest(split, named)}")

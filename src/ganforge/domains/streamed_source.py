@@ -1,4 +1,4 @@
-"""Images that are read and decoded when they are needed: what a tar shard holds, as a source of bounded memory."""
+"""Images that are read and decoded when they are needed: what shards hold, as a source of bounded memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from ganforge.core.game import Batch
 from ganforge.domains.domain import Damage
 from ganforge.domains.image_decode import Fit, decode, reason_of
 from ganforge.domains.image_files import printable
+from ganforge.domains.streamed_parquet import ParquetIndex
 from ganforge.domains.streamed_places import AT_ONCE, Place, Shard
 
 BLOCK = 4 * 2**20
@@ -51,6 +53,34 @@ class Index:
     size: np.ndarray
     label: np.ndarray | None
     classes: tuple[str, ...] = ()
+
+    @property
+    def dear(self) -> bool:
+        """Whether to read one image costs about as much as to read its block."""
+        return self.place.remote
+
+    @property
+    def block_bytes(self) -> int:
+        """What a block takes in memory."""
+        return BLOCK
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def read_block(self, first: int, last: int) -> tuple[int, bytes]:
+        """First byte and content of the block of images ``first`` to ``last`` - 1. RunError when it cannot be had."""
+        start = int(self.offset[first:last].min())
+        end = int((self.offset[first:last] + self.size[first:last]).max())
+        return start, self.place.read(self.shards[self.shard[first]], start, end - start)
+
+    def pick(self, block: tuple[int, bytes], first: int, row: int) -> bytes:
+        """An image's file, of those of its block, which begins with image ``first``."""
+        begin = int(self.offset[row]) - block[0]
+        return block[1][begin : begin + int(self.size[row])]
+
+    def why_empty(self, row: int) -> str:
+        """Why there is no image in a row: of a tar, nothing is known."""
+        return ""
 
     def read(self, row: int) -> bytes:
         """The content of an image file. RunError when it cannot be had."""
@@ -86,7 +116,7 @@ class StreamedSource:
 
     def __init__(
         self,
-        index: Index,
+        index: Index | ParquetIndex,
         fit: Fit,
         fingerprint: str,
         max_pixels: int,
@@ -106,7 +136,7 @@ class StreamedSource:
         self.by_block = window > 0
         per_block = len(self) / len(self.starts)
         self._kept_blocks = min(window, len(self.starts)) + int(self.ahead / per_block) + SLACK
-        self._blocks: OrderedDict[int, Future[tuple[int, bytes]]] = OrderedDict()
+        self._blocks: OrderedDict[int, Future[Any]] = OrderedDict()
         self._expected: OrderedDict[bytes, list[Future[tuple[np.ndarray, list[int]]]]] = OrderedDict()
         self._lock = threading.Lock()
         self._workers = workers or min(8, os.cpu_count() or 1)
@@ -117,7 +147,7 @@ class StreamedSource:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata, from threads that decode
 
     def __len__(self) -> int:
-        return len(self.index.offset)
+        return len(self.index)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -203,7 +233,7 @@ class StreamedSource:
             except GanforgeError:
                 raise
             except Exception as error:  # damaged files make decoders raise nearly anything
-                name, reason = self.index.name(asked), reason_of(error)
+                name, reason = self.index.name(asked), self.index.why_empty(asked) or reason_of(error)
                 if self.strict:
                     raise InputError(f"{name}: {reason}") from error
                 with self._lock:
@@ -212,8 +242,8 @@ class StreamedSource:
 
     # ---- blocks
 
-    def _load(self, block: int) -> Future[tuple[int, bytes]]:
-        """A block's first byte and content, read once while it is in the window."""
+    def _load(self, block: int) -> Future[Any]:
+        """A block's content, read once while it is in the window."""
         with self._lock:
             if block not in self._blocks:
                 while len(self._blocks) >= self._kept_blocks:
@@ -221,12 +251,9 @@ class StreamedSource:
                 self._blocks[block] = self._readers.submit(self._read_block, block)
             return self._blocks[block]
 
-    def _read_block(self, block: int) -> tuple[int, bytes]:
-        first, last = self._span(block)
-        start = int(self.index.offset[first:last].min())
-        end = int((self.index.offset[first:last] + self.index.size[first:last]).max())
+    def _read_block(self, block: int) -> Any:
         try:
-            return start, self.index.place.read(self.index.shards[self.index.shard[first]], start, end - start)
+            return self.index.read_block(*self._span(block))  # type: ignore[misc]
         except BaseException:
             with self._lock:
                 self._blocks.pop(block, None)  # the next time is a new attempt
@@ -238,9 +265,8 @@ class StreamedSource:
         return int(self.starts[block]), end
 
     def _from_block(self, row: int) -> bytes:
-        start, content = self._load(int(self.block[row])).result()
-        begin = int(self.index.offset[row]) - start
-        return content[begin : begin + int(self.index.size[row])]
+        block = int(self.block[row])
+        return self.index.pick(self._load(block).result(), int(self.starts[block]), row)
 
 
 def fingerprint_of(digests: list[str], contents: list[bytes], told: str) -> str:

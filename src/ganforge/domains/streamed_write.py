@@ -21,7 +21,9 @@ from ganforge.domains.image_labels import Listing
 from ganforge.domains.image_packing import ImageOptions, class_order, find
 from ganforge.domains.image_pictures import png
 from ganforge.domains.image_tables import HUB, is_parquet
+from ganforge.domains.streamed import list_shards
 from ganforge.domains.streamed_index import write_sidecar
+from ganforge.domains.streamed_places import is_shards
 
 SUFFIX_OF = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2", "DIB": "bmp"}
 """Of the formats whose suffix is not their name. Many phones write MPO: a JPEG with more pictures behind it."""
@@ -55,7 +57,7 @@ def write_shards(
     options = options or ImageOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already: give a new folder")
-    listing = find(spec, options)[1]()
+    listing = list_shards(spec, options) if is_shards(spec) else find(spec, options)[1]()
     if not listing.count:
         raise InputError(f"{listing.where}: no images")
     with disk_errors(out):
@@ -96,7 +98,7 @@ def _write(
     number = {name: i for i, name in enumerate(class_order(listing.labels or []))}
     named = not all(name.isascii() and name.isdigit() for name in number)
     items = enumerate(listing.entries())
-    if listing.array is not None or not (spec.startswith(HUB) or is_parquet(Path(spec))):
+    if listing.array is not None or not (is_shards(spec) or spec.startswith(HUB) or is_parquet(Path(spec))):
         every = list(items)  # names, and how to get at the content
         items = (every[i] for i in np.random.default_rng(seed).permutation(len(every)))
     paths: list[Path] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -21,9 +21,10 @@ from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain
 from ganforge.domains.pictures import figure_png
 from ganforge.domains.table_columns import Array, Column, Columns, as_numbers
-from ganforge.domains.table_doubts import doubts
+from ganforge.domains.table_doubts import doubts, is_either_way
 from ganforge.domains.table_example import customers
 from ganforge.domains.table_files import (
+    Style,
     check_names,
     csv_bytes,
     is_plain_parquet,
@@ -43,6 +44,7 @@ class TableOptions:
     drop: columns to be left out. missing: cells of a CSV that mean "no value". max_categories: more different names
     than this in a column are an error, not a category. spikes: numbers that are far commoner than those beside them
     (a capital gain of 7,688) become modes of their own, which are made exactly; training takes a fifth longer.
+    day_first: what 1/2/2024 is, where no date of the column tells: true for 1 February, false for January 2.
     """
 
     categorical: tuple[str, ...] = ()
@@ -51,11 +53,12 @@ class TableOptions:
     missing: tuple[str, ...] = MISSING
     max_categories: Annotated[int, Field(ge=2)] = 250
     spikes: bool = False
+    day_first: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableDomain(Domain):
-    """Columns as they were found in training (``schema``), and how many ``rows`` there were.
+    """Columns as they were found in training (``schema``), how many ``rows`` there were, and what parted their fields.
 
     Encoded, a number is standardized (missing: 0, and an indicator of 1 beside it), a category one-hot (missing is one
     more category).
@@ -66,14 +69,29 @@ class TableDomain(Domain):
     coded: ClassVar[bool] = True
     schema: tuple[Column, ...] = ()
     rows: int = 0
+    delimiter: str = ","
 
     @classmethod
-    def fit(cls, table: Columns, missing: Mapping[str, str] | None = None, spikes: bool = False) -> TableDomain:
-        """Learn the columns from data: name -> numbers (NaN: missing), datetime64, strings or booleans [rows]."""
-        absent = missing or {}
-        schema = tuple(Column.fit(name, column, absent.get(name, ""), spikes) for name, column in table.items())
+    def fit(
+        cls, table: Columns, missing: Mapping[str, str] | None = None, spikes: bool = False, style: Style | None = None
+    ) -> TableDomain:
+        """Learn the columns from data: name -> numbers (NaN: missing), datetime64, strings or booleans [rows].
+
+        Files are written in the ``style`` of the one that was read, with ``missing`` (by default the style's) for
+        missing values.
+        """
+        style = style or Style()
+        absent = style.missing if missing is None else missing
+        schema = tuple(
+            replace(
+                Column.fit(name, column, absent.get(name, ""), spikes),
+                form=style.forms.get(name, ""),
+                comma=name in style.commas,
+            )
+            for name, column in table.items()
+        )
         rows = len(next(iter(table.values()), ()))
-        return cls(shape=(sum(c.width for c in schema),), schema=schema, rows=rows)
+        return cls(shape=(sum(c.width for c in schema),), schema=schema, rows=rows, delimiter=style.delimiter)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TableDomain:
@@ -82,7 +100,8 @@ class TableDomain(Domain):
         if "schema" not in values:
             raise InputError("the model's table is of an older format: train it anew")
         schema = tuple(Column(**{k: nested(v) for k, v in c.items() if k in given}) for c in values["schema"])
-        return cls(shape=tuple(values["shape"]), schema=schema, rows=values["rows"])
+        delimiter = values.get("delimiter", ",")
+        return cls(shape=tuple(values["shape"]), schema=schema, rows=values["rows"], delimiter=delimiter)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -125,8 +144,7 @@ class TableDomain(Domain):
             if column.is_category:
                 out[:, i] = data[:, at : at + column.width].argmax(1)
                 continue
-            values = np.clip(data[:, at] * column.scale + column.mean, column.low, column.high)
-            values = values if column.decimals is None else np.round(values, column.decimals)
+            values = column.rounded(np.clip(data[:, at] * column.scale + column.mean, column.low, column.high))
             out[:, i] = np.where(data[:, at + 1] > 0.5, np.nan, values) if column.has_missing else values
         return out
 
@@ -192,18 +210,20 @@ class TableDomain(Domain):
     # ---- files and pictures
 
     def save(self, samples: Columns, out: Path) -> list[Path]:
-        """Write rows: ``out`` is a .csv or .parquet file, a .png, or a folder that gets rows.csv and rows.png."""
+        """Write rows: ``out`` is a .csv (its fields parted as in training), .tsv or .parquet file, a .png, or a folder
+        that gets rows.csv and rows.png.
+        """
         suffix = out.suffix.lower()
         if not suffix:
             return [*self.save(samples, out / "rows.csv"), *self.save(samples, out / "rows.png")]
         if suffix == ".png":
             self.show(samples, out)
-        elif suffix == ".csv":
-            write_bytes(out, csv_bytes(self.schema, samples))
+        elif suffix in (".csv", ".tsv"):
+            write_bytes(out, csv_bytes(self.schema, samples, "\t" if suffix == ".tsv" else self.delimiter))
         elif suffix == ".parquet":
             write_parquet(self.schema, samples, out)
         else:
-            raise InputError(f"cannot write a table as '{out.suffix}': use .csv, .parquet, .png or a folder")
+            raise InputError(f"cannot write a table as '{out.suffix}': use .csv, .tsv, .parquet, .png or a folder")
         return [out]
 
     def show(self, samples: Columns, path: Path, real: Columns | None = None) -> None:
@@ -292,40 +312,55 @@ def accepts(spec: str) -> bool:
     return path.is_file() and (suffix in (".csv", ".tsv") or (suffix == ".parquet" and is_plain_parquet(path)))
 
 
-def read(spec: str, options: TableOptions) -> tuple[Columns, dict[str, str]]:
-    """The columns of a file, typed, and what stands for a missing value in each."""
+def read(spec: str, options: TableOptions, forms: Mapping[str, str] | None = None) -> tuple[Columns, Style]:
+    """The columns of a file, typed, and how it writes them; ``forms`` are those of dates, where they are known."""
+    path = Path(spec)
     if spec in BUILTIN:
-        table, missing = customers(), {}
-    elif Path(spec).suffix.lower() == ".parquet":
-        table, missing = read_parquet(Path(spec), options.categorical)
+        table, style = customers(), Style()
+    elif path.suffix.lower() == ".parquet":
+        table, style = read_parquet(path, options.categorical, options.drop)
     else:
-        table, missing = read_csv(Path(spec), options.missing, options.categorical, options.numeric, options.drop)
+        table, style = read_csv(
+            path, options.missing, options.categorical, options.numeric, options.drop, options.day_first, forms
+        )
+        if path.suffix.lower() == ".tsv":
+            style = replace(style, delimiter=",")
     for name in ("categorical", "numeric", "drop"):
         check_names(getattr(options, name), list(table), name)
-    return {name: column for name, column in table.items() if name not in options.drop}, missing
+    return {name: column for name, column in table.items() if name not in options.drop}, style
 
 
 def open(spec: str, options: TableOptions) -> tuple[TableDomain, TableSource]:
     """Read a table and learn its columns. InputError for one that is empty, or has a column that is no category."""
-    table, missing = read(spec, options)
+    table, style = read(spec, options)
     rows = len(next(iter(table.values()), ()))
     if rows < 2:
         raise InputError(f"{spec} has {rows} rows of data in {len(table)} columns: a GAN needs many")
-    for name, column in table.items():
-        if column.dtype == object:
-            check_category(spec, name, column, options.max_categories)
-    domain = TableDomain.fit(table, missing, options.spikes)
+    check_categories(spec, table, options.max_categories)
+    domain = TableDomain.fit(table, spikes=options.spikes, style=style)
     return domain, TableSource(table, domain)
 
 
-def check_category(spec: str, name: str, column: Array, most: int) -> None:
-    """InputError for a column of free text or of keys."""
-    different = len(set(column.tolist()) - {None})
-    if different > most:
+def check_categories(spec: str, table: Columns, most: int) -> None:
+    """InputError for columns of free text or of keys; it names them all."""
+    many = {n: len(set(c.tolist()) - {None}) for n, c in table.items() if c.dtype == object}
+    many = {name: count for name, count in many.items() if count > most}
+    if not many:
+        return
+    names, rows = list(many), len(table[next(iter(many))])
+    if (either := next((n for n in names if is_either_way(table[n])), None)) is not None:
         raise InputError(
-            f"{spec}: column '{name}' has {different:,} different values in {len(column):,} rows, which is text or a "
-            f"key, not a category: leave it out (data.drop=[{name}]), or raise data.max_categories"
+            f"{spec}: column '{either}' holds dates of which none tells whether days or months come first: "
+            f"say so with data.day_first=true (or false), or leave it out (data.drop=[{either}])"
         )
+    said = " and ".join(f"'{name}' has {count:,} different values" for name, count in many.items())
+    what = (
+        ("which is text or a key, not a category", "it") if len(many) == 1 else ("text or keys, no categories", "them")
+    )
+    raise InputError(
+        f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "
+        f"(data.drop=[{','.join(names)}]), or raise data.max_categories"
+    )
 
 
 def open_like(spec: str, domain: TableDomain) -> tuple[TableDomain, TableSource]:
@@ -342,4 +377,5 @@ def open_like(spec: str, domain: TableDomain) -> tuple[TableDomain, TableSource]
             raise InputError(f"{spec} has no column '{name}': {nearest(name, table)}")
     others = tuple(name for name in table if name not in domain.columns)
     options = TableOptions(categorical=names, numeric=numbers, drop=others, missing=tuple({*MISSING, *absent}))
-    return domain, TableSource(read(spec, options)[0], domain)
+    forms = {c.name: c.form for c in domain.schema if c.form}
+    return domain, TableSource(read(spec, options, forms)[0], domain)

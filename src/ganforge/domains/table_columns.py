@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ganforge.core.errors import InputError, nearest
+from ganforge.domains.table_dates import read_dates, write_dates
 from ganforge.domains.table_modes import Modes, find_modes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -16,6 +17,8 @@ Value = str | bool
 
 UNITS = {"date": "datetime64[D]", "time": "datetime64[us]"}
 MOST_DECIMALS = 6
+STEPS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000)
+"""Microseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,9 @@ class Column:
     kind: number, date, time (numbers inside: days and microseconds since 1970) or category
     missing: what stands in a CSV for a missing value; None: no value was missing
     mean, scale, low, high: of the numbers, in their own units
-    decimals: digits after the point (0: integers; None: any)
+    decimals: digits after the point (0: integers; None: any); comma: in files, it is a comma
+    form: of dates, as files write them (see ``table_dates``); empty for ISO 8601
+    step: of times: all are multiples of so many microseconds (a day, an hour, a minute, a second), or 1
     modes: see ``table_modes``
     values: the categories, sorted; counts: rows of each, and after them those where it is missing
     """
@@ -38,6 +43,9 @@ class Column:
     low: float = 0.0
     high: float = 0.0
     decimals: int | None = None
+    comma: bool = False
+    form: str = ""
+    step: int = 1
     missing_share: float = 0.0
     modes: Modes = ()
     values: tuple[Value, ...] = ()
@@ -72,6 +80,7 @@ class Column:
             low=float(there.min()),
             high=float(there.max()),
             decimals=decimals if kind == "number" else 0,
+            step=next((s for s in STEPS if not (there % s).any()), 1) if kind == "time" else 1,
             missing_share=gone,
             modes=find_modes(there, spikes),
         )
@@ -133,33 +142,41 @@ class Column:
             picked = names[np.where(np.isnan(raw), len(self.counts), raw).astype(np.int64)]
             plain = all(isinstance(v, bool) for v in (*self.values, *picked[:1])) and not self.has_missing
             return picked.astype(bool) if plain and not np.isnan(raw).any() else picked
-        values = np.clip(raw, self.low, self.high)
-        if self.decimals is not None:
-            values = np.round(values, self.decimals)
+        values = self.rounded(np.clip(raw, self.low, self.high))
         if self.kind != "number":
             absent = np.isnan(values)
             dates = np.where(absent, 0, values).astype(np.int64).astype(UNITS[self.kind])
             return np.where(absent, np.datetime64("NaT"), dates)
         return values.astype(np.int64) if self.decimals == 0 and not self.has_missing else values
 
-    def text(self, column: Array) -> list[str]:
-        """The column as a CSV writes it."""
+    def rounded(self, values: Array) -> Array:
+        """Numbers with the column's decimals, times at its steps."""
+        if self.step > 1:
+            return np.round(values / self.step) * self.step
+        return values if self.decimals is None else np.round(values, self.decimals)
+
+    def text(self, column: Array, commas: bool = False) -> list[str]:
+        """The column as a CSV writes it; with ``commas``, numbers have decimal commas if they had them."""
         absent = self.missing or ""
         if self.kind == "category":
             return [absent if v is None else str(v) for v in column.tolist()]
+        if self.form:
+            return [absent if t is None else t for t in write_dates(column, self.form)]
         if self.kind != "number":
             texts = np.datetime_as_string(column, unit="D" if self.kind == "date" else "s")
             return [absent if t == "NaT" else t.replace("T", " ") for t in texts.tolist()]
         form = ".10g" if self.decimals is None else f".{self.decimals}f"
-        return [absent if v != v else format(v, form) for v in column.tolist()]
+        texts = [absent if v != v else format(v, form) for v in column.tolist()]
+        return [t.replace(".", ",") for t in texts] if commas and self.comma else texts
 
     def describe(self) -> str:
         """A few words."""
         gone = f", {self.missing_share:.1%} missing" if self.has_missing else ""
         if self.is_category:
-            return f"{self.name} ({len(self.values)} values{gone})"
+            return f"{self.name} ({len(self.values)} value{'' if len(self.values) == 1 else 's'}{gone})"
         if self.kind != "number":
-            return f"{self.name} ({self.kind}{gone})"
+            form = f" as {self.form}" if self.form else ""
+            return f"{self.name} ({self.kind}{form}{gone})"
         return f"{self.name} ({'integer' if self.decimals == 0 else 'number'}{gone})"
 
     def parse(self, text: str) -> Any:
@@ -175,13 +192,20 @@ class Column:
             return known[text]
         try:
             if self.kind != "number":
-                return float(as_numbers(np.asarray([text], dtype=UNITS[self.kind]))[0])
-            value = float(text)
+                return float(as_numbers(np.asarray([self.as_iso(text)], dtype=UNITS[self.kind]))[0])
+            value = float(text.replace(",", ".") if self.comma else text)
         except ValueError:
             value = float("nan")
         if value != value:
             raise InputError(f"column '{self.name}' holds {self.kind}s, and '{text}' is none")
         return value
+
+    def as_iso(self, text: str) -> str:
+        """A date of the column's own form as ISO 8601; other text as it is."""
+        try:
+            return read_dates([text], self.form)[0] if self.form else text
+        except ValueError:
+            return text
 
 
 def as_numbers(column: Array) -> Array:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ganforge.domains.table_columns import Columns
+from ganforge.domains.table_columns import Array, Columns
+from ganforge.domains.table_dates import EitherWay, date_form
 from ganforge.domains.table_files import DATE, NUMBER, TIME
 
 FEWEST = 10
@@ -12,12 +13,19 @@ FEWEST = 10
 
 
 def doubts(table: Columns) -> list[str]:
-    """Warnings: a header line that is missing, columns without a name, columns that only count the rows."""
+    """Warnings: a header line that is missing, columns without a name or that only count the rows, dates that can be
+    read in two ways.
+    """
     data = [name for name in table if DATE.fullmatch(name) or TIME.fullmatch(name) or is_decimal(name)]
     found = [f"the first line looks like data ('{data[0]}'), not like names: has it a header?"] if data else []
     for place, (name, column) in enumerate(table.items()):
         if not name:
             found.append(f"column {place + 1} has no name")
+        if column.dtype == object and is_either_way(column):
+            found.append(
+                f"none of the dates in column '{name}' tells whether days or months come first, so they are taken as "
+                "names: say so with --set data.day_first=true (or false)"
+            )
         steps = np.diff(column) if column.dtype.kind in "iuf" and len(column) >= FEWEST else np.zeros(1)
         if (steps == 1).all():
             found.append(f"column '{name}' counts the rows: leave it out with --set 'data.drop=[\"{name}\"]'")
@@ -27,3 +35,12 @@ def doubts(table: Columns) -> list[str]:
 def is_decimal(name: str) -> bool:
     """Whether a name is a number with a point, which no column is called."""
     return "." in name and NUMBER.fullmatch(name) is not None
+
+
+def is_either_way(column: Array) -> bool:
+    """Whether a column holds dates that can be read in two ways."""
+    try:
+        date_form([value for value in column.tolist() if isinstance(value, str)])
+    except EitherWay:
+        return True
+    return False

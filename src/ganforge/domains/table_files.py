@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from ganforge.core.errors import InputError, nearest, need_extra
 from ganforge.core.store import write_bytes
 from ganforge.domains.table_columns import UNITS, Array, Column, Columns
+from ganforge.domains.table_dates import SHAPE, EitherWay, date_form, is_time, read_dates
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 CODE = re.compile(r"[+-]?0\d")
@@ -22,6 +24,21 @@ DATE = re.compile(r"\d{4}-\d\d-\d\d")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?")
 DELIMITERS = ",;\t|"
 MOSTLY = 0.9
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a file writes its values, so that rows made from it are written alike.
+
+    ``delimiter`` parts the fields, ``missing`` is what stands for a missing value in each column, ``forms`` the form of
+    dates (see ``table_dates``; none is ISO 8601), ``commas`` the columns with decimal commas.
+    """
+
+    delimiter: str = ","
+    missing: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
+    commas: frozenset[str] = frozenset()
 
 
 def delimiter_of(header: str) -> str:
@@ -30,8 +47,15 @@ def delimiter_of(header: str) -> str:
     return max(DELIMITERS, key=bare.count)
 
 
-def with_points(cells: Sequence[str]) -> Sequence[str]:
-    """Numbers with decimal commas (as they stand between semicolons) with points; other cells as they are."""
+def with_points(cells: Sequence[str], delimiter: str) -> Sequence[str]:
+    """Numbers with decimal commas with points; other cells as they are.
+
+    Between tabs and bars, 1,234 may be a thousand and more: there, some comma must be a decimal one.
+    """
+    if delimiter == "," or not any("," in cell for cell in cells):
+        return cells
+    if delimiter != ";" and all(THOUSANDS.fullmatch(cell) for cell in cells if "," in cell):
+        return cells
     pointed = [cell.replace(",", ".") for cell in cells]
     return pointed if all(NUMBER.fullmatch(cell) for cell in pointed if cell) else cells
 
@@ -42,12 +66,15 @@ def read_csv(
     texts: Sequence[str] = (),
     numbers: Sequence[str] = (),
     skip: Sequence[str] = (),
-) -> tuple[Columns, dict[str, str]]:
-    """The columns of a CSV file with a header line, and what stands for a missing value in each.
+    day_first: bool | None = None,
+    forms: Mapping[str, str] | None = None,
+) -> tuple[Columns, Style]:
+    """The columns of a CSV file with a header line, and how it writes them.
 
-    Fields may be parted by commas, semicolons (then numbers may have decimal commas), tabs or bars.
+    Fields may be parted by commas, semicolons, tabs or bars; where not by commas, numbers may have decimal commas.
     ``missing`` are the cells that are none, ``texts`` the columns to be taken as they are, ``numbers`` those that must
-    be numbers, ``skip`` those that nobody wants. InputError names the row.
+    be numbers, ``skip`` those that nobody wants. ``day_first`` and ``forms`` (of some columns) say how to read dates
+    that can be read in two ways. InputError names the row.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -68,15 +95,58 @@ def read_csv(
     known = set(missing)
     columns: Columns = {}
     absent: dict[str, str] = {}
+    found_forms: dict[str, str] = {}
+    commas = set()
     for name, column in zip(header, zip(*cells, strict=True) if cells else [()] * len(header), strict=True):
-        column = with_points(column) if delimiter == ";" else column
-        given: list[str | None] = [None if c in known else c for c in column]
         absent[name] = next((c for c in column if c in known), "")
         if name in texts or name in skip:
-            columns[name] = np.asarray(given, dtype=object)
-        else:
-            columns[name] = typed(name, given, lines, path, 0.0 if name in numbers else MOSTLY)
-    return columns, absent
+            columns[name] = np.asarray([None if c in known else c for c in column], dtype=object)
+            continue
+        pointed = with_points([c for c in column if c not in known], delimiter)
+        there = iter(pointed)
+        given = [None if c in known else next(there) for c in column]
+        if any("," in c for c in column if c not in known) and not any("," in c for c in pointed):
+            commas.add(name)
+        if name in numbers:
+            columns[name] = typed(name, given, lines, path, 0.0)
+            continue
+        form = known_form(pointed, (forms or {}).get(name)) or form_of(pointed, day_first)
+        columns[name] = typed(name, given, lines, path) if form is None else dated(name, given, lines, path, form)
+        if form is not None:
+            found_forms[name] = form
+    return columns, Style(delimiter, absent, found_forms, frozenset(commas))
+
+
+def known_form(there: Sequence[str], form: str | None) -> str | None:
+    """``form``, if all cells have it."""
+    try:
+        return form if form and read_dates(there, form) else None
+    except ValueError:
+        return None
+
+
+def form_of(there: Sequence[str], day_first: bool | None) -> str | None:
+    """The form of dates and times; None for ISO 8601 dates, other cells, and where it cannot be told."""
+    if not there or DATE.fullmatch(there[0]) or not SHAPE.fullmatch(there[0]):
+        return None
+    try:
+        return date_form(there, day_first)
+    except EitherWay:
+        return None
+
+
+def dated(name: str, given: list[str | None], lines: Sequence[int], path: Path, form: str) -> Array:
+    """A column of dates of a form; InputError for one that no calendar has."""
+    try:
+        return np.asarray(read_dates(given, form), dtype=UNITS["time" if is_time(form) else "date"])
+    except ValueError:
+        pass
+    for cell, line in zip(given, lines, strict=True):
+        try:
+            np.asarray(read_dates([cell], form), dtype=UNITS["time"])
+        except ValueError:
+            raise slip(path, line, name, cell, f"date such as {form}") from None
+    raise AssertionError("some cell was no date")
 
 
 def read_cells(rows: Any, path: Path, width: int) -> tuple[list[list[str]], list[int]]:
@@ -95,31 +165,56 @@ def read_cells(rows: Any, path: Path, width: int) -> tuple[list[list[str]], list
 def typed(name: str, given: list[str | None], lines: Sequence[int], path: Path, mostly: float = MOSTLY) -> Array:
     """A column of cells as numbers, dates or strings, by what most of them look like.
 
-    InputError when the share ``mostly`` of the cells are numbers, but not all: that is a slip, not a category.
+    InputError when the share ``mostly`` of the cells are numbers or dates, but not all: that is a slip, no category.
     """
     there = [c for c in given if c is not None]
-    if not there or (mostly and any(CODE.match(c) and "." not in c for c in there)):
+    if not there:
         return np.asarray(given, dtype=object)
-    if all(DATE.fullmatch(c) for c in there) or all(TIME.fullmatch(c) for c in there):
-        unit = UNITS["date" if DATE.fullmatch(there[0]) else "time"]
+    if all(DATE.fullmatch(c) for c in there):
+        return dated(name, given, lines, path, "YYYY-MM-DD")
+    if all(TIME.fullmatch(c) for c in there):
         try:
-            return np.asarray(["NaT" if c is None else c for c in given], dtype=unit)
+            return np.asarray(["NaT" if c is None else c for c in given], dtype=UNITS["time"])
         except ValueError:
             return np.asarray(given, dtype=object)
-    odd = [i for i, c in enumerate(given) if c is not None and not NUMBER.fullmatch(c)]
-    if odd and len(odd) <= (1 - mostly) * len(there):
-        where = f"{path}, row {lines[odd[0]]}, column '{name}'"
-        raise InputError(
-            f"{where}: '{given[odd[0]]}' is not a number: mend it, name what stands for "
-            f"missing values (data.missing), or take the column as it is (data.categorical=[{name}])"
-        )
-    if odd:
+    if mostly and SHAPE.fullmatch(there[0]):
+        check_mostly(name, given, lines, path, SHAPE, "date", mostly)
+    if mostly and any(CODE.match(c) and "." not in c for c in there):
+        return np.asarray(given, dtype=object)
+    if check_mostly(name, given, lines, path, NUMBER, "number", mostly):
         return np.asarray(given, dtype=object)
     return np.asarray([np.nan if c is None else float(c) for c in given], dtype=np.float64)
 
 
-def read_parquet(path: Path, texts: Sequence[str]) -> tuple[Columns, dict[str, str]]:
-    """The columns of a Parquet file: numbers, booleans, strings, dates and times. Needs pyarrow (extra ``parquet``)."""
+def check_mostly(
+    name: str,
+    given: list[str | None],
+    lines: Sequence[int],
+    path: Path,
+    shape: re.Pattern[str],
+    what: str,
+    mostly: float,
+) -> int:
+    """How many cells are not of a shape; InputError for the first, when at least the share ``mostly`` is."""
+    odd = [i for i, c in enumerate(given) if c is not None and not shape.fullmatch(c)]
+    if odd and len(odd) <= (1 - mostly) * sum(c is not None for c in given):
+        raise slip(path, lines[odd[0]], name, given[odd[0]], what)
+    return len(odd)
+
+
+def slip(path: Path, line: int, name: str, cell: str | None, what: str) -> InputError:
+    """What to say of a cell that is not as the others are."""
+    return InputError(
+        f"{path}, row {line}, column '{name}': '{cell}' is not a {what}: mend it, name what stands for missing values "
+        f"(data.missing), or take the column as it is (data.categorical=[{name}])"
+    )
+
+
+def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> tuple[Columns, Style]:
+    """The columns of a Parquet file: numbers, booleans, strings, dates and times; those in ``skip`` are empty.
+
+    Needs pyarrow (extra ``parquet``).
+    """
     pa, parquet = need_pyarrow()
     try:
         table = parquet.read_table(path)
@@ -128,7 +223,9 @@ def read_parquet(path: Path, texts: Sequence[str]) -> tuple[Columns, dict[str, s
     columns: Columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if name in texts:
+        if name in skip:
+            columns[name] = np.full(len(column), None, dtype=object)
+        elif name in texts:
             columns[name] = np.asarray([None if v is None else str(v) for v in column.to_pylist()], dtype=object)
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             columns[name] = np.asarray(
@@ -143,7 +240,7 @@ def read_parquet(path: Path, texts: Sequence[str]) -> tuple[Columns, dict[str, s
             columns[name] = np.asarray(column.to_pylist(), dtype=object)
         else:
             raise InputError(f"{path}: column '{name}' is of type {kind}, which no table has: data.drop=[{name}]")
-    return columns, dict.fromkeys(columns, "")
+    return columns, Style()
 
 
 def need_pyarrow() -> tuple[Any, Any]:
@@ -166,18 +263,18 @@ def is_plain_parquet(path: Path) -> bool:
     return not any(pa.types.is_nested(k) or pa.types.is_binary(k) or pa.types.is_large_binary(k) for k in kinds)
 
 
-def csv_bytes(columns: Sequence[Column], table: Columns) -> bytes:
-    """A table as CSV."""
+def csv_bytes(columns: Sequence[Column], table: Columns, delimiter: str = ",") -> bytes:
+    """A table as CSV. Decimal commas, where a column has them, become points where commas part the fields."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
     writer.writerow([c.name for c in columns])
-    writer.writerows(rows_of(columns, table))
+    writer.writerows(rows_of(columns, table, commas=delimiter != ","))
     return out.getvalue().encode()
 
 
-def rows_of(columns: Sequence[Column], table: Columns) -> Iterator[tuple[str, ...]]:
-    """The rows as texts."""
-    return zip(*(c.text(table[c.name]) for c in columns), strict=True)
+def rows_of(columns: Sequence[Column], table: Columns, commas: bool) -> Iterator[tuple[str, ...]]:
+    """The rows as texts; ``commas``: with decimal commas, in columns that had them."""
+    return zip(*(c.text(table[c.name], commas) for c in columns), strict=True)
 
 
 def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -199,7 +200,9 @@ def refuse_existing(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file: choose another folder with --run")
     if (path / "run.json").exists():
-        raise InputError(f"{path} exists already: choose another --run, or go on with it: ganforge resume {path}")
+        raise InputError(
+            f"{path} exists already: choose another --run, or go on with it: ganforge resume {quote(str(path))}"
+        )
     if path.exists() and any(path.iterdir()):
         raise InputError(f"{path} is not empty: choose another folder with --run")
 

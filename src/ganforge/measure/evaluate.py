@@ -15,7 +15,7 @@ from ganforge.measure import kinds
 from ganforge.measure.distances import Points
 from ganforge.measure.distances import nearest as nearest_rows
 from ganforge.measure.features import Extractor
-from ganforge.measure.intervals import Score
+from ganforge.measure.intervals import Score, TooFew
 from ganforge.measure.measures import (
     LEARNED,
     MEASURES,
@@ -135,7 +135,7 @@ def evaluate(
     count = case.count(available, general)
     few = count if options.count else min(count, kinds.most(domain.kind, own, "SAMPLES", count))
     count = count if featured else few
-    judged = Judged()
+    judged = Judged(case.halved)
     if own and give is not None:
         judge_kind(judged, case, own, give, few)
     if featured and extract is not None:
@@ -175,6 +175,16 @@ class Case:
     strict: bool
     tell: Callable[[str], None]
 
+    def halved(self, error: TooFew) -> str:
+        """What to do, where there are too few samples only because half of the real ones are kept for the floor."""
+        total, half = len(self.source), len(self.split.rest)
+        if self.held is not None or self.options.whole or error.have < half or total < error.least:
+            return ""
+        return (
+            f"of {total:,} real samples, half are kept for the floor (real against real): --whole compares with all of "
+            "them, --holdout DATA takes others for the floor"
+        )
+
     def count(self, available: int | None, general: Sequence[str] | None) -> int:
         """How many generated samples are judged. InputError: there are fewer than were asked for."""
         stacked = hasattr(self.source, "stack") and (general is None or "modes" in general)
@@ -188,8 +198,9 @@ class Case:
 
 @dataclass
 class Judged:
-    """What has been found so far."""
+    """What has been found so far; ``halved`` tells what to say of too few samples where the real data were halved."""
 
+    halved: Callable[[TooFew], str] = lambda error: ""
     scores: dict[str, Score] = field(default_factory=dict)
     floors: dict[str, Score] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -202,9 +213,12 @@ class Judged:
         try:
             self.scores |= score()
         except InputError as error:
+            halved = self.halved(error) if isinstance(error, TooFew) else ""
             if strict:
-                raise
+                raise InputError(f"{error}{'; ' if halved else ''}{halved}") from None
             self.notes.append(f"left out: {error}")
+            if halved and halved not in self.notes:
+                self.notes.insert(0, halved)
             return
         try:
             self.floors |= floor()

@@ -1,0 +1,47 @@
+"""A run that was trained on a part of its data (``data.split``) is judged by that part; other data are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from command import ganforge
+from ganforge import judge
+from ganforge.domains import attribute
+from ganforge.domains.attribute import AttributeOptions
+from image_makers import file, noise, put
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two parts of different sizes, with a number each."""
+    path = tmp_path_factory.mktemp("split") / "data"
+    for part, count in (("train", 24), ("val", 17)):
+        images = {f"{i}.png": file(noise("L", (8, 8), seed=i)) for i in range(count)}
+        table = "file_name,age\n" + "".join(f"{i}.png,{i}\n" for i in range(count))
+        put(path / part, {**images, "metadata.csv": table.encode()})
+    return path
+
+
+@pytest.mark.parametrize("recipe", ["dcgan", "age"])
+def test_a_run_is_judged_by_the_part_that_it_was_trained_on(data: Path, tmp_path: Path, recipe: str) -> None:
+    run = tmp_path / "run"
+    tiny = ("--rounds", 1, "--size", 8, "--batch", 4, "--device", "cpu", "--quiet")
+    said = ganforge("train", recipe, "--data", data, "--set", "data.split=val", "--run", run, *tiny, draw=False)
+    assert said.code == 0, said.error
+    like = judge.load(run).domain
+
+    def opened(spec: str) -> int:
+        return len(judge.open_samples(spec, *judge.size_of(like), like, judge.data_options(str(run), spec))[1])
+
+    assert opened(str(data)) == 17, "as it was trained"
+    assert opened(f"{data}/../data") == 17, "by another name"
+    other = put(tmp_path / "other", {f"{i}.png": file(noise("L", (8, 8), seed=i)) for i in range(9)})
+    table = "file_name,age\n" + "".join(f"{i}.png,{i}\n" for i in range(9))
+    assert opened(str(put(other, {"metadata.csv": table.encode()}))) == 9, "other data have no such part"
+
+
+def test_numbers_of_a_part(data: Path) -> None:
+    like, _ = attribute.open(str(data), AttributeOptions(split="train"))
+    assert [len(attribute.open_like(str(data), like, part)[1]) for part in ("train", "val", None)] == [24, 17, 24]

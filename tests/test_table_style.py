@@ -1,0 +1,172 @@
+"""Tables as people write them, with dates of days first, semicolons, decimal commas: rows are written the same way."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganforge.core.errors import InputError
+from ganforge.domains import domain_from_dict, open_data
+from ganforge.domains.table import TableDomain, TableOptions, open_like
+from ganforge.domains.table_dates import EitherWay, date_form, read_dates, write_dates
+
+DAYS = [datetime.date(2020, 1, 1) + datetime.timedelta(days=37 * i) for i in range(40)]
+FORMS = {
+    "D.M.YYYY": "{0.day}.{0.month}.{0.year}",
+    "DD.MM.YYYY": "%d.%m.%Y",
+    "DD/MM/YYYY": "%d/%m/%Y",
+    "MM/DD/YYYY": "%m/%d/%Y",
+    "DD-MM-YYYY": "%d-%m-%Y",
+    "YYYY/MM/DD": "%Y/%m/%d",
+    "DD.MM.YYYY hh:mm": "%d.%m.%Y %H:%M",
+    "D.M.YYYY h:mm:ss": "{0.day}.{0.month}.{0.year} {0.hour}:{0.minute:02d}:{0.second:02d}",
+}
+
+
+def written(day: datetime.date, form: str) -> str:
+    """A date by strftime, or by format where strftime has no way that all systems know."""
+    return form.format(day) if "{" in form else day.strftime(form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=20, deadline=None)
+@given(moments=st.lists(st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2100, 1, 1)), min_size=1))
+def test_dates_come_back_in_their_form(form: str, moments: list[datetime.datetime]) -> None:
+    moments = [datetime.datetime(2021, 10, 31, 23, 5), datetime.datetime(2021, 3, 4, 1, 2), *moments]
+    texts = [written(moment, FORMS[form]) for moment in moments]
+    assert date_form(texts) == form
+    read = np.asarray(read_dates([*texts, None], form), dtype="datetime64[us]")
+    assert write_dates(read, form) == [*texts, None]
+    assert [m.date() for m in moments] == [v.date() for v in read[:-1].tolist()]
+
+
+def test_what_is_no_date_and_what_could_be_two() -> None:
+    for cells in (
+        ["1.2.3"],
+        ["12.3.24"],
+        ["1.2.2024", "x"],
+        ["1.2.2024", "1/2/2024"],
+        ["1.2.2024", "1.2.2024 7:00"],
+        [],
+    ):
+        assert date_form(cells) is None
+    with pytest.raises(EitherWay):
+        date_form(["1/2/2024", "12/11/2024"])
+    assert date_form(["1/2/2024"], day_first=True) == "D/M/YYYY" and date_form(["1/2/2024"], False) == "M/D/YYYY"
+    assert date_form(["1.2.2024"]) == "D.M.YYYY", "with points, days come first"
+    assert date_form(["13/2/2024"], day_first=False) == "D/M/YYYY", "what the data say is stronger"
+
+
+def german(path: Path, delimiter: str = ";") -> Path:
+    """A table as a German spreadsheet saves it, with what parts the fields, line breaks and a mark of UTF-8."""
+    with path.open("w", newline="", encoding="utf-8-sig") as out:
+        writer = csv.writer(out, delimiter=delimiter)
+        writer.writerow(["Tag", "Gehalt", "Beruf", "Zeit"])
+        for i, day in enumerate(DAYS):
+            time = f"{day:%d.%m.%Y} {i % 24:02d}:30"
+            job = ['Maler; "frei"', "Bäcker\nmeister", ""][i % 3]
+            writer.writerow(
+                ["" if i == 5 else written(day, FORMS["D.M.YYYY"]), f"{1000 + i / 4:.2f}".replace(".", ","), job, time]
+            )
+    return path
+
+
+def test_a_german_table_comes_back_german(tmp_path: Path) -> None:
+    """pandas reads what was written, told what a German spreadsheet is, as it reads the table itself."""
+    domain, source = open_data(str(german(tmp_path / "g.csv")))
+    assert isinstance(domain, TableDomain) and domain_from_dict(domain.to_dict()) == domain
+    assert [c.kind for c in domain.schema] == ["date", "number", "category", "time"]
+    assert "Tag (date as D.M.YYYY, 2.5% missing)" in "\n".join(source.messages)  # type: ignore[attr-defined]
+    rows = domain.decode(domain.encode({"data": source.values}))  # type: ignore[attr-defined]
+    domain.save(rows, tmp_path / "again.csv")
+    frames = [
+        pd.read_csv(tmp_path / name, sep=";", decimal=",", encoding="utf-8-sig") for name in ("g.csv", "again.csv")
+    ]
+    assert frames[0].equals(frames[1])
+    assert open_like(str(tmp_path / "again.csv"), domain)[1].fingerprint == source.fingerprint
+    domain.save(rows, tmp_path / "again.tsv")
+    assert (tmp_path / "again.tsv").read_text().startswith("Tag\tGehalt")
+    assert open_like(str(tmp_path / "again.tsv"), domain)[1].fingerprint == source.fingerprint
+    tabs, _ = open_data(str(german(tmp_path / "t.tsv", "\t")))
+    tabs.save(rows, tmp_path / "commas.csv")  # between commas, decimals have points
+    assert "1000.25" in (tmp_path / "commas.csv").read_text()
+
+
+def test_dates_and_numbers_of_a_form_can_be_asked_for(tmp_path: Path) -> None:
+    domain, source = open_data(str(german(tmp_path / "g.csv")))
+    encoded = domain.encode({"data": source.values})  # type: ignore[attr-defined]
+    for asked in ("Tag>=1.6.2022", "Tag>=2022-06-01"):
+        kept = domain.obeys(encoded, domain.constrain([asked]))
+        assert kept.tolist() == [d >= datetime.date(2022, 6, 1) and i != 5 for i, d in enumerate(DAYS)]
+    assert int(domain.obeys(encoded, domain.constrain(["Gehalt<=1000,5"])).sum()) == 3
+    with pytest.raises(InputError, match=r"holds dates, and '32\.1\.2022' is none"):
+        domain.constrain(["Tag>=32.1.2022"])
+
+
+def test_other_data_are_read_with_the_form_of_the_model(tmp_path: Path) -> None:
+    """Held-out rows may have days up to 12 only: alone they could be read in two ways."""
+    (tmp_path / "a.csv").write_text("when,x\n" + "\n".join(f"{d:%d/%m/%Y},{i}" for i, d in enumerate(DAYS)))
+    (tmp_path / "b.csv").write_text("when,x\n01/02/2021,1\n03/04/2021,2\n")
+    domain, _ = open_data(str(tmp_path / "a.csv"))
+    _, source = open_like(str(tmp_path / "b.csv"), domain)  # type: ignore[arg-type]
+    assert domain.decode(domain.encode({"data": source.values}))["when"].tolist() == [
+        datetime.date(2021, 2, 1), datetime.date(2021, 4, 3)
+    ]  # fmt: skip
+    alone, said = open_data(str(tmp_path / "b.csv"))
+    assert alone.schema[0].is_category  # type: ignore[attr-defined]
+    assert "none of the dates in column 'when' tells" in "\n".join(said.messages)  # type: ignore[attr-defined]
+    told, _ = open_data(str(tmp_path / "b.csv"), TableOptions(day_first=False))
+    assert told.schema[0].form == "MM/DD/YYYY"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["30.1.2024"] * 30 + ["31.2.2024"], {}, r"row 32, column 'a': '31\.2\.2024' is not a date such as D\.M\.YYYY"),
+        (["30.1.2024"] * 30 + ["soon"], {}, r"row 32, column 'a': 'soon' is not a date: mend it"),
+        (["2024-01-30"] * 30 + ["2024-02-31"], {}, r"row 32, column 'a': '2024-02-31' is not a date such as YYYY"),
+        (
+            [f"{i % 12 + 1}/{i // 12 + 1}/{1900 + i}" for i in range(140)],
+            {"max_categories": 100},
+            "data.day_first=true",
+        ),
+    ],
+)
+def test_wrong_dates_are_named(tmp_path: Path, lines: list[str], options: dict[str, int], message: str) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "\n".join(f"{line},{i % 3}" for i, line in enumerate(lines)))
+    with pytest.raises(InputError, match=message):
+        open_data(str(tmp_path / "t.csv"), TableOptions(**options))  # type: ignore[arg-type]
+    assert open_data(str(tmp_path / "t.csv"), TableOptions(categorical=("a",)))[0]
+
+
+def test_all_columns_of_text_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,key,note\n" + "\n".join(f"{i},k{i},n{i}" for i in range(300)))
+    with pytest.raises(InputError, match=r"'key' has 300 .* and 'note' has 300 .*data.drop=\[key,note\]"):
+        open_data(str(tmp_path / "t.csv"))
+    assert open_data(str(tmp_path / "t.csv"), TableOptions(drop=("key", "note")))[0]
+
+
+def test_a_column_of_an_odd_type_can_be_dropped(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": range(20), "lag": pd.to_timedelta(range(20), unit="h")})
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"column 'lag' is of type duration.*data.drop=\[lag\]"):
+        open_data(str(tmp_path / "t.parquet"))
+    assert open_data(str(tmp_path / "t.parquet"), TableOptions(drop=("lag",)))[0].columns == ("x",)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("step", ["D", "h", "m", "s"])
+def test_times_stay_on_their_steps(step: str) -> None:
+    """Days that are stored as times at midnight do not get a time of day."""
+    times = (np.datetime64("2020-01-01", step) + 7 * np.arange(50)).astype("datetime64[us]")
+    domain = TableDomain.fit({"when": times, "x": np.arange(50.0)})
+    made = domain.decode({"data": torch.randn(300, 2, generator=torch.Generator().manual_seed(0))})["when"]
+    assert (made == made.astype(f"datetime64[{step}]")).all() and len(set(made.tolist())) > 20
+    assert made.min() >= times.min() and made.max() <= times.max()

@@ -149,11 +149,13 @@ def draw(rows: list[dict[str, Any]], place: Path) -> None:
 
     figure = Figure(figsize=(8.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
+    full = max(rows, key=lambda row: row["judged"])
     for index, row in enumerate(rows):
         xs, ys = [p["seconds"] for p in row["points"]], [p["distance"] for p in row["points"]]
         style: dict[str, Any] = {"color": f"C{index % 10}", "marker": "os^D"[index // 10 % 4]}
-        axes.plot(xs, ys, ms=3, lw=1.5, label=f"{row['name']} ({ys[-1]:.2f})", **style)
-    axes.axhline(rows[0]["floor"], color="0.4", ls="--", lw=1, label=f"held-out real images ({rows[0]['floor']:.2f})")
+        fewer = f", of {row['judged']:,}" if row["judged"] != full["judged"] else ""
+        axes.plot(xs, ys, ms=3, lw=1.5, label=f"{row['name']} ({ys[-1]:.2f}{fewer})", **style)
+    axes.axhline(full["floor"], color="0.4", ls="--", lw=1, label=f"held-out real images ({full['floor']:.2f})")
     axes.set(xscale="log", yscale="log", xlabel="seconds of computing", ylabel="Fréchet distance, classifier features")
     axes.set_title(f"{rows[0]['data']}: distance from the training images (at the end)", fontsize=10, loc="left")
     axes.grid(which="both", alpha=0.2)
@@ -165,7 +167,11 @@ def show(log: Path) -> None:
     """The table and the plot of all rows so far; of a name's rows, the newest."""
     newest = {row["name"]: row for row in map(json.loads, log.read_text().splitlines())}
     rows = sorted(newest.values(), key=lambda row: row["points"][-1]["distance"])
-    print(f"floor, {rows[0]['judged']:,} held-out real images: {rows[0]['floor']:.2f}; {rows[0]['judge']}")
+    full = max(rows, key=lambda row: row["judged"])
+    print(f"floor, {full['judged']:,} held-out real images: {full['floor']:.2f}; {full['judge']}")
+    for row in rows:
+        if row["judged"] != full["judged"]:
+            print(f"{row['name']}: only {row['judged']:,} samples judged, floor {row['floor']:.2f}")
     print("\n".join(table(rows)))
     draw(rows, log.with_suffix(".png"))
 

@@ -40,6 +40,7 @@ def variants() -> dict[str, tuple[str, dict]]:
     )
     played["lazy"] = ("r3gan", {"lazy": 2, "norm_discriminator": "spectral", "upsample": "resize"})
     played["r3"] = ("r3gan", {"network": "r3"})
+    played["realnvp-conv"] = ("realnvp", {"network": "conv", "couplings": 2})
     played["ctgan-any"] = ("ctgan", {"given": "any"})
     for conditioning in ("concat", "auxiliary"):
         played[f"cgan-{conditioning}"] = ("cgan", {"conditioning": conditioning, "replay": 0.5})

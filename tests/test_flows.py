@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
 from torch.func import jacrev
 
 from ganforge.config import checked
 from ganforge.core.errors import InputError
 from ganforge.domains import open_data
-from ganforge.nn.flow import ConvFlow, Coupling, Flow, Mix, MlpFlow, Pixels, masks
+from ganforge.nn.flow import ConvFlow, Coupling, Flow, Mix, MlpFlow, Pixels, Standard, masks
 from ganforge.recipes.flowgan import Flowgan
 from ganforge.recipes.one_player import Values
 from ganforge.recipes.realnvp import Realnvp
@@ -23,17 +25,20 @@ FLOWS = {
     "pixels": lambda: MlpFlow((1, 3, 4), 255, 8, 4),
     "conv": lambda: ConvFlow((1, 4, 4), 255, 6, 2),
     "levels": lambda: ConvFlow((2, 8, 8), 0, 6, 2),
+    "splits": lambda: ConvFlow((1, 16, 16), 0, 2, 1),
     "sides": lambda: ConvFlow((3, 2, 6), 15, 6, 2),
 }
 
 
 def moved(flow: Flow) -> Flow:
-    """The flow in float64, away from the identity as which it starts."""
+    """The flow in float64, away from the identity as which it starts, pixels' moments too; as it is after training."""
     torch.manual_seed(0)
+    if flow.pixels is not None:
+        flow.inverse(2 * torch.rand(20, *flow.shape) ** 2 - 1)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    return flow.double()
+    return flow.double().eval()
 
 
 def data_of(flow: Flow, n: int) -> torch.Tensor:
@@ -108,6 +113,60 @@ def test_pixels_are_the_middles_of_their_bins() -> None:
     assert torch.allclose(pixels(pixels.inverse(levels)[0]), levels, atol=1e-12)
     edge = torch.tensor([[1 + 0.999 / 255, -1 - 0.999 / 255]], dtype=torch.float64)
     assert bool(pixels.inverse(edge)[0].isfinite().all())
+
+
+def test_moments_are_those_of_all_data_seen_in_training() -> None:
+    torch.manual_seed(0)
+    standard = Standard((2, 3)).double()
+    x = 5 + 3 * torch.randn(40, 2, 3, dtype=torch.float64)
+    for part in x.split(8):
+        standard.inverse(part)
+    standard.eval()
+    z, log_det = standard.inverse(x)
+    found = x.numpy()
+    assert z.numpy() == pytest.approx((found - found.mean(0)) / found.std(0), abs=1e-9)
+    assert float(log_det[0]) == pytest.approx(-np.log(found.std(0)).sum())
+    assert torch.equal(standard.inverse(x + 1)[1], log_det)  # what is judged changes nothing
+    assert torch.allclose(standard(z), x)
+
+
+@pytest.mark.parametrize(
+    "make", [FLOWS["pixels"], lambda: MlpFlow((1, 8, 8), 255, 8, 4), lambda: ConvFlow((1, 8, 8), 255, 8, 2)]
+)
+def test_before_any_step_pixels_are_independent_normals(make: Callable[[], Flow]) -> None:
+    """Scipy's normal density of the logits, where couplings do nothing yet; and no worse than guessing."""
+    torch.manual_seed(0)
+    flow, values = make(), Values(open_data("digits")[0])
+    domain, source = open_data("digits")
+    x = domain.encode(source.take(torch.arange(200)))["data"]
+    x = values.dequantize(x if flow.shape == (1, 8, 8) else x[..., :3, 2:6]).double()
+    flow.double().inverse(x)
+    unit = ((x.numpy() + 1) * 127.5 + 0.5) / 256
+    squeezed = 1e-6 + (1 - 2e-6) * unit
+    h = special.logit(squeezed)
+    slope = np.log((1 - 2e-6) * 127.5 / 256 / squeezed / (1 - squeezed))
+    density = stats.norm.logpdf(h, h.mean(0), np.maximum(h.std(0), 0.01)) + slope
+    expected = density.reshape(200, -1).sum(1)
+    found = flow.eval().log_prob(x).detach().numpy()
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert -found.mean() / flow.latent / math.log(2) - math.log2(2 / 255) < 8
+
+
+def test_a_trained_flow_is_exact_in_mixed_precision() -> None:
+    """Rounded networks are for training alone: what is encoded comes back."""
+    flow = moved(ConvFlow((1, 8, 8), 255, 8, 2)).requires_grad_(False)
+    x = data_of(flow, 5).float()
+    flow.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        z = flow.inverse(x)[0]
+        back = flow(z)
+    assert z.dtype == back.dtype == torch.float32
+    assert torch.equal(z, flow.inverse(x)[0]) and float((back - x).abs().max()) < 1e-3
+    with torch.autocast("cpu", torch.bfloat16):
+        flow.train()
+        flow.pixels.eval()  # type: ignore[union-attr]
+        rough = flow.inverse(x)[0]
+    assert 0 < float((rough - z).abs().median()) < 0.1 * float(z.abs().median())
 
 
 def test_dequantization_stays_within_its_bin_and_bounds_the_probability() -> None:

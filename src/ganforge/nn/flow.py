@@ -2,12 +2,15 @@
 
 A flow is used both ways: ``forward(z)`` makes data, ``inverse(x)`` gives the latents and log |det dz/dx|. Both take one
 pass. ``MlpFlow`` is RealNVP (Dinh et al. 2017) on flat data, ``ConvFlow`` has Glow's steps (Kingma & Dhariwal 2018) in
-RealNVP's multi-scale arrangement. Every layer starts as the identity, or as a rotation.
+RealNVP's multi-scale arrangement. Every layer starts as the identity, or as a rotation; pixels are standardized, so
+that a flow starts as an independent normal for each.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 
 import torch
@@ -16,15 +19,25 @@ from torch import Tensor, nn
 
 from ganforge.core.errors import InputError
 
-ALPHA = 0.05
-"""Of the logit transform: pixels are squeezed into [ALPHA, 1 - ALPHA] first (Dinh et al. 2017, section 4.1)."""
+ALPHA = 1e-6
+"""Of the logit transform: pixels are squeezed into [ALPHA, 1 - ALPHA] first (Dinh et al. 2017, section 4.1).
+
+So small (as Papamakarios et al. 2017), as then the noise in the bin of black or white becomes as wide as a latent: with
+RealNVP's 0.05 it is 0.02 wide, and a flow must learn to shrink by that wherever an image is empty.
+"""
+
+NARROWEST = 0.01
+"""The least deviation of a pixel's logit: about that of the noise in a bin of middle grey."""
 
 BOUND = 2.0
 """A coupling scales by at most exp(BOUND): training stays finite."""
 
 
 def exactly(x: Tensor) -> torch.autocast:
-    """No mixed precision: rounded to bf16, a flow is not the inverse of itself, and a grey level is lost."""
+    """No mixed precision: rounded to bf16, a flow is not the inverse of itself, and a grey level is lost.
+
+    Only couplings' networks may be rounded, and only in training: the density is that of what they gave all the same.
+    """
     return torch.autocast(x.device.type, enabled=False)
 
 
@@ -79,11 +92,13 @@ class Mix(Layer):
         return self.permutation @ (self.lower.tril(-1) + one) @ upper
 
     def forward(self, z: Tensor) -> Tensor:
-        return torch.einsum("oc,nc...->no...", self.weight(), z)
+        with exactly(z):
+            return torch.einsum("oc,nc...->no...", self.weight(), z)
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         places = math.prod(x.shape[2:])
-        z = torch.einsum("oc,nc...->no...", torch.linalg.inv(self.weight()), x)
+        with exactly(x):
+            z = torch.einsum("oc,nc...->no...", torch.linalg.inv(self.weight()), x)
         return z, (-places * self.log_diagonal.sum()).expand(len(x))
 
 
@@ -102,23 +117,36 @@ class Coupling(Layer):
         self.register_buffer("kept", mask.bool().nonzero().squeeze(1))
         self.register_buffer("changed", (~mask.bool()).nonzero().squeeze(1))
         self.register_buffer("order", torch.cat([self.kept, self.changed]).argsort())
-        self.net = net
+        self.net, self.parts = net, [len(self.kept), len(self.changed)]
+        self.sorted = bool((self.order.diff() == 1).all())  # then nothing needs to be gathered
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What stays and what changes."""
+        if self.sorted:
+            kept, changed = x.split(self.parts, 1)
+            return kept, changed
+        return x[:, self.kept], x[:, self.changed]
+
+    def join(self, kept: Tensor, changed: Tensor) -> Tensor:
+        """The inverse of ``split``."""
+        x = torch.cat([kept, changed], 1)
+        return x if self.sorted else x[:, self.order]
 
     def terms(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Log scale and shift of the entries that change."""
-        raw, shift = self.net(kept).chunk(2, 1)
+        with nullcontext() if self.training else exactly(kept):
+            raw, shift = self.net(kept).to(kept.dtype).chunk(2, 1)
         return BOUND * torch.tanh(raw / BOUND), shift
 
     def forward(self, z: Tensor) -> Tensor:
-        kept, changed = z[:, self.kept], z[:, self.changed]
+        kept, changed = self.split(z)
         log_scale, shift = self.terms(kept)
-        return torch.cat([kept, changed * log_scale.exp() + shift], 1)[:, self.order]
+        return self.join(kept, changed * log_scale.exp() + shift)
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = x[:, self.kept], x[:, self.changed]
+        kept, changed = self.split(x)
         log_scale, shift = self.terms(kept)
-        z = torch.cat([kept, (changed - shift) * torch.exp(-log_scale)], 1)[:, self.order]
-        return z, -log_scale.flatten(1).sum(1)
+        return self.join(kept, (changed - shift) * torch.exp(-log_scale)), -log_scale.flatten(1).sum(1)
 
 
 class Pixels(Layer):
@@ -143,28 +171,67 @@ class Pixels(Layer):
         return torch.logit(squeezed), log_det.flatten(1).sum(1)
 
 
+class Standard(Layer):
+    """Each value by its own mean and deviation over the data seen in training: RealNVP's batch norm, once (sec. 3.7).
+
+    ``inverse`` gives values of mean 0 and variance 1. Moments are running ones in training too, so that the density of
+    an image does not depend on the others in its batch.
+    """
+
+    first: Tensor
+    second: Tensor
+    batches: Tensor
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("first", torch.zeros(*shape))
+        self.register_buffer("second", torch.ones(*shape))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, shaped like one sample."""
+        return self.first.clone(), (self.second - self.first.square()).clamp_min(NARROWEST**2).sqrt()
+
+    @torch.no_grad()
+    def see(self, x: Tensor) -> None:
+        """Take a batch into the moments: the mean over all batches."""
+        self.batches += 1
+        self.first.lerp_(x.mean(0), 1 / self.batches)
+        self.second.lerp_(x.square().mean(0), 1 / self.batches)
+
+    def forward(self, z: Tensor) -> Tensor:
+        mean, deviation = self.moments()
+        return z * deviation + mean
+
+    def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            self.see(x.detach())
+        mean, deviation = self.moments()
+        return (x - mean) / deviation, -deviation.log().sum().expand(len(x))
+
+
 class Flow(nn.Module):
     """A chain of layers between latents [n, size] and data [n, *shape]; ``levels`` > 0 says that data are pixels."""
 
     def __init__(self, shape: tuple[int, ...], levels: int) -> None:
         super().__init__()
         self.shape, self.latent = tuple(shape), math.prod(shape)
-        self.pixels = Pixels(levels) if levels else None
+        self.pixels = nn.ModuleList([Standard(shape), Pixels(levels)]) if levels else None
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Latents [n, latent] -> data [n, *shape]. Labels are ignored."""
-        with exactly(z):
-            x = self.generate(z)
-            return x if self.pixels is None else self.pixels(x)
+        x = self.generate(z)
+        for layer in self.pixels or ():
+            x = layer(x)
+        return x
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data [n, *shape] -> latents [n, latent] and log |det dz/dx| [n]."""
-        with exactly(x):
-            if self.pixels is None:
-                return self.explain(x)
-            h, first = self.pixels.inverse(x)
-            z, rest = self.explain(h)
-            return z, first + rest
+        if self.pixels is None:
+            return self.explain(x)
+        h, first = unwind(self.pixels, x)
+        z, rest = self.explain(h)
+        return z, first + rest
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log density of data under standard normal latents, [n]."""
@@ -248,10 +315,12 @@ def unwind(layers: nn.ModuleList, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ConvFlow(Flow):
-    """Levels of squeeze, ``couplings`` steps and a split, for images with even sides.
+    """Levels of squeeze, steps and a split, for images with even sides.
 
-    A step is a scale, a 1 x 1 convolution and a coupling whose network has two 3 x 3 convolutions and one 1 x 1
-    between them, of ``width`` channels. At each level but the last, half of the channels are done.
+    A step is a scale, a 1 x 1 convolution and a coupling whose network has two 3 x 3 convolutions and one 1 x 1 between
+    them. The last level has ``couplings`` steps; those before, where a step costs most and sees least of the image,
+    have half as many. ``width`` is that of the first level's networks, the others' is twice that. Half of the channels
+    are done at each level but the first, which all go through the second, and the last.
     """
 
     def __init__(self, shape: tuple[int, int, int], levels: int, width: int, couplings: int) -> None:
@@ -261,36 +330,37 @@ class ConvFlow(Flow):
             raise InputError(f"a convolutional flow needs even sides, not {height} x {across}: set network=mlp")
         self.stages = nn.ModuleList()
         self.shapes: list[tuple[int, int, int]] = []
+        """Of what each level is done with."""
         while True:
             channels, height, across = 4 * channels, height // 2, across // 2
-            self.stages.append(nn.ModuleList(x for _ in range(couplings) for x in glow_step(channels, width)))
-            if height % 2 or across % 2 or min(height, across) < 4:
+            last = height % 2 == 1 or across % 2 == 1 or min(height, across) < 4
+            wide = 2 * width if self.shapes else width
+            steps = [glow_step(channels, wide) for _ in range(couplings if last else max(1, couplings // 2))]
+            self.stages.append(nn.ModuleList(layer for step in steps for layer in step))
+            done = channels if last else channels // 2 if self.shapes else 0
+            self.shapes.append((done, height, across))
+            channels -= done
+            if last:
                 break
-            channels //= 2
-            self.shapes.append((channels, height, across))
-        self.shapes.append((channels, height, across))
 
     def generate(self, z: Tensor) -> Tensor:
         parts = z.split([math.prod(s) for s in self.shapes], 1)
-        parts = [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        x = parts[-1]
-        for index in reversed(range(len(self.stages))):
-            if index < len(self.stages) - 1:
-                x = torch.cat([parts[index], x], 1)
-            for layer in self.stages[index]:  # type: ignore[union-attr]
+        x = z.new_empty(len(z), 0, *self.shapes[-1][1:])
+        for stage, shape, part in reversed(list(zip(self.stages, self.shapes, parts, strict=True))):
+            x = torch.cat([part.reshape(len(z), *shape), x], 1)
+            for layer in stage:  # type: ignore[attr-defined]
                 x = layer(x)
             x = F.pixel_shuffle(x, 2)
         return x
 
     def explain(self, x: Tensor) -> tuple[Tensor, Tensor]:
         parts, total = [], x.new_zeros(len(x))
-        for index, stage in enumerate(self.stages):
+        for stage, shape in zip(self.stages, self.shapes, strict=True):
             x, log_det = unwind(stage, F.pixel_unshuffle(x, 2))  # type: ignore[arg-type]
             total = total + log_det
-            if index < len(self.stages) - 1:
-                done, x = x.chunk(2, 1)
-                parts.append(done.flatten(1))
-        return torch.cat([*parts, x.flatten(1)], 1), total
+            done, x = x.split([shape[0], x.shape[1] - shape[0]], 1)
+            parts.append(done.flatten(1))
+        return torch.cat(parts, 1), total
 
 
 def glow_step(channels: int, width: int) -> list[nn.Module]:
@@ -298,9 +368,9 @@ def glow_step(channels: int, width: int) -> list[nn.Module]:
     kept = channels // 2
     net = nn.Sequential(
         nn.Conv2d(kept, width, 3, 1, 1),
-        nn.SiLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(width, width, 1),
-        nn.SiLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(width, 2 * (channels - kept), 3, 1, 1),
     )
     return [Coupling(torch.arange(channels) < kept, last_zero(net)), Mix(channels), Scale(channels, True)]

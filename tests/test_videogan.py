@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy.spatial.distance import cdist
 
 import check_game
 import ganforge
@@ -27,8 +28,9 @@ from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import World
 from ganforge.measure import selfsupervised
 from ganforge.measure import video as measure
-from ganforge.nn.clip_judges import FactoredDiscriminator, StackedDiscriminator
-from ganforge.nn.video import FAR, CarriedFrames, ClipGenerator, carry, resampling
+from ganforge.nn.clip_judges import FactoredDiscriminator, FrameDiscriminator, StackedDiscriminator, averaged_down
+from ganforge.nn.video import DETAIL, FAR, CarriedFrames, ClipGenerator, carry, resampling
+from ganforge.recipes.clip_game import SURE, cosines, usual_color
 from ganforge.recipes.videogan import Videogan
 from scripts import bench
 
@@ -90,8 +92,6 @@ def test_what_is_carried_stays_the_same() -> None:
     make = CarriedFrames((3, 16, 20), 6, 4, 16)
     make.place.weight.data.zero_()
     make.place.weight.data[2:, :2] = torch.eye(2) / FAR  # the first two numbers of a code
-    last: Any = make.drawing.convs[-1]
-    last.weight.data[5:] = 0  # a plain background
     codes = torch.zeros(2, 3, 4)
     codes[:, 1, 0], codes[:, 2, 1] = math.atanh(2 / 8), math.atanh(-3 / 10)  # 1 is half a frame
     with torch.no_grad():
@@ -106,6 +106,7 @@ def test_a_layer_hides_the_background_where_its_mask_is() -> None:
     make = CarriedFrames((1, 16, 16), 6, 4, 16)
     last: Any = make.drawing.convs[-1]
     z, codes = torch.randn(4, 6), torch.rand(4, 3, 4)
+    last.weight.data[2:] = torch.randn_like(last.weight[2:])  # a background that is not plain
     for logit, moves in ((50.0, True), (-50.0, False)):
         last.weight.data[0], last.bias.data[0] = 0, logit
         with torch.no_grad():
@@ -120,6 +121,94 @@ def test_motion_is_smooth_from_the_start() -> None:
         _, shift = G.image.places(G.path(torch.randn(64, 17, 8), None))  # type: ignore[operator]
     assert float(shift.std()) > 0.3 and float(shift.abs().max()) <= 1
     assert (shift[:, 1:] - shift[:, :-1]).std() < shift.std() / 3
+
+
+def test_a_background_is_first_of_one_color() -> None:
+    torch.manual_seed(0)
+    make = CarriedFrames((2, 16, 16), 6, 4, 16)
+    last: Any = make.drawing.convs[-1]
+    last.weight.data[3:] = torch.randn_like(last.weight[3:])
+    make.window.data.fill_(-1e3)  # no layer
+    z = torch.randn(4, 6)
+    with torch.no_grad():
+        drawn = make.drawing(z)[:, 3:]
+        frames = make(z, torch.rand(4, 3, 4)).unflatten(0, (4, 3))
+    mean = drawn.mean((2, 3), keepdim=True)
+    assert torch.allclose(frames[:, 1], torch.tanh(mean + DETAIL * (drawn - mean)), atol=1e-5)
+
+
+def test_the_layer_begins_as_a_disc_in_the_middle() -> None:
+    torch.manual_seed(0)
+    make = CarriedFrames((3, 24, 32), 6, 4, 16)
+    mask = make.drawing(torch.randn(8, 6))[:, :1] + make.window
+    shown = (torch.sigmoid(mask) > 0.5).float().mean((0, 1))
+    assert shown[10:14, 14:18].min() == 1 and shown[[0, -1]].max() == 0 == shown[:, [0, -1]].max()
+    assert 0.1 < float(shown.mean()) < 0.4
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 8, 8), (1, 2, 3, 6, 9)])
+def test_blocks_are_averaged(shape: tuple[int, ...]) -> None:
+    clips = torch.randn(shape)
+    assert averaged_down(clips, 1) is clips
+    blocks = averaged_down(clips, 2)
+    down, across = -(-shape[3] // 2), -(-shape[4] // 2)
+    assert blocks.shape == (*shape[:3], down, across)
+    for y in range(down):
+        for x in range(across):  # at odd ends a block is what there is
+            wanted = clips[..., 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((-1, -2))
+            assert torch.allclose(blocks[..., y, x], wanted, atol=1e-6)
+
+
+def clip_game(**params: Any) -> tuple[Any, Any]:
+    """A small game of color clips of two classes, 12 x 20 pixels, and a batch."""
+    domain = VideoDomain(shape=(5, 3, 12, 20), classes=("a", "b"), counts=(9, 9))
+    given = {**Videogan.defaults_for(domain), **Videogan.tiny, "size": 4, **params}
+    torch.manual_seed(0)
+    batch = {"data": torch.rand(4, *domain.shape) * 2 - 1, "label": torch.tensor([0, 1, 1, 0])}
+    return checked(Videogan, given, "params").build(domain), batch
+
+
+def test_the_class_loss_is_bounded() -> None:
+    """Whatever features grow to: unbounded, one clip's loss was seen to jump to hundreds, and its step with it."""
+    game, batch = clip_game()
+    game.clip_judge.to_logit.weight.data.zero_()
+    for scale in (1.0, 1e6):
+        for parameter in game.clip_judge.layers[-3].parameters():
+            parameter.data *= scale
+        terms = game.judge(batch)
+        assert 0 < float(terms["clips_class"].detach()) <= 2 * SURE + math.log(2)
+    found, classes = torch.randn(5, 7, dtype=torch.float64), torch.randn(3, 7, dtype=torch.float64)
+    assert np.allclose(cosines(found, classes), 1 - cdist(found, classes, "cosine"))
+
+
+def test_all_judge_what_G_was_paid_for() -> None:
+    game, batch = clip_game(coarse=2)
+    game.generate(batch)
+    fake = game.made[0]
+    game.fake = lambda _: pytest.fail("fakes were made anew")
+    game.judge(batch)
+    game.regularize(batch)
+    name, (judge, made, real, _) = next(iter(game.sides(batch, game.fakes(batch)).items()))
+    wanted = averaged_down(fake, 2) - usual_color(batch["data"])
+    assert name == "clips" and made.shape == (4, 5, 3, 6, 10) and torch.allclose(made, wanted, atol=1e-6)
+    assert judge(real).shape == (4,)
+
+
+def test_judges_see_what_differs_from_the_usual_color() -> None:
+    game, batch = clip_game()
+    batch["data"][..., 5:, :] = torch.tensor([0.3, -1.0, 0.9])[:, None, None]  # 7 of 12 rows
+    assert usual_color(batch["data"]).flatten().tolist() == pytest.approx([0.3, -1.0, 0.9])
+    for _, fake, real, _ in game.sides(batch, batch["data"]).values():
+        assert not real[..., 5:, :].any() and torch.equal(fake, real)
+
+
+def test_the_verdict_on_a_frame_is_the_sum_of_those_on_its_places() -> None:
+    torch.manual_seed(0)
+    judge, frames = FrameDiscriminator((3, 32, 48), 4), torch.randn(5, 3, 32, 48)
+    places = judge.layers(frames)
+    assert places.shape == (5, 16, 4, 6)
+    verdicts = torch.einsum("nchw,c->nhw", places, judge.to_logit.weight[0]) / math.sqrt(24)
+    assert torch.allclose(judge(frames), verdicts.sum((1, 2)) + judge.to_logit.bias, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [StackedDiscriminator, FactoredDiscriminator])
@@ -201,21 +290,26 @@ def test_the_other_judge_without_classes(tmp_path: Path) -> None:
     assert "D/held_pair_right" in trainer.game.__dict__["noted"]
 
 
-def test_both_judges_read_the_classes() -> None:
+def test_the_judge_of_clips_reads_the_classes() -> None:
     domain, source = opened("moving-digits", frames=4)
     recipe = checked(Videogan, {**Videogan.defaults_for(domain), "size": 4, "batch": 4, **Videogan.tiny}, "params")
-    assert recipe.conditioning == "auxiliary"
+    assert recipe.conditioning == "auxiliary" and recipe.coarse == 1
+    assert Videogan.defaults_for(VideoDomain(shape=(4, 3, 64, 80)))["coarse"] == 4
     game: Any = recipe.build(domain)
     batch = domain.encode(source.take(torch.arange(4)))
-    names = {"loss", "clips_class", "frames", "frames_class"}
+    names = {"loss", "clips_class", "frames"}
     made, judged = game.generate(batch), game.judge(batch)
     assert set(made) == names == set(judged)
-    h = game.clip_judge.features(batch["data"], batch["label"])
-    wanted = -game.clip_judge.to_classes(h).log_softmax(1)[torch.arange(4), batch["label"]].mean()
+    h = game.clip_judge.features(batch["data"] - usual_color(batch["data"]), batch["label"])
+    logits = SURE * cosines(h, game.clip_judge.to_classes.weight)
+    wanted = -logits.log_softmax(1)[torch.arange(4), batch["label"]].mean()
     assert judged["clips_class"].item() == pytest.approx(wanted.item(), rel=1e-5)  # D learns them from real clips
     other = checked(Videogan, {**dataclasses.asdict(recipe), "image_weight": 0.0, "class_weight": 3.0}, "params")
     torch.manual_seed(0)
     assert set(other.build(domain).generate(batch)) == {"loss", "clips_class"}  # type: ignore[attr-defined]
+    plain, batch = clip_game(conditioning="projection")
+    assert set(plain.generate(batch)) == {"loss", "frames"}
+    assert plain.frame_judge.conditioning == plain.clip_judge.conditioning == "projection"
 
 
 def test_settings_that_cannot_be() -> None:

@@ -1,7 +1,8 @@
-"""Two ways to judge a clip [n, frames, channels, height, width] as a whole."""
+"""A judge of frames, and two ways to judge a clip [n, frames, channels, height, width] as a whole."""
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Literal
 
@@ -13,6 +14,25 @@ from ganforge.nn.convnet import ConvDiscriminator, channels, grid, grid_padding
 from ganforge.nn.initialize import initialize
 
 Judge = Literal["stacked", "factored"]
+
+
+class FrameDiscriminator(ConvDiscriminator):
+    """A judge of frames whose verdict is the sum of its verdicts on all places of the last feature map (after Isola et
+    al. 2017, sec. 3.2.2): what is wrong with a thing is learned once, not for each place."""
+
+    def __init__(
+        self, shape: tuple[int, ...], width: int, conditioning: Conditioning = "none", classes: int = 0
+    ) -> None:
+        super().__init__(shape, width, "none", conditioning, classes, minibatch_stddev=True)
+        doublings, *places = grid(*shape[1:])
+        self.layers = nn.Sequential(*list(self.layers.children())[:-1])
+        self.share = math.prod(places) ** -0.5
+        self._add_heads(channels(width, doublings)[-1])
+        initialize(self, "auto", "none")
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Frames [n, channels, height, width] -> features."""
+        return super().encode(x).sum((2, 3)) * self.share
 
 
 class StackedDiscriminator(ConvDiscriminator):
@@ -63,6 +83,14 @@ class FactoredDiscriminator(Discriminator):
             y = y.reshape(n, -1, y.shape[1], height * breadth).transpose(1, 2)  # [n, channels, frames, places]
             x = F.leaky_relu(time(y), 0.2).transpose(1, 2).unflatten(3, (height, breadth))
         return x.flatten(1)
+
+
+def averaged_down(clips: Tensor, times: int) -> Tensor:
+    """Clips [n, frames, channels, height, width] with blocks of ``times`` x ``times`` pixels averaged; sides are
+    rounded up."""
+    if times == 1:
+        return clips
+    return F.avg_pool2d(clips.flatten(0, 2)[None], times, ceil_mode=True)[0].unflatten(0, clips.shape[:3])
 
 
 def clip_discriminator(

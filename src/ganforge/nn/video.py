@@ -16,10 +16,15 @@ Frames = Literal["carried", "styled", "joined"]
 HIDDEN = 128
 FAR, NEAR = 2.0, 0.1
 """How far motion codes shift a layer, over much of the frame from the start, and how little they scale it."""
-SEEN = 2.0
-"""What is added to a mask's logits: at the start it hides most of the background."""
+SEEN, FADES = 4.0, 12.0
+"""A mask's first logit in the middle of the layer, and how much less it is at the middle of its sides."""
 KEEP = 2.0
 """The GRU's first bias towards keeping its state, so that motion is smooth from the start."""
+
+
+DETAIL = 0.1
+"""What a background shows beside its mean color is learned at a tenth of the rate. Else G was seen to draw things on
+the background, and to hide and show them with a layer of the background's color."""
 
 
 class JoinedFrames(nn.Module):
@@ -71,44 +76,50 @@ class StyledFrames(nn.Module):
 class CarriedFrames(nn.Module):
     """Frames of one drawing, carried about: what is drawn once cannot change into something else as it moves.
 
-    Content makes feature maps once a clip: a background, and a layer with a mask that each frame's motion code shifts
-    and scales along the two axes, as in DRAW's attention (Gregor et al. 2015, sec. 3.2, with triangles for Gaussians),
-    and lays over the background (Vondrick et al. 2016, eq. 2). Two convolutions turn what is seen into colors. The code
-    does nothing else: where it scaled features too, it learned to swap what is drawn. All that is done once a frame has
-    few channels and no normalization, as it is most of the cost.
+    Content makes, once a clip, a background, and a layer with a mask that each frame's motion code shifts and scales
+    along the two axes, as in DRAW's attention (Gregor et al. 2015, sec. 3.2, with triangles for Gaussians), and lays
+    over the background (Vondrick et al. 2016, eq. 2). The mask begins as a disc in the middle: a layer that is drawn
+    all over shows another part of itself wherever it goes, and was seen to stay in fragments. A background is first of
+    one color. The code does nothing else: where it scaled features too, it learned to swap what is drawn. All that is
+    done once a frame is linear in a few channels, as it is most of the cost; tanh comes last, so that edges between
+    pixels can be sharp.
     """
 
     def __init__(self, shape: tuple[int, ...], content: int, motion: int, width: int) -> None:
         super().__init__()
-        colors, height, breadth = shape
-        inner = max(width // 4, 4)
+        self.colors, height, breadth = shape
         self.drawing = ConvGenerator(
-            (2 * inner + 1, height, breadth), content, width, upsample="resize", output="linear"
+            (2 * self.colors + 1, height, breadth), content, width, upsample="resize", output="linear"
         )  # fmt: skip
+        self.window = nn.Parameter(disc(height, breadth))
         self.place = nn.Linear(motion, 4)
-        self.mix, self.last = nn.Conv2d(inner, inner, 3, 1, 1), nn.Conv2d(inner, colors, 3, 1, 1)
-        for part in (self.drawing.convs[-1], self.mix, self.last):
-            initialize(part, "kaiming", "none")
-        background = self.drawing.convs[-1].get_parameter("weight")[1 + inner :]
-        nn.init.zeros_(background)  # so that what moves is first learned on the layer
+        initialize(self.drawing.convs[-1], "kaiming", "none")
+        background = self.drawing.convs[-1].get_parameter("weight")[1 + self.colors :]
+        nn.init.zeros_(background)
         nn.init.normal_(self.place.weight)
         nn.init.zeros_(self.place.bias)
 
     def forward(self, what: Tensor, codes: Tensor) -> Tensor:
         """``what`` [n, content], ``codes`` [n, frames, motion] -> [n * frames, *shape]."""
-        mask, layer, still = self.drawing(what).tensor_split((1, 1 + self.mix.in_channels), 1)
-        mask = torch.sigmoid(mask + SEEN)
+        mask, layer, still = self.drawing(what).tensor_split((1, 1 + self.colors), 1)
+        still = torch.lerp(still.mean((2, 3), keepdim=True), still, DETAIL)
+        mask = torch.sigmoid(mask + self.window)
         with torch.autocast(codes.device.type, enabled=False):
             zoom, shift = self.places(codes.float())
             down, across = (resampling(zoom[..., i], shift[..., i], mask.shape[2 + i]) for i in range(2))
         hides, seen = carry(torch.cat([mask, mask * layer], 1), down, across).tensor_split((1,), 2)
-        x = (seen + (1 - hides) * still[:, None]).flatten(0, 1)
-        return torch.tanh(self.last(F.relu(self.mix(F.relu(x)))))
+        return torch.tanh(torch.addcmul(seen + still[:, None], hides, still[:, None], value=-1)).flatten(0, 1)
 
     def places(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Zoom and shift [n, frames, (down, across)]. The layer's middle cannot leave the frame."""
         zoom, shift = self.place(codes).unflatten(2, (2, 2)).unbind(2)
         return NEAR * zoom, torch.tanh(FAR * shift)
+
+
+def disc(height: int, width: int) -> Tensor:
+    """A mask's first logits [1, height, width]: of a soft disc in the middle, over half of the frame's sides wide."""
+    down, across = (torch.linspace(-1, 1, size) for size in (height, width))
+    return (SEEN - FADES * (down[:, None].square() + across.square()))[None]
 
 
 def resampling(zoom: Tensor, shift: Tensor, size: int) -> Tensor:

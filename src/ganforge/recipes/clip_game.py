@@ -7,14 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
-from ganforge.core.schedule import Scalar, value_at
+from ganforge.core.schedule import Scalar
 from ganforge.domains.video import VideoDomain
 from ganforge.losses.adversarial import relativistic
 from ganforge.losses.auxiliary import auxiliary_classification
-from ganforge.losses.regularizers import Probe, r1, r2
+from ganforge.losses.regularizers import Probe, pay, r1, r2
+from ganforge.nn.clip_judges import averaged_down
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.video import ClipGenerator
 from ganforge.ops.nearness import nearness
@@ -27,6 +29,26 @@ LOOK = 8
 """Each so many rounds, fakes are compared with reals for the log."""
 PAYOFF = {"clips": "loss", "frames": "frames"}
 """What the payoff from each judge is called in the log: D_video's is the loss that curves and diagnosis look at."""
+
+
+SURE = 8.0
+"""Class logits are so many times cosines: the loss of a clip that is taken for another class is at most twice that."""
+
+
+def cosines(features: Tensor, classes: Tensor) -> Tensor:
+    """Of features [n, d] with each class's direction [classes, d]: [n, classes] (ReACGAN, Kang et al. 2021)."""
+    return F.normalize(features, dim=1) @ F.normalize(classes, dim=1).T
+
+
+def usual_color(clips: Tensor) -> Tensor:
+    """The median color of first frames, [1, 1, channels, 1, 1]: judges see what differs from it.
+
+    Where most of a frame is one color, which need not be 0, a judge otherwise first learns to see beside it, and sees
+    edges where frames are padded: it took about twice as long to tell small things apart. (Sorted, as the median is
+    not deterministic on every device.)
+    """
+    levels = clips[:, 0].transpose(0, 1).flatten(1).sort(1).values
+    return levels[:, (levels.shape[1] - 1) // 2][None, None, :, None, None]
 
 
 class ClipGame(Game):
@@ -50,7 +72,7 @@ class ClipGame(Game):
     def moves(self, clock: Clock) -> Sequence[Move]:
         """G, then both judges, then now and then their penalties."""
         self.clock = clock
-        paid = self.recipe.gamma > 0 or self.recipe.gamma_video > 0
+        paid = self.recipe.gamma or self.recipe.gamma_video
         lazy = [Move("D", self.regularize, every=self.recipe.lazy, order=2)] if paid else []
         return [Move("G", self.generate), Move("D", self.judge), *lazy]
 
@@ -67,23 +89,31 @@ class ClipGame(Game):
         noise = torch.randn(n, 1 + self.frames, recipe.motion, device=self.device)
         return self.G(z, noise, self.label(batch)).float()
 
+    def fakes(self, batch: Batch) -> Tensor:
+        """The fakes that G was paid for in this round."""
+        if self.shard not in self.made:
+            self.made[self.shard] = self.fake(batch).detach()
+        return self.made[self.shard]
+
     def sides(self, batch: Batch, fake: Tensor) -> dict[str, tuple[Discriminator, Tensor, Tensor, Tensor | None]]:
         """What each judge sees: itself, fakes, reals and their classes. D_image sees the same random frames of both."""
         real, label, count = batch["data"], self.label(batch), self.recipe.frames_judged
+        zero = usual_color(real)
         chosen = torch.rand(len(fake), self.frames, device=fake.device).argsort(1)[:, :count]
         rows = torch.arange(len(fake), device=fake.device)[:, None]
-        stills, real_stills = (clips[rows, chosen].flatten(0, 1) for clips in (fake, real))
+        stills, real_stills = ((clips[rows, chosen] - zero).flatten(0, 1) for clips in (fake, real))
+        clips, real_clips = (averaged_down(clips, self.recipe.coarse) - zero for clips in (fake, real))
         labels = None if label is None else label.repeat_interleave(count)
         return {
-            "clips": (self.clip_judge, fake, real, label),
+            "clips": (self.clip_judge, clips, real_clips, label),
             "frames": (self.frame_judge, stills, real_stills, labels),
         }
 
     def terms(self, name: str, payoff: Tensor, judge: Discriminator, features: Tensor, label: Tensor | None) -> Terms:
         """A judge's payoff and, where it reads the classes off the ``features`` of what it sees, how badly it does."""
-        if self.recipe.conditioning != "auxiliary" or label is None:
+        if judge.conditioning != "auxiliary" or label is None:
             return {PAYOFF[name]: payoff}
-        wrong = auxiliary_classification(judge.class_logits(features).float(), label)
+        wrong = auxiliary_classification(cosines(features.float(), judge.to_classes.weight) * SURE, label)
         return {PAYOFF[name]: payoff, f"{name}_class": self.recipe.class_weight * wrong}
 
     # ---- moves
@@ -103,17 +133,15 @@ class ClipGame(Game):
 
     def judge(self, batch: Batch) -> Terms:
         """Both judges' payoffs."""
-        fake = self.made.pop(self.shard, None)
-        fake = self.fake(batch) if fake is None else fake
-        self.look_at(fake, batch["data"])
         terms: Terms = {}
-        for name, (judge, made, real, label) in self.sides(batch, fake).items():
+        for name, (judge, made, real, label) in self.sides(batch, self.fakes(batch)).items():
             h = judge.features(real, label)
             r, f = judge.logit(h, label).float(), judge(made, label).float()
             self.note("D/pair_right" if name == "clips" else "D/frame_pair_right", (r.detach() > f.detach()).float())
             if name == "clips":
                 self.note("D/real", r)
                 self.note("D/fake", f)
+                self.look_at(made, real)
             terms |= self.terms(name, relativistic.discriminator(r, f), judge, h, label)
         return terms
 
@@ -128,7 +156,7 @@ class ClipGame(Game):
     def regularize(self, batch: Batch) -> Terms:
         """R1 and R2 of both judges."""
         weights, terms = {"clips": self.recipe.gamma_video, "frames": self.recipe.gamma}, {}
-        for name, (judge, made, real, label) in self.sides(batch, self.fake(batch)).items():
+        for name, (judge, made, real, label) in self.sides(batch, self.fakes(batch)).items():
             terms |= {f"{name}_{k}": v for k, v in self.penalties(judge, made, real, label, weights[name]).items()}
         return terms
 
@@ -136,13 +164,13 @@ class ClipGame(Game):
         """A judge's weighted penalties at reals and at fakes."""
         fake, real = fake.detach().requires_grad_(), real.detach().requires_grad_()
         r, f = judge(real, label).float(), judge(fake, label).float()
-        probe, weight = Probe(partial(judge, label=label), real, fake, r, f), value_at(gamma, self.clock.samples)
-        return {p.name: weight * p.penalty(probe) for p in (r1(gamma), r2(gamma))}
+        probe = Probe(partial(judge, label=label), real, fake, r, f)
+        return pay((r1(gamma), r2(gamma)), probe, self.clock.samples)
 
     def look(self, held: Batch) -> None:
         """How often D_video ranks a clip that it was not trained on above a fake."""
-        label = self.label(held)
-        r, f = (self.clip_judge(clips, label).float() for clips in (held["data"], self.fake(held)))
+        judge, made, real, label = self.sides(held, self.fake(held))["clips"]
+        r, f = (judge(clips, label).float() for clips in (real, made))
         self.note("D/held_real", r)
         self.note("D/held_pair_right", (r > f).float())
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor, nn
 
 import ganforge
@@ -126,7 +127,7 @@ def main() -> None:
         else:
             began = time.process_time()
             options = {"samples": arguments.samples} if arguments.samples else {}
-            params = dict(pair.split("=", 1) for pair in arguments.set)
+            params = {k: yaml.safe_load(v) for k, _, v in (pair.partition("=") for pair in arguments.set)}
             name = arguments.data.replace("/", "-").replace(":", "-")
             place = arguments.out / f"text2image-{name}-{seed}"
             model = ganforge.train(

@@ -1,11 +1,10 @@
-"""Images from words: how captions are read, the made-up scenes, the losses, and the way from a prompt to a picture."""
+"""Images from words: how captions are read, the made-up scenes, and the way from a prompt to a picture."""
 
 from __future__ import annotations
 
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 
 import ganforge
-import play
 from command import ganforge as command
 from conftest import real_data
 from ganforge.core.errors import InputError
@@ -21,10 +19,7 @@ from ganforge.domains import domain_from_dict, open_data
 from ganforge.domains.captions import CaptionDomain, CaptionedSource, CaptionOptions
 from ganforge.domains.captions_made import COLORS, MadeSource, Scenes, figure, parts
 from ganforge.domains.text import UNKNOWN
-from ganforge.losses.adversarial import relativistic
-from ganforge.losses.matching import matching_aware, mismatched, redescription
 from ganforge.measure.captions import Matcher, learn_to_match, retrieved
-from ganforge.nn.textimage import TextEncoder, TextGenerator
 
 ROWS = [
     ("a.png", "A red cat, asleep."),
@@ -239,80 +234,6 @@ def test_scenes_of_other_images(tmp_path: Path) -> None:
 def test_scenes_of_mnist() -> None:
     domain, source = opened(f"scenes:{real_data('mnist-test.zip')}", count=20)
     assert "seven" in domain.vocabulary and source.take(torch.arange(20))["data"].amax((1, 2, 3)).min() >= 200
-
-
-# ---- losses and networks
-
-
-def test_losses_are_the_papers() -> None:
-    right, wrong, fake = torch.randn(3, 5, dtype=torch.float64)
-    expected = sum(math.log(1 + math.exp(b - a)) for a, b in zip(right, wrong, strict=True)) / 10
-    expected += sum(math.log(1 + math.exp(b - a)) for a, b in zip(right, fake, strict=True)) / 10
-    assert abs(float(matching_aware(relativistic, right, wrong, fake)) - expected) < 1e-9
-    caption = torch.tensor([[3, 2, 0, 0], [4, 4, 4, 4]])
-    logits = torch.randn(2, 4, 6)
-    p = logits.softmax(2)
-    nll = [-math.log(p[0, t, w]) for t, w in enumerate((3, 2, 0))] + [-math.log(p[1, t, 4]) for t in range(4)]
-    assert abs(float(redescription(logits, caption)) - sum(nll) / 7) < 1e-5
-    rows, differs = mismatched(torch.tensor([[1, 2], [1, 2], [3, 0]]))
-    assert rows.tolist() == [2, 0, 1] and differs.tolist() == [True, False, True]
-
-
-def test_equal_texts_teach_nothing_about_matching() -> None:
-    """Of a batch whose captions are all the same, D learns from fakes alone, with half the weight."""
-    domain, game = text_game()
-    source = open_data("scenes", kinds=("captions",))[1]
-    batch = domain.encode(source.take(torch.arange(4)))
-    batch["caption"] = batch["caption"][:1].expand(4, -1)
-    fake = torch.rand(4, *domain.shape) * 2 - 1
-    game.made[0] = fake
-    game.judge(batch)["loss"].backward()
-    learned = [p.grad.clone() for p in game.D.parameters() if p.grad is not None]
-    game.zero_grad(set_to_none=True)
-    _, sentence, _ = game.D.text(batch["caption"])
-    right, made = game.D.logit(game.D.features(torch.cat([batch["data"], fake])), sentence.repeat(2, 1)).chunk(2)
-    (relativistic.discriminator(right, made) / 2).backward()
-    expected = [p.grad for p in game.D.parameters() if p.grad is not None]
-    assert len(learned) == len(expected)
-    for a, b in zip(learned, expected, strict=True):
-        assert torch.allclose(a, b, atol=1e-6, rtol=1e-4)
-
-
-def test_what_is_behind_the_end_changes_nothing() -> None:
-    torch.manual_seed(0)
-    encoder = TextEncoder(9, 6, 16)
-    caption = torch.tensor([[3, 4, 0, 0, 0, 0]])
-    words, sentence, there = encoder(caption)
-    encoder.embedding.weight.data[0] += 5
-    again = encoder(caption)
-    assert torch.allclose(sentence, again[1]) and torch.allclose(words[:, :2], again[0][:, :2])
-    assert there[0, 0].tolist() == [True, True, False, False, False, False]
-    changed = encoder(torch.tensor([[4, 3, 0, 0, 0, 0]]))[1]
-    assert not torch.allclose(again[1], changed)  # the order of words matters
-
-
-def test_tell_knows_only_the_words_before() -> None:
-    _, game = text_game()
-    tell, x = game.D.tell, game.D.features(torch.randn(1, 3, 32, 32))
-    caption = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 10]])
-    other = caption.clone()
-    other[0, 4:] = 11
-    a, b = tell(x, caption), tell(x, other)
-    assert torch.allclose(a[:, :5], b[:, :5]) and not torch.allclose(a[:, 5:], b[:, 5:])
-    assert not torch.allclose(a, tell(x + 1, caption))
-
-
-def test_images_of_any_size() -> None:
-    for shape in ((1, 28, 20), (3, 40, 64)):
-        G = TextGenerator(shape, 9, 6, 8, 16, 8)
-        made, mean, log_sd = G(torch.randn(2, 24), torch.randint(1, 9, (2, 6)))
-        assert made.shape == (2, *shape) and mean.shape == log_sd.shape == (2, 16)
-
-
-def text_game() -> tuple[Any, Any]:
-    recipe, data = play.build("text2image")
-    domain, _ = open_data(data, kinds=recipe.kinds)
-    return domain, recipe.build(domain)
 
 
 # ---- prompts

@@ -1,4 +1,4 @@
-"""Networks for images from words: a text encoder, a generator that looks at words, a discriminator that reads images.
+"""Networks for images from words: a text encoder, a generator that looks at words, a discriminator, and a reader.
 
 Words are numbers, 0 ends a caption and fills what is behind its end.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganforge.nn.convnet import channels, grid, grid_padding, middle
 from ganforge.nn.initialize import initialize
-from ganforge.nn.layers import MinibatchStddev, Norm, normalizer
+from ganforge.nn.layers import MinibatchStddev
 
 HEADS = 4
 OVERVIEWS = 4
@@ -91,7 +91,7 @@ class LookAtWords(nn.Module):
 
     def __init__(self, size: int, width: int, places: int) -> None:
         super().__init__()
-        self.place = nn.Parameter(0.5 * torch.randn(places, size))
+        self.place = nn.Parameter(0.25 * torch.randn(places, size))
         self.block = Block(size, of=width, among=False)
 
     def forward(self, x: Tensor, words: Tensor, there: Tensor) -> Tensor:
@@ -121,6 +121,9 @@ class TextGenerator(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(s, affine=False) for s in sizes)
         self.styles = nn.ModuleList(nn.Conv2d(sizes[0], 2 * s, 1) for s in sizes)
         self.convs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in pairwise([*sizes, shape[0]]))
+        # at first, images differ little by chance, so that how they differ by words is found sooner
+        nn.init.normal_(self.first.weight, 0.0, 0.02)
+        nn.init.constant_(self.augment.bias[width:], -2.0)
         for conv in self.convs:
             nn.init.normal_(conv.weight, 0.0, 0.02)  # type: ignore[arg-type]
         for style in self.styles:
@@ -146,32 +149,37 @@ class TextGenerator(nn.Module):
         return middle(x, *self.shape[1:]).tanh(), mean, log_sd
 
 
-class TextDiscriminator(nn.Module):
-    """Images to feature maps, these with a sentence to logits (Reed et al. 2016, sec. 4.1), and to captions.
+class EdgeConv2d(nn.Conv2d):
+    """A convolution whose kernels have mean 0: an even grey, such as a black background, is nothing to it.
 
-    ``tell`` foretells each word of a caption from those before it and the image (a transformer that looks at the
-    coarsest map; MirrorGAN's redescription, sec. 3.3, learned with D).
+    To a network without normalization it would be most of what it sees, and keep it from learning the rest.
     """
 
+    def forward(self, input: Tensor) -> Tensor:
+        """As of Conv2d."""
+        return self._conv_forward(input, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
+
+
+def halvings(colors: int, sizes: list[int]) -> nn.Sequential:
+    """DCGAN's discriminator without norms: an image [n, colors, h, w] to the coarsest map, halved once per size."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise([colors, *sizes]):
+        layers += [nn.Conv2d(a, b, 4, 2, 1) if layers else EdgeConv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers)
+
+
+class TextDiscriminator(nn.Module):
+    """Images to feature maps, and these with a sentence to logits (Reed et al. 2016, sec. 4.1)."""
+
     def __init__(
-        self,
-        shape: tuple[int, ...],
-        tokens: int,
-        length: int,
-        width: int,
-        size: int,
-        norm: Norm = "none",
-        minibatch_stddev: bool = False,
+        self, shape: tuple[int, ...], tokens: int, length: int, width: int, size: int, minibatch_stddev: bool = False
     ) -> None:
         super().__init__()
         doublings, height, breadth = grid(shape[1], shape[2])
         self.padding = grid_padding(shape[1], shape[2])
         sizes = channels(size, doublings)
-        layers: list[nn.Module] = []
-        for a, b in pairwise([shape[0], *sizes]):
-            layers += [nn.Conv2d(a, b, 4, 2, 1), normalizer(norm, b), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers)
         top = sizes[-1]
+        self.layers = halvings(shape[0], sizes)
         self.stddev = MinibatchStddev() if minibatch_stddev else nn.Identity()
         self.text = TextEncoder(tokens, length, width, layers=1)
         self.image, self.sentence = nn.Conv2d(top + minibatch_stddev, top, 1), nn.Linear(width, top)
@@ -180,13 +188,6 @@ class TextDiscriminator(nn.Module):
         self.project = nn.Linear(top * height * breadth, width)
         initialize(self, "kaiming", "none")
         nn.init.normal_(self.text.embedding.weight, 0.0, 0.5)
-        self.start = nn.Embedding(tokens + 1, width)
-        self.place = nn.Parameter(0.5 * torch.randn(length, width))
-        self.where = nn.Parameter(0.5 * torch.randn(height * breadth, top))
-        self.overview = nn.Linear(top * height * breadth, OVERVIEWS * top)
-        self.reader = nn.ModuleList([Block(width, of=top)])
-        self.read_norm = nn.LayerNorm(width)
-        self.word = nn.Linear(width, tokens)
 
     def features(self, x: Tensor) -> Tensor:
         """Images [n, colors, height, width] to the coarsest map [n, top, h, w]."""
@@ -199,16 +200,37 @@ class TextDiscriminator(nn.Module):
         h = F.leaky_relu(self.joint(F.leaky_relu(h, 0.2)), 0.2).flatten(1)
         return self.head(h)[:, 0] + (self.project(h) * sentence).sum(1) / sentence.shape[1] ** 0.5
 
-    def tell(self, features: Tensor, caption: Tensor) -> Tensor:
-        """Logits [n, length, tokens] of each word of captions, from the image and the words before it."""
-        before = F.pad(caption[:, :-1] + 1, (1, 0))  # 0 stands for the start
-        x = self.start(before) + self.place
-        items = features.flatten(2).transpose(1, 2) + self.where
+
+class TextReader(nn.Module):
+    """Images to captions: foretells each word from those before it and the image (MirrorGAN, sec. 3.3).
+
+    A transformer that looks at the places of a coarse map of the image, and at a few views of all of it.
+    """
+
+    def __init__(self, shape: tuple[int, ...], tokens: int, length: int, width: int, size: int) -> None:
+        super().__init__()
+        doublings, height, breadth = grid(shape[1], shape[2])
+        self.padding = grid_padding(shape[1], shape[2])
+        sizes = channels(size, doublings)
+        top = sizes[-1]
+        self.layers = halvings(shape[0], sizes)
+        self.norm = nn.LayerNorm(top)
+        self.where = nn.Parameter(0.5 * torch.randn(height * breadth, top))
+        self.overview = nn.Linear(top * height * breadth, OVERVIEWS * top)
+        initialize(self, "kaiming", "none")
+        self.start = nn.Embedding(tokens + 1, width)
+        self.place = nn.Parameter(0.5 * torch.randn(length, width))
+        self.block = Block(width, of=top)
+        self.read_norm = nn.LayerNorm(width)
+        self.word = nn.Linear(width, tokens)
+
+    def forward(self, x: Tensor, caption: Tensor) -> Tensor:
+        """Logits [n, length, tokens] of each word of captions, from images and the words before it."""
+        features = self.layers(F.pad(x, self.padding) if any(self.padding) else x)
         whole = F.leaky_relu(self.overview(features.flatten(1)), 0.2).unflatten(1, (OVERVIEWS, -1))
-        items = torch.cat([items, whole], 1)
+        items = torch.cat([self.norm(features.flatten(2).transpose(1, 2)) + self.where, whole], 1)
+        before = F.pad(caption[:, :-1] + 1, (1, 0))  # 0 stands for the start
         length = caption.shape[1]
         causal = torch.ones(1, length, length, dtype=torch.bool, device=x.device).tril()
         seen = torch.ones(1, 1, items.shape[1], dtype=torch.bool, device=x.device)
-        for block in self.reader:
-            x = block(x, causal, items, seen)
-        return self.word(self.read_norm(x))
+        return self.word(self.read_norm(self.block(self.start(before) + self.place, causal, items, seen)))

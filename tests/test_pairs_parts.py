@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from ganforge.nn.patch import PatchDiscriminator
 from ganforge.nn.pool import ImagePool
 from ganforge.nn.resnet import ResnetTranslator, Restorer
 from ganforge.nn.squeezenet import trained_squeezenet
-from ganforge.nn.unet import UNet
+from ganforge.nn.unet import Doubled, UNet
 from ganforge.ops.degrade import bicubic, blur, edges, parse, random_holes
 
 
@@ -112,6 +113,36 @@ def test_patches_have_the_papers_size() -> None:
     D(x)[0, 0, 15, 15].backward()
     rows = (x.grad[0, 0].abs().sum(1) > 0).nonzero().flatten()
     assert D(x).shape[2:] == (30, 30) and int(rows.max() - rows.min()) + 1 == 70
+
+
+def test_details_pass_a_unet_soon() -> None:
+    """A hundred steps, and white noise comes back far nearer than its mean (0.4) and than without ``fine`` (0.36)."""
+    torch.manual_seed(0)
+    net = UNet(1, 1, (16, 16), 8, dropout=0.0)
+    player, error = torch.optim.Adam(net.parameters(), lr=4e-4, betas=(0.5, 0.999)), torch.zeros(())
+    for _ in range(100):
+        x = torch.rand(4, 1, 16, 16) * 1.6 - 0.8
+        error = (net(x) - x).abs().mean()
+        player.zero_grad()
+        error.backward()
+        player.step()
+    assert float(error.detach()) < 0.25
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_doubling_at_once_is_resizing_and_convolving(bias: bool) -> None:
+    """Values at the border and within, the gradients of input and weights, and the same weights in a checkpoint."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 6, 9, dtype=torch.float64, requires_grad=True)
+    nets = [Doubled(5, 7, bias, at_once).double() for at_once in (False, True)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    conv: Any = nets[0][1]
+    large = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(nets[1](x), F.conv2d(large, conv.weight, conv.bias, 1, 1))
+    wanted = torch.randn(2, 7, 12, 18, dtype=torch.float64)
+    found = [torch.autograd.grad((net(x) * wanted).sum(), [x, *net.parameters()]) for net in nets]
+    assert len(found[0]) == 2 + bias
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_noise_drops_whole_channels_of_the_unet() -> None:

@@ -73,12 +73,12 @@ class Restorer(nn.Module):
 
     Residual blocks without normalization (EDSR, Lim et al. 2017, section 3.1) on ``fold`` x ``fold`` pixels at a time
     (Shi et al. 2016, eq. 4, and its inverse at the input, as in FFDNet, Zhang et al. 2018): at 1 / fold^2 of the cost,
-    and with a fold times wider view. The correction starts near 0.
+    and with a fold times wider view. The correction starts near 0. It takes no ``noise``.
     """
 
     def __init__(self, inputs: int, outputs: int, width: int = 64, blocks: int = 6, fold: int = 2) -> None:
         super().__init__()
-        self.outputs, self.fold = outputs, fold
+        self.outputs, self.fold, self.noise_channels = outputs, fold, 0
         self.first = nn.Conv2d(inputs * fold**2, width, 3, 1, 1, padding_mode="replicate")
         self.blocks = nn.Sequential(*[Residual(width, "none") for _ in range(blocks)])
         self.last = nn.Conv2d(width, outputs * fold**2, 3, 1, 1, padding_mode="replicate")
@@ -87,7 +87,7 @@ class Restorer(nn.Module):
             nn.init.zeros_(block.second.weight)  # type: ignore[arg-type]
         nn.init.normal_(self.last.weight, 0.0, 1e-3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         height, width = x.shape[2:]
         y = self.first(F.pixel_unshuffle(pad_to(x, self.fold), self.fold))
         y = self.last(y + self.blocks(y))

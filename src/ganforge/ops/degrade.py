@@ -77,6 +77,12 @@ def with_hole(x: Tensor, hole: Tensor) -> Tensor:
     return torch.cat([x * (1 - hole), 2 * hole - 1], 1)
 
 
+def keep_known(x: Tensor, made: Tensor) -> Tensor:
+    """``made`` [n, c, h, w] in the holes of inputs that mark them (``with_hole``), the inputs' own pixels elsewhere."""
+    hole = (x[:, -1:] + 1) / 2
+    return x[:, : made.shape[1]] * (1 - hole) + made * hole
+
+
 def parse(spec: str) -> Degradation:
     """``name``, ``name:amount`` or ``name:low-high``, several with commas; or a preset's name.
 

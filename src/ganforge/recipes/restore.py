@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
@@ -113,7 +112,7 @@ class Restore(Pix2pix):
                 )
         return super().build(domain)
 
-    def generator(self, domain: PairedDomain) -> nn.Module:
+    def generator(self, domain: PairedDomain) -> Restorer:
         """G, residual blocks whose output is added to the input."""
         return Restorer(domain.input_shape[0], domain.shape[0], self.size, self.blocks, self.fold)
 

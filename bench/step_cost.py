@@ -36,7 +36,7 @@ from ganforge.api import connected
 from ganforge.config import Settings
 from ganforge.contest import computing
 from ganforge.core.game import Batch, Clock, Game, Move, Terms
-from ganforge.core.schedule import Scalar, Schedule
+from ganforge.core.schedule import times
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
 from ganforge.losses.regularizers import Regularizer, finite_r1, finite_r2
@@ -52,13 +52,6 @@ class Bf16Game(TwoPlayer):
     def moves(self, clock: Clock) -> list[Move]:
         """No move asks for float32."""
         return [replace(move, order=1) for move in super().moves(clock)]
-
-
-def times(weight: Scalar, factor: float) -> Scalar:
-    """A weight, or a schedule of it, times a number."""
-    if isinstance(weight, Schedule):
-        return replace(weight, start=factor * weight.start, end=factor * weight.end)
-    return factor * weight
 
 
 class FusedGame(TwoPlayer):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 import play
 from ganforge.core.game import Batch, Clock
-from ganforge.recipes import two_player
+from ganforge.domains import open_data
+from ganforge.recipes import two_player_game
 from ganforge.recipes.recipe import find_recipe, recipe_names
 from ganforge.recipes.two_player import TwoPlayer, TwoPlayerRecipe
 
@@ -33,7 +36,7 @@ def game_of(recipe: str, monkeypatch: pytest.MonkeyPatch, **params: object) -> t
 def test_d_sees_nothing_that_is_not_augmented(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The augmentation is replaced by one that moves images where no image is: all that D's features are asked of
     must lie there, reals and fakes, in G's move, in D's, in the penalties, and where the held-out are looked at."""
-    monkeypatch.setattr(two_player, "diff_augment", lambda x, policy: x + FAR)
+    monkeypatch.setattr(two_player_game, "diff_augment", lambda x, policy: x + FAR)
     game, batch = game_of(recipe, monkeypatch, augment="cutout")
     seen: list[torch.Tensor] = []
     features = game.requires_grad_().D.features
@@ -80,9 +83,22 @@ def test_penalties_are_of_the_image_before_its_augmentation(monkeypatch: pytest.
     and G give, not of what D sees)."""
     game, batch = game_of("r3gan", monkeypatch, augment="cutout", lazy=1, r1=1.0, r2=0.0, conditioning="none")
     game.penalties = [p for p in game.penalties if p.name == "r1"]
-    monkeypatch.setattr(two_player, "diff_augment", lambda x, policy: x / 2)
+    monkeypatch.setattr(two_player_game, "diff_augment", lambda x, policy: x / 2)
     half = game.regularize(game.penalties, batch)["r1"].detach()
-    monkeypatch.setattr(two_player, "diff_augment", lambda x, policy: x)
+    monkeypatch.setattr(two_player_game, "diff_augment", lambda x, policy: x)
     there = game.regularize(game.penalties, {**batch, "data": batch["data"] / 2})["r1"].detach()
     assert float(half) == pytest.approx(float(there) / 4, rel=1e-4)
     assert float(half) > 0
+
+
+def test_r3gan_takes_labels_by_projection_where_images_are_augmented() -> None:
+    """Unless something else is asked for, or there are no labels."""
+    domain, _ = open_data("digits")
+    kind = find_recipe("r3gan")
+    for given, expected in [
+        ({}, "auxiliary"), ({"augment": ""}, "auxiliary"), ({"augment": "ada"}, "projection"),
+        ({"augment": "translation", "network": "r3"}, "auxiliary"),
+    ]:  # fmt: skip
+        assert kind.defaults_given(domain, given)["conditioning"] == expected, given
+    assert kind.defaults_given(dataclasses.replace(domain, classes=()), {"augment": "ada"})["conditioning"] == "none"
+    assert "conditioning" not in kind.defaults_given(open_data("ring")[0], {"augment": "ada"})

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganforge.core.schedule import Schedule
-from ganforge.losses.regularizers import Probe, dragan, gradient_penalty, r1, r2
+from ganforge.losses.regularizers import Probe, by_pace, dragan, gradient_penalty, in_use, pay, r1, r2
 from ganforge.ops.gradients import squared_gradient_norm
 
 
@@ -51,6 +51,21 @@ def test_quadratic_at_real_and_fake(matrix):
         ours = torch.autograd.grad(regularizer.penalty(p), matrix)[0]
         closed = torch.autograd.grad(expected, matrix)[0]
         torch.testing.assert_close(ours + ours.T, closed + closed.T)
+
+
+def test_what_is_paid():
+    """Weights times penalties; a schedule's weight follows the samples; no side is differentiated for nothing."""
+    w = torch.tensor([3.0, 0.0, 4.0], dtype=torch.float64)
+    fall = Schedule(2.0, 0.0, 100)
+    some = in_use(gradient_penalty(0.0), r1(4.0), r2(fall, every=8), gradient_penalty(10.0))
+    paid = pay(some, probe(lambda x: x @ w, *data()), samples=50)
+    assert {name: value.item() for name, value in paid.items()} == pytest.approx({"r1": 50, "r2": 12.5, "gp": 160})
+    assert [[r.name for r in side] for side in by_pace(some)] == [["r1", "gp"], ["r2"]]
+    real, fake = data()
+    real.requires_grad_()
+    blind = Probe(lambda x: x @ w, real, fake, real @ w, fake @ w)  # fakes without a gradient
+    assert pay([r1(1.0)], blind)["r1"].item() == pytest.approx(12.5)
+    assert in_use(r1(0.0), r2(0)) == [] == list(pay([], blind))
 
 
 def test_gradient_penalty_is_between_real_and_fake():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -42,3 +42,10 @@ Scalar = float | Schedule
 def value_at(scalar: Scalar, samples: float) -> float:
     """The number that ``scalar`` is after ``samples`` real samples."""
     return scalar(samples) if isinstance(scalar, Schedule) else float(scalar)
+
+
+def times(scalar: Scalar, factor: float) -> Scalar:
+    """A number, or its schedule, times ``factor``."""
+    if isinstance(scalar, Schedule):
+        return replace(scalar, start=factor * scalar.start, end=factor * scalar.end)
+    return factor * scalar

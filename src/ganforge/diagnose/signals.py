@@ -1,7 +1,7 @@
 """Signals: what the lines of log.jsonl say, as numbers over a window. No judgment here; see ``rules.py``.
 
 A signal is None ("not measured") where the log does not hold what it needs: a recipe notes what has a meaning for its
-loss, so that no rule asks which loss it was. Names in a log line, as ``recipes/two_player.py`` notes them:
+loss, so that no rule asks which loss it was. Names in a log line, as ``recipes/two_player_game.py`` notes them:
 
 ``D/pair_right``        share of pairs in which D ranks the real sample above the fake one: 0.5 is chance for any loss
 ``D/held_pair_right``   the same with real samples that D has not been trained on

@@ -7,7 +7,7 @@ of its patches; one that packs samples, for the whole pack.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganforge.core.schedule import Scalar
+from ganforge.core.schedule import Scalar, value_at
 from ganforge.ops.gradients import squared_gradient_norm, squared_gradient_norms
 
 
@@ -38,6 +38,12 @@ class Probe:
     ) -> None:
         self.discriminator, self.real, self.fake = discriminator, real, fake
         self.real_logits, self.fake_logits = real_logits, fake_logits
+
+    def only(self, places: set[str]) -> Probe:
+        """The same without the logits of a side that is not among ``places`` (real, fake)."""
+        real_logits = self.real_logits if "real" in places else None
+        fake_logits = self.fake_logits if "fake" in places else None
+        return Probe(self.discriminator, self.real, self.fake, real_logits, fake_logits)
 
     @cached_property
     def slopes(self) -> dict[str, Tensor]:
@@ -63,6 +69,25 @@ class Regularizer:
     weight: Scalar
     every: int = 1
     at: Literal["real", "fake", "between"] = "between"
+
+
+def in_use(*regularizers: Regularizer) -> list[Regularizer]:
+    """Those whose weight is not 0."""
+    return [r for r in regularizers if r.weight != 0]
+
+
+def by_pace(regularizers: Sequence[Regularizer]) -> tuple[list[Regularizer], list[Regularizer]]:
+    """Those that are paid each round, and the lazy ones."""
+    return [r for r in regularizers if r.every == 1], [r for r in regularizers if r.every > 1]
+
+
+def pay(regularizers: Sequence[Regularizer], probe: Probe, samples: float = 0.0) -> dict[str, Tensor]:
+    """Terms of a discriminator's loss: each regularizer's weight, as it is after ``samples``, times its penalty.
+
+    The discriminator is differentiated where one of them looks, and nowhere else.
+    """
+    seen = probe.only({r.at for r in regularizers})
+    return {r.name: value_at(r.weight, samples) * r.penalty(seen) for r in regularizers}
 
 
 def r1(weight: Scalar, every: int = 1) -> Regularizer:
@@ -94,7 +119,7 @@ def _steepness(discriminator: Callable[[Tensor], Tensor], x: Tensor, logits: Ten
     x = x.detach()
     logits = discriminator(x) if logits is None else logits
     change = (discriminator(x + sigma * torch.randn_like(x)) - logits) / sigma
-    return change.square().mean() / 2
+    return change.reshape(len(change), -1).sum(1).square().mean() / 2  # of the sum over patches, as R1's slope is
 
 
 def gradient_penalty(

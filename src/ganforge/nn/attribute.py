@@ -92,6 +92,10 @@ class AttributeGenerator(nn.Module):
         change = F.pixel_shuffle(self.last(y).float(), self.fold)[:, :, :height, :width]
         return change * torch.tanh(difference.float() / SMALL)[:, :, None, None]
 
+    def changed(self, x: Tensor, wanted: Tensor, own: Tensor) -> Tensor:
+        """Images of values ``own`` as they would be with those ``wanted``."""
+        return x + self(x, wanted, wanted - own)
+
 
 class AttributeDiscriminator(nn.Module):
     """Judges images of one size with their values, and reads values off images.

@@ -22,7 +22,8 @@ from ganforge.ops.nearness import nearness
 from ganforge.ops.noise import draw_latents
 from ganforge.recipes.r3gan import labelled
 from ganforge.recipes.recipe import Positive, Recipe
-from ganforge.recipes.two_player import LOOK, NonNegative
+from ganforge.recipes.two_player import NonNegative
+from ganforge.recipes.two_player_game import LOOK
 
 
 @dataclass(frozen=True, kw_only=True)

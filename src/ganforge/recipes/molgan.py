@@ -6,22 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from ganforge.core.errors import InputError
-from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
+from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.domains.molecules import MoleculeDomain
-from ganforge.domains.molecules_chemistry import ORDERS
-from ganforge.domains.molecules_rewards import rewards
-from ganforge.losses.adversarial import ADVERSARIAL
-from ganforge.losses.regularizers import Probe, Regularizer, gradient_penalty, r1, r2
-from ganforge.nn.graph import GraphCode, GraphCritic, GraphGenerator
-from ganforge.nn.tabular import gumbel
+from ganforge.recipes.molecule_game import MoleculeGame
 from ganforge.recipes.recipe import Positive, Recipe
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -110,100 +102,3 @@ class Molgan(Recipe):
         if not isinstance(domain, MoleculeDomain):
             raise InputError(f"molgan needs molecules (.smi, or .csv with SMILES), and these data are {domain.kind}")
         return MoleculeGame(self, domain)
-
-
-class MoleculeGame(Game):
-    """G, D and, where there is a reward, R, which predicts it."""
-
-    room: Tensor
-
-    def __init__(self, recipe: Molgan, domain: MoleculeDomain) -> None:
-        super().__init__()
-        self.recipe, self.domain, self.loss = recipe, domain, ADVERSARIAL[recipe.loss]
-        self.code = GraphCode(domain.most, len(domain.atoms) + 1, ORDERS + 1)
-        width, half = 4 * recipe.size, max(recipe.size // 2, 4)
-        self.G = GraphGenerator(recipe.latent, self.code, width, recipe.depth, recipe.rounds, half)
-        self.D = GraphCritic(self.code, recipe.size, recipe.depth, recipe.pack, 2 * recipe.size, recipe.kernels)
-        rates = {"lr": recipe.lr, "betas": recipe.betas}
-        self.players = {"G": Player([self.G], ema_samples=recipe.ema_samples, **rates), "D": Player([self.D], **rates)}
-        if recipe.reward != "none":
-            self.R = GraphCritic(self.code, recipe.size, recipe.depth, 1, 2 * recipe.size)
-            self.players["R"] = Player([self.R], **{**rates, "betas": (0.9, 0.99)})
-        weights = (("gp", gradient_penalty), ("r1", r1), ("r2", r2))
-        self.due: list[Regularizer] = []
-        self.penalties: list[Regularizer] = [make(getattr(recipe, n)) for n, make in weights if getattr(recipe, n)]
-        self.made: dict[int, Tensor] = {}
-        self.register_buffer("room", torch.tensor([0, *domain.room]), persistent=False)
-
-    def moves(self, clock: Clock) -> list[Move]:
-        """G, D, and every so many rounds R."""
-        self.due = self.penalties if clock.round % self.recipe.lazy == 0 else []
-        judge = Move("D", self.judge, times=self.recipe.discriminator_steps, order=2 if self.due else 1)
-        found = [Move("G", self.generate), judge]
-        if self.recipe.reward != "none" and clock.round % self.recipe.reward_every == 0:
-            found.append(Move("R", self.score))
-        return found
-
-    def make(self, n: int) -> tuple[Tensor, Tensor]:
-        """(logits, codes) of ``n`` molecules."""
-        logits = self.G(torch.randn(n, self.recipe.latent, device=self.device)).float()
-        if self.recipe.noise:
-            logits = logits + self.recipe.noise * gumbel((n, self.code.size), self.device)
-        return logits, self.code.soften(logits, self.recipe.temperature, self.recipe.straight)
-
-    def generate(self, batch: Batch) -> Terms:
-        """G's payoff, and its reward as R sees it; the molecules are kept for D."""
-        fake = self.make(len(batch["data"]))[1]
-        self.made[self.shard] = fake.detach()
-        real_logits = self.D(self.code.encode(batch["data"])).float() if self.loss.paired else None
-        terms = {"loss": self.loss.generator(real_logits, self.D(fake).float())}
-        if self.recipe.reward != "none":
-            terms["reward"] = -self.recipe.reward_weight * self.R(fake).float().sigmoid().mean()
-        return terms
-
-    def judge(self, batch: Batch) -> Terms:
-        """D's payoff, and its penalties."""
-        kept = self.made.pop(self.shard, None)
-        fake = (self.make(len(batch["data"]))[1] if kept is None else kept).detach()
-        real = self.code.encode(batch["data"])
-        real, fake = (x.requires_grad_(bool(self.due)) for x in (real, fake))
-        real_logits, fake_logits = self.D(real).float(), self.D(fake).float()
-        for name, values in (("real", real_logits), ("fake", fake_logits)):
-            self.note(f"D/{name}", values)
-        self.note("D/pair_right", (real_logits.detach() > fake_logits.detach()).float())
-        places = {p.at for p in self.due}
-        looked = [x if at in places else None for at, x in (("real", real_logits), ("fake", fake_logits))]
-        probe = Probe(self.D, real, fake, *looked)
-        paid = {p.name: float(p.weight) * self.recipe.lazy * p.penalty(probe) for p in self.due}  # type: ignore[arg-type]
-        return {"loss": self.loss.discriminator(real_logits, fake_logits), **paid}
-
-    def score(self, batch: Batch) -> Terms:
-        """R's squared error on real molecules and on fresh ones of G (sec. 3.3).
-
-        The one move that reads back: RDKit scores molecules on the CPU, so a GPU waits for it, every ``reward_every``
-        rounds.
-        """
-        with torch.no_grad():
-            logits, code = self.make(len(batch["data"]))
-            graphs = torch.cat([batch["data"], self.code.harden(logits)])
-            seen = torch.cat([self.code.encode(batch["data"]), code])
-        wanted = torch.tensor(rewards(self.domain.smiles(graphs), self.recipe.reward), device=self.device)
-        self.note("R/made", wanted[len(logits) :])
-        return {"loss": F.mse_loss(self.R(seen).float().sigmoid(), wanted)}
-
-    # ---- sampling
-
-    def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
-        """``z`` [n, latent], and the ``noise`` [n, ..] of choices, where there is any; truncation scales both."""
-        drawn = {"z": truncation * torch.randn(n, self.recipe.latent, generator=generator)}
-        if self.recipe.noise:
-            drawn["noise"] = truncation * self.recipe.noise * gumbel((n, self.code.size), generator=generator)
-        return drawn
-
-    def sample(self, inputs: Batch) -> Batch:
-        """``data`` int64 [n, atoms + pairs]: repaired, and then ``made`` as it was before; or as it is."""
-        logits = self.G(inputs["z"]).float() + inputs.get("noise", 0.0)
-        made = self.code.harden(logits)
-        if not self.recipe.repair:
-            return {**inputs, "data": made}
-        return {**inputs, "data": self.code.repair(logits, self.room), "made": made}

@@ -16,10 +16,13 @@ from pydantic import Field
 import ganforge.recipes
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Game
+from ganforge.core.schedule import Schedule
 from ganforge.domains.domain import Domain
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+HalfLife = Annotated[float, Field(gt=0)] | Schedule | None
+"""Of an average of weights, in real samples; None: no average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +67,10 @@ class Recipe(ABC):
 
 
 def recipe_names() -> list[str]:
-    """The names of all recipes: their files' names."""
+    """The names of all recipes: their files' names. Games that a recipe keeps in a file of its own are no recipes."""
     found = []
     for module in pkgutil.iter_modules(ganforge.recipes.__path__):
-        if module.name not in ("recipe", "two_player", "one_player", "row_game", "clip_game"):
+        if module.name not in ("recipe", "two_player", "one_player") and not module.name.endswith("_game"):
             found.append(module.name.replace("_", "-"))
     return sorted(found)
 

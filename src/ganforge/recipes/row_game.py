@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
-from ganforge.core.schedule import Scalar, Schedule, value_at
+from ganforge.core.schedule import times
 from ganforge.domains.table import TableDomain
 from ganforge.losses.adversarial import ADVERSARIAL
-from ganforge.losses.regularizers import Probe, Regularizer, gradient_penalty, r1, r2
+from ganforge.losses.regularizers import Probe, Regularizer, by_pace, gradient_penalty, in_use, pay, r1, r2
 from ganforge.losses.tabular import column_cross_entropy
 from ganforge.nn.tabular import Cells, Names, Numbers, PackedCritic, RowCode, RowGenerator, gumbel
 from ganforge.ops.private import epsilon, private_gradients, with_gradients
@@ -50,9 +49,8 @@ class RowGame(Game):
             "G": Player([self.G], recipe.lr, recipe.betas, ema_samples=recipe.ema_samples),
             "D": Player([self.D], times(recipe.lr, recipe.ttur), recipe.betas),
         }
-        some = [gradient_penalty(recipe.gp), r1(recipe.r1, recipe.lazy), r2(recipe.r2, recipe.lazy)]
-        self.always = [p for p in some if p.weight and p.every == 1]
-        self.lazy = [p for p in some if p.weight and p.every > 1]
+        penalties = gradient_penalty(recipe.gp), r1(recipe.r1, recipe.lazy), r2(recipe.r2, recipe.lazy)
+        self.always, self.lazy = by_pace(in_use(*penalties))
         self.clock = Clock()
         self.made: dict[int, Pair] = {}
 
@@ -143,10 +141,8 @@ class RowGame(Game):
     def penalize(self, penalties: Sequence[Regularizer], pair: Pair, logits: dict[str, Tensor]) -> Terms:
         """The weighted penalties, by name."""
         real, fake, shown = pair
-        places = {p.at for p in penalties}
-        looked = [x if at in places else None for at, x in logits.items()]
-        probe = Probe(lambda x: self.logits(x, shown), real, fake, *looked)
-        return {p.name: value_at(p.weight, self.clock.samples) * p.penalty(probe) for p in penalties}
+        probe = Probe(lambda x: self.logits(x, shown), real, fake, logits["real"], logits["fake"])
+        return pay(penalties, probe, self.clock.samples)
 
     def row_loss(self, D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, shown: Tensor) -> Tensor:
         """D's loss for one real row and one made one, with its gradient penalty."""
@@ -190,13 +186,6 @@ class RowGame(Game):
             codes = torch.lerp(codes, self.code.draw(made, noise[:, index]), now[:, self.code.owner])
             given = torch.maximum(given, now)
         return {**inputs, "data": self.code.decode(codes)}
-
-
-def times(rate: Scalar, factor: float) -> Scalar:
-    """A learning rate, or its schedule, times ``factor``."""
-    if isinstance(rate, Schedule):
-        return replace(rate, start=factor * rate.start, end=factor * rate.end)
-    return factor * rate
 
 
 def row_code(domain: TableDomain) -> RowCode:

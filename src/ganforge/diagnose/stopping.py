@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ganforge.core.errors import InputError
 from ganforge.core.watch import Event, Verdict
 from ganforge.diagnose.rules import Diagnosis, diagnose
 from ganforge.diagnose.signals import Context, Line, number
@@ -101,6 +102,8 @@ class Plateau:
         self, name: str, patience: int = 40, lower_is_better: bool = True, kind: str = "tick",
         lines: Iterable[Line] = (),
     ) -> None:  # fmt: skip
+        if patience < 2:
+            raise InputError(f"a plateau needs a patience of 2 values or more, not {patience}: one tells no noise")
         self.name, self.patience, self.lower_is_better, self.kind = name, patience, lower_is_better, kind
         self.seen: list[tuple[float, float]] = []
         for line in lines:
@@ -140,7 +143,7 @@ def gets_worse(lines: list[Line], name: str = "metric/fid") -> bool:
     scores = [(v, number(line.get(f"{name}/high"))) for line in lines if (v := number(line.get(name))) is not None]
     if len(scores) < 5:
         return False
-    best, high = min(scores[:-3])
+    best, high = min(scores[:-3], key=lambda score: score[0])
     return all(value > (high if high is not None else best) for value, _ in scores[-3:])
 
 

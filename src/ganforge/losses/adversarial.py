@@ -85,12 +85,12 @@ Only a distance when the critic is Lipschitz: clip its weights, penalize its gra
 """
 
 relativistic = AdversarialLoss(
-    discriminator=lambda r, f: F.softplus(f - r).mean(),
-    generator=lambda r, f: F.softplus(r - f).mean(),
+    discriminator=lambda r, f: _ranked(r, f),
+    generator=lambda r, f: _ranked(f, r),
     paired=True,
 )
 """RpGAN, Jolicoeur-Martineau 2019, section 4.1; R3GAN, Huang et al. 2024, eq. 2: D minimizes -E log s(r - f)
-over pairs of a real and a generated sample, G -E log s(f - r). Needs equally many of both."""
+over pairs of a real and a generated sample, G -E log s(f - r). ValueError for logits of different shapes."""
 
 relativistic_average = AdversarialLoss(
     discriminator=lambda r, f: _lean(r, f),
@@ -99,6 +99,13 @@ relativistic_average = AdversarialLoss(
 )
 """RaGAN, Jolicoeur-Martineau 2019, section 4.3: D minimizes -E log s(r - E f) - E log(1 - s(f - E r)), the
 expectations inside being batch means; G the same with real and generated swapped."""
+
+
+def _ranked(up: Tensor, down: Tensor) -> Tensor:
+    """-E log s(up - down), pair by pair."""
+    if up.shape != down.shape:  # they would broadcast, and each be paired with all
+        raise ValueError(f"relativistic pairs need logits of one shape, not {list(up.shape)} and {list(down.shape)}")
+    return F.softplus(down - up).mean()
 
 
 def _lean(up: Tensor, down: Tensor) -> Tensor:

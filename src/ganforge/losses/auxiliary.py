@@ -18,6 +18,8 @@ def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
     """Salimans et al. 2016, section 3.1: |E h(x) - E h(G(z))|^2, for the generator, divided by the number of
     features so that its weight does not depend on the layer's size.
 
-    Both [batch, ...] (the batch sizes may differ); the expectations are batch means.
+    Both [batch, ...] (the batch sizes may differ); the expectations are batch means. ValueError for other features.
     """
+    if real_features.shape[1:] != fake_features.shape[1:]:
+        raise ValueError(f"features differ in shape: {list(real_features.shape)} and {list(fake_features.shape)}")
     return (real_features.mean(0) - fake_features.mean(0)).square().mean()

@@ -19,6 +19,8 @@ def feature_l1(real: Sequence[Tensor], fake: Sequence[Tensor], relative: bool = 
     """
     parts = []
     for r, f in zip(real, fake, strict=True):
+        if r.shape != f.shape:
+            raise ValueError(f"maps to compare differ in shape: {list(r.shape)} and {list(f.shape)}")
         difference = (f.float() - r.float()).abs().mean()
         parts.append(difference / r.float().abs().mean().clamp_min(TINY) if relative else difference)
     return torch.stack(parts).mean()

@@ -63,6 +63,8 @@ def following(asked: ArrayLike, read: ArrayLike) -> Following:
     a, r = np.asarray(asked, dtype=np.float64), np.asarray(read, dtype=np.float64)
     if a.ndim != 1 or len(a) < 2 or r.ndim != 2 or r.shape[1] != len(a) or not len(r) or (np.diff(a) <= 0).any():
         raise ValueError(f"values asked [k] must rise, and values read be [n, k], not {a.shape} and {r.shape}")
+    if not np.isfinite(r).all():
+        raise ValueError("values that were read must be finite numbers")
     means = r.mean(0)
     return Following(
         means=tuple(means.tolist()),
@@ -87,11 +89,16 @@ class Identity:
 
 
 def identity(made: Tensor, originals: Tensor) -> Identity:
-    """Of features [n, d] of changed images and of their originals, by Euclidean distance. ValueError: they differ."""
+    """Of features [n, d] of changed images and of their originals, by Euclidean distance.
+
+    ValueError: their shapes differ, or all images are alike.
+    """
     if made.shape != originals.shape or made.dim() != 2 or len(made) < 2:
         raise ValueError(f"features of at least two images [n, d], not {list(made.shape)} and {list(originals.shape)}")
     far = torch.cdist(made.double(), originals.double())
     own, others = far.diagonal(), ~torch.eye(len(far), dtype=torch.bool)
+    if not float(far[others].mean()) > 0:  # nor where they are not finite
+        raise ValueError("features of other images must differ, and be finite numbers")
     return Identity(
         ratio=float(own.mean() / far[others].mean()),
         nearer=float((own[:, None] < far)[others].double().mean()),

@@ -42,13 +42,18 @@ class Dci:
 
 
 def binned(values: Tensor, bins: int = BINS) -> Tensor:
-    """``values`` [n, k] as int64 bin numbers [n, k], column by column: each different value, or quantiles of many."""
+    """``values`` [n, k] as int64 bin numbers [n, k], column by column: each different value, or quantiles of many.
+
+    A value that is as frequent as two bins or more has a bin of its own: columns that are mostly 0 keep the rest.
+    """
     columns = []
     for column in values.double().T:
         different, found = column.unique(return_inverse=True)
         if len(different) > bins:
             edges = torch.quantile(column, torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1])
-            found = torch.bucketize(column.contiguous(), edges, right=True)
+            edges, times = edges.unique(return_counts=True)
+            beyond = torch.nextafter(edges[times > 1], torch.tensor(torch.inf, dtype=torch.float64))
+            found = torch.bucketize(column.contiguous(), torch.cat([edges, beyond]).sort().values, right=True)
         columns.append(found)
     return torch.stack(columns, 1)
 
@@ -107,8 +112,8 @@ def dci(codes: Tensor, factors: Tensor, seed: int = 0) -> Dci:
     A random forest predicts each factor from the codes, of half of the samples: a class where it has at most ``BINS``
     different values, else a number. Importances are the forest's. Informativeness is measured on the other half and
     averaged over factors: 0 for what the mean or the most frequent class earns, 1 for no error (1 - squared error /
-    variance, or 1 - errors / errors of the most frequent class). The other two mean little where it is near 0. Needs
-    scikit-learn.
+    variance, or 1 - errors / errors of the most frequent class), and 0 where that half has one value only. The other
+    two mean little where it is near 0. Needs scikit-learn.
     """
     _check(codes, factors)
     try:
@@ -131,7 +136,7 @@ def dci(codes: Tensor, factors: Tensor, seed: int = 0) -> Dci:
             error, worst = (predicted != true).mean(), (true != usual).mean()
         else:
             error, worst = ((predicted - true) ** 2).mean(), true.var()
-        earned.append(max(0.0, 1 - float(error) / max(float(worst), 1e-12)))
+        earned.append(max(0.0, 1 - float(error) / float(worst)) if worst > 0 else 0.0)
         columns.append(torch.from_numpy(forest.feature_importances_))
     importance = torch.stack(columns, 1)
     mean = sum(earned) / len(earned)
@@ -151,7 +156,8 @@ def _concentration(importance: Tensor) -> Tensor:
 
 
 def _check(codes: Tensor, factors: Tensor) -> None:
-    if codes.dim() != 2 or factors.dim() != 2 or len(codes) != len(factors) or len(codes) < 4:
+    fits = codes.dim() == factors.dim() == 2 and len(codes) == len(factors) >= 4
+    if not fits or not codes.shape[1] or not factors.shape[1]:
         raise InputError(
             f"codes of shape {list(codes.shape)} and factors of shape {list(factors.shape)} do not fit: "
             "give [n, codes] and [n, factors] of the same samples"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ganforge.core.errors import InputError
+
 BLOCK_BYTES = 64 * 2**20
 """Bytes of one block of distances."""
 
@@ -15,13 +17,20 @@ ROUNDING = 1e-12
 
 
 class Points:
-    """Feature rows, moved by ``center`` (distances do not change, rounding shrinks), with their squared norms."""
+    """Feature rows, moved by ``center`` (distances do not change, rounding shrinks), with their squared norms.
+
+    InputError for rows that are not finite, which would be near to nothing, or of another length than the center.
+    """
 
     def __init__(self, rows: Tensor, center: Tensor | None = None) -> None:
         rows = rows.to(torch.float64)
+        if center is not None and rows.shape[1:] != center.shape:
+            raise InputError(f"rows of {rows.shape[1]} numbers cannot be compared with rows of {len(center)}")
         self.center = rows.mean(0) if center is None else center
         self.rows = rows - self.center
         self.norms = self.rows.square().sum(1)
+        if not bool(self.norms.isfinite().all()):
+            raise InputError("distances need finite numbers, and some of these samples' are not")
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -62,6 +62,8 @@ def translation_psnr(
         place = torch.arange(size, dtype=torch.float64) - pixels[:, axis, None]
         inside = ((place >= border) & (place <= size - 1 - border)).to(torch.float64)
         known = known * (inside[:, None, :, None] if axis == 0 else inside[:, None, None, :])
+    if not bool(known.any()):
+        raise InputError(f"images of {height} x {width} are too small: shifts leave nothing to compare")
     error = ((made - moved).square() * known).sum((1, 2, 3))
     pairs = torch.stack([error, known.sum((1, 2, 3)) * still.shape[1]], 1)
 

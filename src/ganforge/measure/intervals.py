@@ -44,11 +44,19 @@ class Score:
                 )
 
 
+class TooFew(InputError):
+    """A metric has fewer samples than it needs: ``have``, not ``least``."""
+
+    def __init__(self, text: str, have: int, least: int) -> None:
+        super().__init__(text)
+        self.have, self.least = have, least
+
+
 def need(metric: str, side: str, have: int, least: int) -> None:
-    """InputError when a metric has too few samples: it says how many it needs."""
+    """TooFew when a metric has too few samples: it says how many it needs."""
     if have < least:
         verb = "need" if " and " in metric else "needs"
-        raise InputError(f"{metric} {verb} at least {least} {side} samples, there are {have}")
+        raise TooFew(f"{metric} {verb} at least {least} {side} samples, there are {have}", have, least)
 
 
 def around(value: float, spread: float, how: str, better: str = "", floor: float | None = None) -> Score:
@@ -63,7 +71,9 @@ def student(count: int) -> float:
 
 
 def wilson(successes: float, trials: int, better: str = "", how: str = "Wilson") -> Score:
-    """A share and its interval (Wilson 1927)."""
+    """A share and its interval (Wilson 1927). InputError for no trials."""
+    if trials < 1:
+        raise InputError("a share needs at least one sample to be a share of")
     share = successes / trials
     center = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
     half = Z * math.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2)) / (1 + Z**2 / trials)
@@ -71,7 +81,12 @@ def wilson(successes: float, trials: int, better: str = "", how: str = "Wilson")
 
 
 def bootstrap(sides: Sequence[Tensor], statistic: Callable[..., float], seed: int = 0) -> list[float]:
-    """The 2.5 % and 97.5 % quantiles of a statistic of several independent samples (Efron 1979)."""
+    """The 2.5 % and 97.5 % quantiles of a statistic of several independent samples (Efron 1979).
+
+    InputError for an empty one.
+    """
+    if not all(len(side) for side in sides):
+        raise InputError("a bootstrap needs at least one value of each sample")
     draw = torch.Generator().manual_seed(seed)
     values = [statistic(*(s[torch.randint(len(s), (len(s),), generator=draw)] for s in sides)) for _ in range(REPLICAS)]
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
@@ -79,10 +94,16 @@ def bootstrap(sides: Sequence[Tensor], statistic: Callable[..., float], seed: in
 
 
 def mean_score(values: Tensor, better: str = "", how: str = "normal") -> Score:
-    """The mean of independent ``values`` [n] with its normal interval."""
+    """The mean of independent ``values`` [n] with its normal interval; of one value there is none.
+
+    InputError for no values.
+    """
+    if not len(values):
+        raise InputError("a mean needs at least one value")
     values = values.to(torch.float64)
-    spread = Z * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return around(float(values.mean()), spread, how, better)
+    if len(values) == 1:
+        return Score(float(values), None, None, "one value", better)
+    return around(float(values.mean()), Z * float(values.std()) / math.sqrt(len(values)), how, better)
 
 
 def poisson(count: float) -> tuple[float, float]:

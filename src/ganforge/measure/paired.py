@@ -80,7 +80,10 @@ class FeatureDistance:
 
     @torch.no_grad()
     def __call__(self, image: NDArray, truth: NDArray) -> float:
-        """0 for equal images, at most 4. Both [height, width(, channels)], 21 pixels a side at least."""
+        """0 for equal images, at most 2, as no map is negative.
+
+        Both [height, width(, channels)], 21 pixels a side at least.
+        """
         a, b, top = levels_of(image, truth)
         if min(a.shape[:2]) < LEAST:
             raise InputError(f"features need images of {LEAST}x{LEAST} pixels at least, not {a.shape[0]}x{a.shape[1]}")

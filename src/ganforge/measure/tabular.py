@@ -159,12 +159,17 @@ class RowFeatures:
     """Rows as vectors, fitted on one table: numbers standardized, categories one-hot, missing numbers their mean and
     an indicator.
 
-    ``scale``: ``deviation`` divides numbers by their standard deviation, ``range`` by their range.
+    ``scale``: ``deviation`` divides numbers by their standard deviation, ``range`` by their range. InputError where no
+    column is left.
     """
 
     def __init__(self, table: Columns, scale: str = "deviation", leave_out: tuple[str, ...] = ()) -> None:
         self.numbers: dict[str, tuple[float, float, bool]] = {}
         self.categories: dict[str, dict[str, int]] = {}
+        if not set(table) - set(leave_out):
+            raise InputError(
+                f"the table has no column but {', '.join(leave_out) or 'none'}: nothing describes its rows"
+            )
         for name, column in table.items():
             if name in leave_out:
                 continue

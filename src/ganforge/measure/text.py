@@ -75,7 +75,12 @@ class References:
 
 
 def combine(hits: Sequence[int], totals: Sequence[int], length: int, near: int, n: int, smooth: bool) -> float:
-    """BLEU of orders 1 to ``n`` (Papineni et al. 2002): the geometric mean of precisions, times the brevity penalty."""
+    """BLEU of orders 1 to ``n`` (Papineni et al. 2002): the geometric mean of precisions, times the brevity penalty.
+
+    InputError for orders beyond those that are counted.
+    """
+    if not 1 <= n <= LONGEST:
+        raise InputError(f"BLEU-{n} is not counted here: its order is from 1 to {LONGEST}")
     if not hits[0]:
         return 0.0
     logs = 0.0

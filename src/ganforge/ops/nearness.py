@@ -11,7 +11,7 @@ MOST = 128
 
 @torch.no_grad()
 def nearness(fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """Scalars from distances between samples ``[batch, *shape]`` as D sees them.
+    """Scalars from distances between samples ``[batch, *shape]`` as D sees them; at least two reals.
 
     ``spread``: mean distance between two fakes, over that between two reals (0: all alike).
     ``missing``: how far reals are from the nearest fake; ``stray``: how far fakes are from the nearest real. Both

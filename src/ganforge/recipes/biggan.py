@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
 from torch import nn
 
 from ganforge.core.game import Batch, Game, Terms
@@ -18,7 +17,7 @@ from ganforge.nn.biggan import BigGenerator
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.layers import Norm
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.stylegan2 import checked_conditioning
 from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
 
@@ -58,7 +57,7 @@ class Biggan(TwoPlayerRecipe):
     lr_discriminator: NonNegative | None = 2e-4
     betas: tuple[Scalar, Scalar] = (0.0, 0.999)
     discriminator_steps: Positive = 2
-    ema_samples: Annotated[float, Field(gt=0)] | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

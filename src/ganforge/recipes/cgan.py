@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
 from ganforge.nn.conditioning import Conditioning
+from ganforge.recipes.recipe import HalfLife
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
@@ -28,4 +29,4 @@ class Cgan(TwoPlayerRecipe):
     )
     loss: ClassVar[AdversarialLoss] = non_saturating
     conditioning: Conditioning = "projection"
-    ema_samples: float | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0

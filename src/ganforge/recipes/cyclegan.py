@@ -32,9 +32,9 @@ class Cyclegan(Recipe):
     Equations 1 to 3, with the least squares of section 4. D sees a pool of past translations.
 
     blocks: residual blocks of each translator
-    cycle: weight of coming back to where one started (10 in the paper)
-    identity: weight of leaving alone what is there already (5 in the paper; without effect where A and B differ in
-        channels)
+    cycle: weight of coming back to where one started (the paper's 10 is 5 here: its least squares are not halved)
+    identity: weight of leaving alone what is there already (the paper's 5 is 2.5 here; without effect where A and B
+        differ in channels)
     lazy: the identity is looked at each so many rounds, and then weighs as many times as much
     pool: past translations for each discriminator
     size_discriminator: width of the discriminators (null: as the translators)
@@ -48,8 +48,8 @@ class Cyclegan(Recipe):
 
     Measured: MNIST to inverted MNIST and back, 20,000 images, seed 0: 97.7 and 98.1 % of 2,000 translations keep their
     class (real digits as the classifier sees them: 99.3 %), all of them in the target domain, but thick strokes become
-    thin and thin ones thick (`python bench/pairs.py digits --samples 20000`); with cycle=10 identity=5, as in the
-    paper, 33 %: digits become others, and come back. Horses and zebras at 64 px, 20,000
+    thin and thin ones thick (`python bench/pairs.py digits --samples 20000`); with cycle=10 identity=5, twice
+    the paper's, 33 %: digits become others, and come back. Horses and zebras at 64 px, 20,000
     images, 31 ms each on one thread, seed 0: too few. KID (SqueezeNet) to the real ones falls by 11 % of the way for
     horses, which get patterns without always getting stripes, and by 49 % for zebras; grass stays (`python
     bench/pairs.py horses`, which asks for 50 %).

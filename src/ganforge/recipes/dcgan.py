@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from ganforge.core.schedule import Schedule
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
+from ganforge.recipes.recipe import HalfLife
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
@@ -28,7 +29,7 @@ class Dcgan(TwoPlayerRecipe):
     paper: ClassVar[str] = "Radford et al. 2016, https://arxiv.org/abs/1511.06434"
     loss: ClassVar[AdversarialLoss] = non_saturating
     minibatch_stddev: bool = True
-    ema_samples: float | None = 40_000.0
+    ema_samples: HalfLife = 40_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

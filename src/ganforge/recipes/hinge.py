@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ganforge.losses.adversarial import AdversarialLoss, hinge
 from ganforge.nn.layers import Norm
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
@@ -29,4 +29,4 @@ class Hinge(TwoPlayerRecipe):
     loss: ClassVar[AdversarialLoss] = hinge
     norm_discriminator: Norm = "spectral"
     discriminator_steps: Positive = 5
-    ema_samples: float | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0

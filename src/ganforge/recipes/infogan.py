@@ -21,7 +21,7 @@ from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.layers import Norm
 from ganforge.ops.noise import draw_latents, latents_on, random_signs
 from ganforge.ops.views import changes, view
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
 
 
@@ -72,7 +72,7 @@ class Infogan(TwoPlayerRecipe):
     norm_discriminator: Norm = "none"
     r1: NonNegative = 0.1
     lazy: Positive = 4
-    ema_samples: float | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

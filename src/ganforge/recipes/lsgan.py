@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ganforge.losses.adversarial import AdversarialLoss, least_squares
+from ganforge.recipes.recipe import HalfLife
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
@@ -22,4 +23,4 @@ class Lsgan(TwoPlayerRecipe):
     title: ClassVar[str] = "LSGAN"
     paper: ClassVar[str] = "Mao et al. 2017, https://arxiv.org/abs/1611.04076"
     loss: ClassVar[AdversarialLoss] = least_squares
-    ema_samples: float | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0

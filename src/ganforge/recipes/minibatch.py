@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
+from ganforge.recipes.recipe import HalfLife, Share
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
@@ -23,5 +24,5 @@ class Minibatch(TwoPlayerRecipe):
     paper: ClassVar[str] = "Salimans et al. 2016, https://arxiv.org/abs/1606.03498"
     loss: ClassVar[AdversarialLoss] = non_saturating
     minibatch_discrimination: bool = True
-    label_smoothing: float = 0.1
-    ema_samples: float | None = 20_000.0
+    label_smoothing: Share = 0.1
+    ema_samples: HalfLife = 20_000.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
@@ -24,4 +24,4 @@ class Pacgan(TwoPlayerRecipe):
     paper: ClassVar[str] = "Lin et al. 2018, https://arxiv.org/abs/1712.04086"
     loss: ClassVar[AdversarialLoss] = non_saturating
     pack: Positive = 2
-    ema_samples: float | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
 from torch import nn
 
 from ganforge.core.errors import InputError
@@ -15,7 +14,7 @@ from ganforge.losses.adversarial import AdversarialLoss, hinge
 from ganforge.nn.attention import AttentionDiscriminator, AttentionGenerator
 from ganforge.nn.layers import Norm
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.stylegan2 import checked_conditioning
 from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
 
@@ -52,7 +51,7 @@ class Sagan(TwoPlayerRecipe):
     lr: NonNegative = 1e-4
     lr_discriminator: NonNegative | None = 4e-4
     betas: tuple[Scalar, Scalar] = (0.0, 0.9)
-    ema_samples: Annotated[float, Field(gt=0)] | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

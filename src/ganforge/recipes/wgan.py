@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from ganforge.losses.adversarial import AdversarialLoss, wasserstein
 from ganforge.nn.layers import Norm
 from ganforge.recipes.recipe import Positive
-from ganforge.recipes.two_player import TwoPlayerRecipe
+from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Wgan(TwoPlayerRecipe):
     paper: ClassVar[str] = "Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875"
     loss: ClassVar[AdversarialLoss] = wasserstein
     optimizer: Literal["adam", "rmsprop"] = "rmsprop"
-    lr: float = 5e-5
-    clip: float = 0.01
+    lr: NonNegative = 5e-5
+    clip: Annotated[float, Field(ge=0)] = 0.01
     discriminator_steps: Positive = 5
     norm_discriminator: Norm = "none"

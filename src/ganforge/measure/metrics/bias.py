@@ -71,13 +71,19 @@ def bias(
     ``class_tv`` is the total variation between real shares and the samples' shares corrected for confusion (the
     maximum-likelihood p of p C: Saerens et al. 2002, by EM), with a basic bootstrap interval over samples, held-out
     ones and labels; its floor is above 0 for finitely many samples. ``class_coverage``: of the classes that real data
-    hold, the share that occurs among the predictions. InputError for fewer than 50 samples or held-out ones.
+    hold, the share that occurs among the predictions. InputError for fewer than 50 samples or held-out ones, for one
+    class only, and for labels or counts that do not fit.
     """
     classes = len(names)
     need("the class audit", "generated", len(predicted), LEAST)
     need("the class audit", "held-out real", len(true), LEAST)
-    if len(counts) != classes or sum(counts) <= 0:
-        raise InputError(f"the class audit wants {classes} counts that are not all 0, not {len(counts)}")
+    if classes < 2 or len(counts) != classes or min(counts) < 0 or sum(counts) <= 0:
+        raise InputError(f"the class audit wants a count for each of 2 classes or more, not all 0, not {list(counts)}")
+    if len(true) != len(judged):
+        raise InputError(f"held-out samples have a true and a judged class each, not {len(true)} and {len(judged)}")
+    for labels in (predicted, true, judged):
+        if int(labels.min()) < 0 or int(labels.max()) >= classes:
+            raise InputError(f"the class audit wants classes from 0 to {classes - 1}")
     n = len(predicted)
     seen = torch.bincount(predicted, minlength=classes).to(torch.float64)
     real = torch.tensor(counts, dtype=torch.float64)

@@ -9,7 +9,7 @@ from ganforge.core.errors import InputError
 from ganforge.measure.intervals import Score, need, wilson
 from ganforge.measure.learn import VectorClassifier, accuracy, fit
 
-LEAST = 100
+LEAST, LEAST_UNSEEN = 100, 10
 
 
 def held_out_discriminator(real: Tensor, fake: Tensor, unseen: Tensor | None = None, seed: int = 0) -> dict[str, Score]:
@@ -19,12 +19,15 @@ def held_out_discriminator(real: Tensor, fake: Tensor, unseen: Tensor | None = N
     of the other, and the other halves are the test; where there are real samples ``unseen`` [k, d] by the generator,
     these take the place of the real half, so that copies of training samples do not pass. 0.5 is a perfect generator,
     1 a hopeless one; the interval is binomial (Wilson) and holds the classifier fixed: if it lies above 0.5, samples
-    and data differ for sure. InputError for fewer than 100 samples a side.
+    and data differ for sure. InputError for fewer than 100 samples a side, or fewer than 10 unseen ones.
     """
     for side, rows in (("real", real), ("generated", fake)):
         need("the held-out discriminator", side, len(rows), LEAST)
-    if real.shape[1] != fake.shape[1]:
-        raise InputError(f"generated samples have {fake.shape[1]} features, real ones {real.shape[1]}")
+    if unseen is not None:
+        need("the held-out discriminator", "unseen real", len(unseen), LEAST_UNSEEN)
+    for side, rows in (("generated", fake), ("unseen", unseen)):
+        if rows is not None and rows.shape[1] != real.shape[1]:
+            raise InputError(f"{side} samples have {rows.shape[1]} features, real ones {real.shape[1]}")
     draw = torch.Generator().manual_seed(seed)
     real, fake = (rows[torch.randperm(len(rows), generator=draw)] for rows in (real, fake))
     half = min(len(real), len(fake)) // 2

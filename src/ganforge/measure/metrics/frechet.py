@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ganforge.core.errors import InputError
 from ganforge.measure.intervals import GROUPS, Score, around, groups, jackknife, need
 from ganforge.measure.statistics import Moments
 
@@ -21,8 +22,12 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     The trace of the root is found from a symmetric eigenvalue problem: with S_a = L L^T (Cholesky), S_a S_b has the
     eigenvalues of L^T S_b L. Of fewer samples than dimensions, the centered samples are the factor, and the problem is
     as small as they are few. Where eigenvalues near zero would cost more than 1e-7 of the distance, singular values of
-    the product of two factors are taken instead, whose square roots need not be taken.
+    the product of two factors are taken instead, whose square roots need not be taken. InputError for fewer rows, or
+    for rows of different lengths.
     """
+    need("the Frechet distance", "real and generated", min(a.count, b.count), 2)
+    if a.dim != b.dim:
+        raise InputError(f"rows of {a.dim} numbers cannot be compared with rows of {b.dim}")
     delta = a.mean - b.mean
     total = _trace(a) + _trace(b)
     quick, error = _trace_root(a, b)

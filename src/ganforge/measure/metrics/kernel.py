@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ganforge.core.errors import InputError
 from ganforge.measure.intervals import Score, around, need, student
 
 LEAST = 50
@@ -14,7 +15,13 @@ SUBSET = 1000
 
 
 def polynomial_mmd(x: Tensor, y: Tensor) -> float:
-    """Unbiased MMD^2 with the kernel (x.y / d + 1)^3, of rows [n, d] and [m, d] (Binkowski et al. 2018, sec. 4)."""
+    """Unbiased MMD^2 with the kernel (x.y / d + 1)^3, of rows [n, d] and [m, d] (Binkowski et al. 2018, sec. 4).
+
+    InputError for fewer than 2 rows of a side, or rows of different lengths.
+    """
+    need("the squared discrepancy", "real and generated", min(len(x), len(y)), 2)
+    if x.shape[1] != y.shape[1]:
+        raise InputError(f"rows of {y.shape[1]} numbers cannot be compared with rows of {x.shape[1]}")
     x, y = x.to(torch.float64), y.to(torch.float64)
     n, m, d = len(x), len(y), x.shape[1]
     within = _off_diagonal(x, d) / (n * (n - 1)) + _off_diagonal(y, d) / (m * (m - 1))
@@ -35,6 +42,8 @@ def kid(real: Tensor, fake: Tensor, subsets: int = 50, size: int | None = None, 
     need("KID", "generated", len(fake), LEAST)
     least = min(len(real), len(fake))
     size = min(SUBSET, least // 5) if size is None else size
+    if size < 2:
+        raise InputError(f"KID needs subsets of at least 2 samples, not {size}")
     need(f"KID with subsets of {size}", "real and generated", least, size)
     count = least // size
     draw = torch.Generator().manual_seed(seed)

@@ -107,7 +107,8 @@ def _of(points: Points, chosen: Tensor) -> Points:
 
 
 def _cell(points: Points, centers: Tensor) -> Tensor:
-    return nearest(_of(points, torch.ones(len(points), dtype=torch.bool)), Points(centers, centers.new_zeros(1)))[1]
+    zero = torch.zeros_like(points.center)
+    return nearest(Points(points.rows, zero), Points(centers, zero))[1]
 
 
 def k_means(rows: Tensor, k: int, seed: int = 0, steps: int = 20) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ganforge.core.errors import InputError
 from ganforge.measure.intervals import Score, groups, jackknife, need
 
 LEAST = 50
@@ -17,6 +18,8 @@ def vendi(fake: Tensor) -> Score:
     """
     need("the Vendi score", "generated", len(fake), LEAST)
     rows = fake.to(torch.float64)
+    if not bool(rows.isfinite().all()):
+        raise InputError("the Vendi score needs finite features, and some of these samples' are not")
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=1e-300)
     parts = groups(len(rows))
     n, d = rows.shape

@@ -207,8 +207,8 @@ def train(arm: Arm, settings: Settings, judges: Judges, out: Path) -> list[dict[
 
 
 def signals(trainer: Trainer) -> dict[str, float]:
-    """How often D was right since the last look: about reals that it trains on (ADA's r_t is 2 real_right - 1), about
-    pairs of a real and a fake; now: about pairs with held-out reals; and ada's p."""
+    """How often D was right since the last look: about reals that it trains on (ADA's r_t is 2 real_right - 1; not
+    where D only compares), about pairs of a real and a fake; now: about pairs with held-out reals; and ada's p."""
     names = ("D/real_right", "D/pair_right", "D/held_pair_right", "D/ada_p")
     seen = {k: torch.cat([v.flatten() for v in trainer.notes[k]]).mean() for k in names if trainer.notes.get(k)}
     assert trainer.held is not None

@@ -14,7 +14,7 @@ from ganforge.config import checked
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
 from ganforge.domains.image import ImageDomain
-from ganforge.losses.adversarial import ADVERSARIAL, halfway_at_zero
+from ganforge.losses.adversarial import ADVERSARIAL, halfway, smoothed
 from ganforge.ops import ada
 from ganforge.ops.ada import AdaptiveAugment, augment, categories
 from ganforge.recipes.dcgan import Dcgan
@@ -254,9 +254,13 @@ def test_p_rises_when_d_is_sure_and_falls_when_not() -> None:
 
 
 def test_halfway_is_where_both_labels_cost_the_same() -> None:
-    assert {name for name, loss in ADVERSARIAL.items() if halfway_at_zero(loss)} == {
-        "minimax", "non-saturating", "hinge",
+    assert {name: halfway(loss) for name, loss in ADVERSARIAL.items()} == {
+        "minimax": 0.0, "non-saturating": 0.0, "least-squares": 0.5, "hinge": 0.0,
+        "wasserstein": None, "relativistic": None, "relativistic-average": None,
     }  # fmt: skip
+    for amount in (0.05, 0.1, 0.3):
+        assert halfway(smoothed(ADVERSARIAL["non-saturating"], amount)) == 0.0
+        assert halfway(smoothed(ADVERSARIAL["least-squares"], amount)) == 0.5
 
 
 @pytest.mark.parametrize("recipe", ["dcgan", "lsgan", "wgan-gp", "r3gan"])

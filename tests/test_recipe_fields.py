@@ -41,10 +41,9 @@ def taken(hint: Any) -> list[bool]:
 
 
 NAMES = [n for n in recipe_names() if issubclass(find_recipe(n), TwoPlayerRecipe)]
-OPEN = pytest.mark.xfail(reason="flowgan's betas and ema_samples take any number")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=OPEN) if n == "flowgan" else n for n in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_defaults_keep_their_bounds(name: str) -> None:
     """What the shared field refuses (a negative rate, a half-life of 0) no recipe takes."""
     own, shared = (get_type_hints(c, include_extras=True) for c in (find_recipe(name), TwoPlayerRecipe))

@@ -115,10 +115,16 @@ def _lean(up: Tensor, down: Tensor) -> Tensor:
     return F.softplus(-above).mean() + F.softplus(below).mean()
 
 
-def halfway_at_zero(loss: AdversarialLoss) -> bool:
-    """Whether a logit above 0 says "real": not with least squares (1 / 2 is halfway), critics and pairs."""
-    zero = torch.zeros(())
-    return loss.costs is not None and bool(loss.costs.real(zero) == loss.costs.fake(zero))
+def halfway(loss: AdversarialLoss) -> float | None:
+    """The logit above which D says "real", where both labels cost the same: 0, and 1 / 2 with least squares.
+
+    None for critics and pairs, which judge by comparison.
+    """
+    if loss.costs is None:
+        return None
+    logits = torch.tensor([0.0, 0.5])
+    same = torch.isclose(loss.costs.real(logits), loss.costs.fake(logits))  # smoothed costs are sums
+    return next((float(x) for x, alike in zip(logits, same, strict=True) if alike), None)
 
 
 ADVERSARIAL: dict[str, AdversarialLoss] = {

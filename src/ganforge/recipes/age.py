@@ -15,7 +15,7 @@ from ganforge.domains.attribute import AttributeDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.recipes.attribute_game import Attribute
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 
 NonNegative = Annotated[float, Field(ge=0)]
 Weight = NonNegative | Schedule
@@ -79,7 +79,7 @@ class Age(Recipe):
     lr: Weight = 1e-3
     lr_discriminator: Weight | None = None
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
-    ema_samples: Annotated[float, Field(gt=0)] | None = 5_000.0
+    ema_samples: HalfLife = 5_000.0
 
     def __post_init__(self) -> None:
         if self.perceptual != 0 and self.feature_weights is None:

@@ -15,7 +15,7 @@ from ganforge.domains.domain import Domain
 from ganforge.domains.table import TableDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.ops.private import epsilon
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 from ganforge.recipes.row_game import RowGame
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -91,7 +91,7 @@ class Ctgan(Recipe):
     temperature: Annotated[float, Field(gt=0)] = 0.2
     noise: NonNegative = 1.0
     balance: Literal["log", "natural"] = "natural"
-    ema_samples: Annotated[float, Field(gt=0)] | None = 200_000.0
+    ema_samples: HalfLife = 200_000.0
     privacy_noise: NonNegative = 0.0
     privacy_clip: Annotated[float, Field(gt=0)] = 1.0
     privacy_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5

@@ -19,7 +19,7 @@ from ganforge.losses.adversarial import AdversarialLoss, least_squares
 from ganforge.nn.patch import PatchDiscriminator
 from ganforge.nn.pool import ImagePool
 from ganforge.nn.resnet import ResnetTranslator
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 
 Weight = Annotated[float, Field(ge=0)] | Schedule
 
@@ -72,7 +72,7 @@ class Cyclegan(Recipe):
     strides: Positive = 3
     lr: Annotated[float, Field(ge=0)] | Schedule = 4e-4
     betas: tuple[Scalar, Scalar] = (0.5, 0.999)
-    ema_samples: Annotated[float, Field(gt=0)] | None = 5_000.0
+    ema_samples: HalfLife = 5_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

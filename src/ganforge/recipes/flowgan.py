@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game, Terms
-from ganforge.core.schedule import Schedule
+from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.losses.likelihood import bits_per_dim
@@ -20,7 +20,7 @@ from ganforge.nn.flow import Flow
 from ganforge.nn.layers import Norm
 from ganforge.recipes.one_player import Values
 from ganforge.recipes.realnvp import FlowNetwork, Realnvp, build_flow
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
 
 
@@ -54,10 +54,10 @@ class Flowgan(TwoPlayerRecipe):
     tiny: ClassVar[dict[str, Any]] = {"flow_size": 8, "couplings": 2}
     norm_generator: Norm = "none"
     norm_discriminator: Norm = "none"
-    betas: tuple[float, float] = (0.5, 0.99)
+    betas: tuple[Scalar, Scalar] = (0.5, 0.99)
     r1: NonNegative = 1.0
     r2: NonNegative = 1.0
-    ema_samples: float | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
     likelihood: Annotated[float, Field(ge=0)] = 1.0
     flow: FlowNetwork = "auto"
     flow_size: Positive = 128

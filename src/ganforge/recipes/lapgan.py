@@ -21,7 +21,7 @@ from ganforge.nn.pyramid import DetailDiscriminator, DetailGenerator, enlarge, s
 from ganforge.ops.nearness import nearness
 from ganforge.ops.noise import draw_latents
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 from ganforge.recipes.two_player import NonNegative
 from ganforge.recipes.two_player_game import LOOK
 
@@ -58,7 +58,7 @@ class Lapgan(Recipe):
     lr: NonNegative = 2e-4
     lr_discriminator: NonNegative = 4e-4
     betas: tuple[Scalar, Scalar] = (0.0, 0.9)
-    ema_samples: Annotated[float, Field(gt=0)] | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.domains.text import UNKNOWN, TextDomain
 from ganforge.nn.sequence import Writer, going_on, log_probs
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 
 Rate = Annotated[float, Field(gt=0)] | Schedule
 
@@ -48,7 +48,7 @@ class Lm(Recipe):
     lr: Rate = 2e-3
     betas: tuple[Scalar, Scalar] = (0.9, 0.99)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    ema_samples: Annotated[float, Field(gt=0)] | None = None
+    ema_samples: HalfLife = None
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

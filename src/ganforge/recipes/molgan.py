@@ -14,7 +14,7 @@ from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.domains.molecules import MoleculeDomain
 from ganforge.recipes.molecule_game import MoleculeGame
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -74,7 +74,7 @@ class Molgan(Recipe):
     r1: NonNegative = 0.5
     r2: NonNegative = 0.5
     lazy: Positive = 4
-    ema_samples: Annotated[float, Field(gt=0)] | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
     temperature: Annotated[float, Field(gt=0)] = 1.0
     noise: NonNegative = 1.0
     straight: bool = True

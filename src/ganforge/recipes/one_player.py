@@ -20,7 +20,7 @@ from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.losses.likelihood import bits_per_dim
 from ganforge.ops.noise import draw_latents
-from ganforge.recipes.recipe import Recipe
+from ganforge.recipes.recipe import HalfLife, Recipe
 
 Rate = Annotated[float, Field(gt=0)] | Schedule
 
@@ -38,7 +38,7 @@ class OnePlayerRecipe(Recipe):
     abilities: ClassVar[tuple[str, ...]] = ("log_prob", "encode")
     lr: Rate = 1e-3
     betas: tuple[Scalar, Scalar] = (0.9, 0.999)
-    ema_samples: Annotated[float, Field(gt=0)] | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ganforge.nn.resnet import Restorer
 from ganforge.nn.squeezenet import LEAST
 from ganforge.nn.unet import UNet
 from ganforge.recipes.pair_game import PairGame
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 
 Weight = Annotated[float, Field(ge=0)] | Schedule
 
@@ -76,7 +76,7 @@ class Pix2pix(Recipe):
     lr: Annotated[float, Field(ge=0)] | Schedule = 4e-4
     lr_discriminator: Annotated[float, Field(ge=0)] | Schedule | None = None
     betas: tuple[Scalar, Scalar] = (0.5, 0.999)
-    ema_samples: Annotated[float, Field(gt=0)] | None = 5_000.0
+    ema_samples: HalfLife = 5_000.0
 
     def __post_init__(self) -> None:
         if self.perceptual is None:

@@ -17,7 +17,7 @@ from ganforge.losses.regularizers import Regularizer
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.convnet import grid
 from ganforge.nn.progressive import ProgressiveDiscriminator, ProgressiveGenerator, grown_after
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.stylegan2 import checked_conditioning
 from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
 
@@ -56,7 +56,7 @@ class Progan(TwoPlayerRecipe):
     lr: NonNegative = 1e-3
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
     minibatch_stddev: bool = True
-    ema_samples: Annotated[float, Field(gt=0)] | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Any, ClassVar, Literal
 
 from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
@@ -14,7 +12,7 @@ from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.nn.conditioning import Discriminator, Generator
 from ganforge.nn.layers import Norm
 from ganforge.nn.r3 import R3Discriminator, R3Generator
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
 
 MOST_CLASSES, FEWEST_SAMPLES = 100, 50
@@ -63,7 +61,7 @@ class R3gan(TwoPlayerRecipe):
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
     r1: NonNegative = 1.0
     r2: NonNegative = 1.0
-    ema_samples: Annotated[float, Field(gt=0)] | Schedule | None = 20_000.0
+    ema_samples: HalfLife = 20_000.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
-from ganforge.core.schedule import Schedule
+from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.domains.paired import PairedDomain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.nn.layers import Norm
 from ganforge.nn.resnet import Restorer
 from ganforge.recipes.pix2pix import Pix2pix, Weight
-from ganforge.recipes.recipe import Positive
+from ganforge.recipes.recipe import HalfLife, Positive
 
 LOOKS = {
     "faithful": {"l1": 1.0, "adversarial": 0.0, "perceptual": 0.0},
@@ -70,8 +70,8 @@ class Restore(Pix2pix):
     strides: Positive = 2
     norm_discriminator: Norm = "spectral"
     lr: Annotated[float, Field(ge=0)] | Schedule = 4e-4
-    betas: tuple[float, float] = (0.9, 0.99)
-    ema_samples: Annotated[float, Field(gt=0)] | None = 10_000.0
+    betas: tuple[Scalar, Scalar] = (0.9, 0.99)
+    ema_samples: HalfLife = 10_000.0
 
     def __post_init__(self) -> None:
         for name, weight in LOOKS[self.look].items():

@@ -14,7 +14,7 @@ from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.captions import CaptionDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 from ganforge.recipes.text_game import TextGame
 
 NonNegative = Annotated[float, Field(ge=0)] | Schedule
@@ -73,7 +73,7 @@ class Text2image(Recipe):
     betas: tuple[Scalar, Scalar] = (0.5, 0.99)
     betas_discriminator: tuple[Scalar, Scalar] = (0.0, 0.99)
     minibatch_stddev: bool = False
-    ema_samples: Annotated[float, Field(gt=0)] | None = 10_000.0
+    ema_samples: HalfLife = 10_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

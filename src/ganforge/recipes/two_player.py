@@ -23,7 +23,7 @@ from ganforge.nn.mlp import Activation, MlpDiscriminator, MlpGenerator
 from ganforge.ops.ada import categories
 from ganforge.ops.augment import steps
 from ganforge.ops.noise import Prior
-from ganforge.recipes.recipe import Positive, Recipe, Share
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe, Share
 from ganforge.recipes.two_player_game import TwoPlayer
 
 NonNegative = Annotated[float, Field(ge=0)] | Schedule
@@ -87,7 +87,7 @@ class TwoPlayerRecipe(Recipe):
     betas: tuple[Scalar, Scalar] = (0.5, 0.999)
     optimizer: Literal["adam", "rmsprop"] = "adam"
     discriminator_steps: Positive = 1
-    ema_samples: Annotated[float, Field(gt=0)] | Schedule | None = None
+    ema_samples: HalfLife = None
     r1: NonNegative = 0.0
     r2: NonNegative = 0.0
     gp: NonNegative = 0.0

@@ -13,7 +13,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock, Game, Move, Notes, Player, Terms
 from ganforge.core.schedule import value_at
 from ganforge.domains.domain import Domain
-from ganforge.losses.adversarial import halfway_at_zero
+from ganforge.losses.adversarial import halfway
 from ganforge.losses.auxiliary import auxiliary_classification
 from ganforge.losses.regularizers import Probe, Regularizer, by_pace, pay
 from ganforge.nn.conditioning import Discriminator
@@ -38,6 +38,7 @@ class TwoPlayer(Game):
         super().__init__()
         self.recipe, self.G, self.D = recipe, G, D
         self.loss = recipe.payoffs()
+        self.halfway = halfway(self.loss)
         self.penalties = recipe.regularizers()
         self.conditions = ("label",) if recipe.conditioning != "none" else ()
         rates: dict[str, Any] = {"betas": recipe.betas, "optimizer": recipe.optimizer}
@@ -139,8 +140,9 @@ class TwoPlayer(Game):
         self.note("D/real", real_logits)
         self.note("D/fake", fake_logits)
         self.note("D/pair_right", (real_logits.detach() > fake_logits.detach()).float())
-        self.note("D/real_right", (real_logits.detach() > 0).float())
-        self.note("D/fake_right", (fake_logits.detach() < 0).float())
+        if self.halfway is not None:
+            self.note("D/real_right", (real_logits.detach() > self.halfway).float())
+            self.note("D/fake_right", (fake_logits.detach() < self.halfway).float())
         terms = {"loss": self.loss.discriminator(real_logits, fake_logits)}
         if self.recipe.conditioning == "auxiliary":
             right = auxiliary_classification(self.D.class_logits(real_h).float(), batch["label"])
@@ -188,9 +190,9 @@ class TwoPlayer(Game):
         return self.ada is not None
 
     def adapt(self, clock: Clock, notes: Notes) -> None:
-        """ada's p follows how often D is right: about reals, or pairs where the sign of D(x) means nothing."""
+        """ada's p follows how often D is right: about reals, or pairs where D only compares."""
         if self.ada is not None:
-            count, right = notes["D/real_right" if halfway_at_zero(self.loss) else "D/pair_right"]
+            count, right = notes["D/pair_right" if self.halfway is None else "D/real_right"]
             self.ada.follow(clock.round, self.recipe.batch, count, right)
             self.note("D/ada_p", self.ada.p.clone())
 

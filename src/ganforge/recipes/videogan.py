@@ -15,7 +15,7 @@ from ganforge.domains.video import VideoDomain
 from ganforge.nn.clip_judges import FrameDiscriminator, Judge, clip_discriminator
 from ganforge.nn.video import ClipGenerator, Frames
 from ganforge.recipes.clip_game import ClipGame
-from ganforge.recipes.recipe import Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 
 SEEN = 16
 """Pixels a side that D_video sees at least."""
@@ -36,8 +36,8 @@ class Videogan(Recipe):
     of clips show one digit in all 16 frames (real clips 90 %), 94 % of a clip's frames its usual one (97.6 %), and 94 %
     of 500 clips the digit that was asked for (97.4 %). Motion 11.7 levels a frame (real clips 12.9), frame distance
     0.017 (real against real 0.007), clip distance 0.9 (0.3): `python bench/video.py --data moving-digits`.
-    Colored shapes at 32 pixels, 22,000 clips (3.4 CPU-minutes), with gamma=0.1 and gamma_video=2 all the time: one
-    thing of one color a clip, with ragged edges; frame distance 0.043 (real against real 0.010), motion 3.8 (2.9).
+    Colored shapes at 32 pixels, 22,000 clips (3.6 CPU-minutes), the schedules fitted to them: one thing of one color
+    a clip, with ragged edges; frame distance 0.037 (real against real 0.010), motion 3.5 (2.9): docs/benchmarks.md.
 
     latent: size of the content z
     motion: size of each frame's noise, and of its motion code
@@ -80,7 +80,7 @@ class Videogan(Recipe):
     gamma: NonNegative | Schedule = 0.1
     gamma_video: NonNegative | Schedule = 2.0
     lazy: Positive = 4
-    ema_samples: float | None = 4_000.0
+    ema_samples: HalfLife = 4_000.0
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -19,12 +19,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("split") / "data"
     for part, count in (("train", 24), ("val", 17)):
         images = {f"{i}.png": file(noise("L", (8, 8), seed=i)) for i in range(count)}
-        table = "file_name,age\n" + "".join(f"{i}.png,{i}\n" for i in range(count))
-        put(path / part, {**images, "metadata.csv": table.encode()})
+        put(path / part, {**images, "metadata.csv": table(count)})
     return path
 
 
-@pytest.mark.parametrize("recipe", ["dcgan", "age"])
+def table(count: int) -> bytes:
+    """A number and a caption for each image."""
+    rows = (f"{i}.png,{i},a {'dark' if i % 2 else 'light'} square\n" for i in range(count))
+    return "".join(["file_name,age,caption\n", *rows]).encode()
+
+
+@pytest.mark.parametrize("recipe", ["dcgan", "age", "text2image"])
 def test_a_run_is_judged_by_the_part_that_it_was_trained_on(data: Path, tmp_path: Path, recipe: str) -> None:
     run = tmp_path / "run"
     tiny = ("--rounds", 1, "--size", 8, "--batch", 4, "--device", "cpu", "--quiet")
@@ -38,8 +43,7 @@ def test_a_run_is_judged_by_the_part_that_it_was_trained_on(data: Path, tmp_path
     assert opened(str(data)) == 17, "as it was trained"
     assert opened(f"{data}/../data") == 17, "by another name"
     other = put(tmp_path / "other", {f"{i}.png": file(noise("L", (8, 8), seed=i)) for i in range(9)})
-    table = "file_name,age\n" + "".join(f"{i}.png,{i}\n" for i in range(9))
-    assert opened(str(put(other, {"metadata.csv": table.encode()}))) == 9, "other data have no such part"
+    assert opened(str(put(other, {"metadata.csv": table(9)}))) == 9, "other data have no such part"
 
 
 def test_numbers_of_a_part(data: Path) -> None:

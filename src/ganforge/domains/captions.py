@@ -243,9 +243,10 @@ def open(spec: str, options: CaptionOptions, progress: Progress | None = None) -
     return open_as(spec, options, None, progress)
 
 
-def open_like(spec: str, like: CaptionDomain) -> tuple[CaptionDomain, Source]:
-    """Read ``spec`` with the size, the vocabulary and the length of captions of ``like``."""
-    return open_as(spec, CaptionOptions(**like.reading, caption_column=like.caption_column), like, None)
+def open_like(spec: str, like: CaptionDomain, split: str | None = None) -> tuple[CaptionDomain, Source]:
+    """Read ``spec``, or its part ``split``, with the size, the vocabulary and the length of captions of ``like``."""
+    options = CaptionOptions(**like.reading, caption_column=like.caption_column, split=split)
+    return open_as(spec, options, like, None)
 
 
 def open_as(

@@ -48,10 +48,10 @@ class Restore(Pix2pix):
     less, feature distance 0.314, 0.272, 0.276, contrast 64 to 73 % of the truth's before and 83 to 89 % after
     (`python bench/pairs.py restore --tasks denoise --samples 20000`). Half the size, 6,000 patches: 29.9, 31.0, 34.7 dB
     (bicubic 28.4, 29.2, 32.3); sharpened no worse, and nearer in features (`--tasks x2 --samples 6000`). A
-    quarter, 12,000: 25.7, 26.2, 28.9 dB (24.7, 24.8, 27.1); sharpened 0.3 to 0.8 dB less, features nearer by 12 to 16 %
-    (`--tasks x4 --samples 12000`). A quarter of the image missing, 8,000 patches: 22.4, 22.3, 22.2 dB (input 19.5, 19.9,
-    18.5); the middle of holes wider than about 50 pixels stays grey: six blocks see no further (`--tasks inpaint
-    --samples 8000`).
+    quarter, 12,000: 25.7, 26.2, 28.9 dB (24.7, 24.8, 27.1); sharpened 0.3 to 0.8 dB less, 12 to 16 % nearer in features
+    (`--tasks x4 --samples 12000`). A quarter of the image missing, 8,000 patches: 22.4, 22.3, 22.2 dB (input 19.5,
+    19.9, 18.5); the middle of holes wider than about 50 pixels stays grey: six blocks see no
+    further (`--tasks inpaint --samples 8000`).
     """
 
     title: ClassVar[str] = "Restoration (denoising, super-resolution, inpainting)"

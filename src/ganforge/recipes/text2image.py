@@ -77,17 +77,13 @@ class Text2image(Recipe):
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:
-        """Learning rates that fall over the budget; gamma in proportion to the number of pixels.
-
-        The reader's weight falls too: it binds words to places early, and late it is fooled by specks.
-        """
+        """Learning rates that fall over the budget; gamma in proportion to the number of pixels."""
         gamma = 0.1 * max(1.0, domain.shape[1] * domain.shape[2] / 1024)
         over = cls.budget(domain)
         return {
             "lr": Schedule(1e-3, 2e-5, over, shape="cosine"),
             "lr_discriminator": Schedule(2e-3, 4e-5, over, shape="cosine"),
             "lr_reader": Schedule(2e-3, 4e-5, over, shape="cosine"),
-            "redescription": Schedule(6.0, 1.0, over, shape="cosine"),
             "r1": gamma,
             "r2": gamma,
         }

@@ -160,12 +160,23 @@ class EdgeConv2d(nn.Conv2d):
         return self._conv_forward(input, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
 
 
-def halvings(colors: int, sizes: list[int]) -> nn.Sequential:
-    """DCGAN's discriminator without norms: an image [n, colors, h, w] to the coarsest map, halved once per size."""
-    layers: list[nn.Module] = []
-    for a, b in pairwise([colors, *sizes]):
-        layers += [nn.Conv2d(a, b, 4, 2, 1) if layers else EdgeConv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers)
+class Halvings(nn.Sequential):
+    """DCGAN's discriminator without norms: images [n, colors, height, width] to the coarsest map [n, top, h, w].
+
+    ``map_shape`` is (top, h, w).
+    """
+
+    def __init__(self, shape: tuple[int, ...], size: int) -> None:
+        doublings, height, breadth = grid(shape[1], shape[2])
+        sizes = channels(size, doublings)
+        layers: list[nn.Module] = []
+        for a, b in pairwise([shape[0], *sizes]):
+            layers += [nn.Conv2d(a, b, 4, 2, 1) if layers else EdgeConv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
+        super().__init__(*layers)
+        self.padding, self.map_shape = grid_padding(shape[1], shape[2]), (sizes[-1], height, breadth)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(F.pad(input, self.padding) if any(self.padding) else input)
 
 
 class TextDiscriminator(nn.Module):
@@ -175,11 +186,8 @@ class TextDiscriminator(nn.Module):
         self, shape: tuple[int, ...], tokens: int, length: int, width: int, size: int, minibatch_stddev: bool = False
     ) -> None:
         super().__init__()
-        doublings, height, breadth = grid(shape[1], shape[2])
-        self.padding = grid_padding(shape[1], shape[2])
-        sizes = channels(size, doublings)
-        top = sizes[-1]
-        self.layers = halvings(shape[0], sizes)
+        self.layers = Halvings(shape, size)
+        top, height, breadth = self.layers.map_shape
         self.stddev = MinibatchStddev() if minibatch_stddev else nn.Identity()
         self.text = TextEncoder(tokens, length, width, layers=1)
         self.image, self.sentence = nn.Conv2d(top + minibatch_stddev, top, 1), nn.Linear(width, top)
@@ -191,7 +199,7 @@ class TextDiscriminator(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Images [n, colors, height, width] to the coarsest map [n, top, h, w]."""
-        return self.layers(F.pad(x, self.padding) if any(self.padding) else x)
+        return self.layers(x)
 
     def logit(self, features: Tensor, sentence: Tensor) -> Tensor:
         """Logits [n] of feature maps with sentences [n, width]: both joined, and their inner product (Miyato & Koyama
@@ -209,11 +217,8 @@ class TextReader(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], tokens: int, length: int, width: int, size: int) -> None:
         super().__init__()
-        doublings, height, breadth = grid(shape[1], shape[2])
-        self.padding = grid_padding(shape[1], shape[2])
-        sizes = channels(size, doublings)
-        top = sizes[-1]
-        self.layers = halvings(shape[0], sizes)
+        self.layers = Halvings(shape, size)
+        top, height, breadth = self.layers.map_shape
         self.norm = nn.LayerNorm(top)
         self.where = nn.Parameter(0.5 * torch.randn(height * breadth, top))
         self.overview = nn.Linear(top * height * breadth, OVERVIEWS * top)
@@ -226,7 +231,7 @@ class TextReader(nn.Module):
 
     def forward(self, x: Tensor, caption: Tensor) -> Tensor:
         """Logits [n, length, tokens] of each word of captions, from images and the words before it."""
-        features = self.layers(F.pad(x, self.padding) if any(self.padding) else x)
+        features = self.layers(x)
         whole = F.leaky_relu(self.overview(features.flatten(1)), 0.2).unflatten(1, (OVERVIEWS, -1))
         items = torch.cat([self.norm(features.flatten(2).transpose(1, 2)) + self.where, whole], 1)
         before = F.pad(caption[:, :-1] + 1, (1, 0))  # 0 stands for the start

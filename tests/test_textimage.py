@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import play
 from ganforge.core.game import Clock
 from ganforge.domains import open_data
 from ganforge.losses.adversarial import relativistic
-from ganforge.losses.matching import matching_aware, mismatched, redescription
+from ganforge.losses.matching import excess, matching_aware, mismatched, redescription, word_costs
 from ganforge.nn.textimage import EdgeConv2d, TextEncoder, TextGenerator
 
 
@@ -24,7 +25,10 @@ def test_losses_are_the_papers() -> None:
     logits = torch.randn(2, 4, 6)
     p = logits.softmax(2)
     nll = [-math.log(p[0, t, w]) for t, w in enumerate((3, 2, 0))] + [-math.log(p[1, t, 4]) for t in range(4)]
-    assert abs(float(redescription(logits, caption)) - sum(nll) / 7) < 1e-5
+    costs = word_costs(logits, caption)
+    assert torch.allclose(costs[caption.ne(0) | torch.tensor([0, 0, 1, 0]).bool()], torch.tensor(nll), atol=1e-5)
+    assert float(costs[0, 3]) == 0 and abs(float(redescription(costs, caption)) - sum(nll) / 7) < 1e-5
+    assert torch.equal(excess(torch.tensor([0.2, 0.7]), torch.tensor([0.5, 0.5])) > 0, torch.tensor([False, True]))
     rows, differs = mismatched(torch.tensor([[1, 2], [1, 2], [3, 0]]))
     assert rows.tolist() == [2, 0, 1] and differs.tolist() == [True, False, True]
 
@@ -92,6 +96,28 @@ def test_the_reader_learns_from_real_images_alone() -> None:
     assert learned == {"reader"}
 
 
+def test_what_no_real_image_tells_is_not_asked_of_fakes() -> None:
+    """A fake that is as readable as the real image costs nothing, word by word; through noise, none is quite as it."""
+    domain, game = text_game(noise=0.0)
+    batch = domain.encode(open_data("scenes", kinds=("captions",))[1].take(torch.arange(8)))
+    game.fake = lambda _: (batch["data"], torch.zeros(8, 4), torch.zeros(8, 4))
+    game.read(batch)
+    assert float(game.generate(batch)["redescription"].detach()) == 0
+    game.read(batch)
+    game.fake = lambda _: (batch["data"].roll(1, 0), torch.zeros(8, 4), torch.zeros(8, 4))
+    costs = [
+        word_costs(game.reader(x, batch["caption"]), batch["caption"])
+        for x in (batch["data"].roll(1, 0), batch["data"])
+    ]
+    expected = game.recipe.redescription * redescription((costs[0] - costs[1]).clamp_min(0), batch["caption"])
+    paid = game.generate(batch)["redescription"]
+    assert float(expected.detach()) > 0 and torch.allclose(paid, expected, rtol=1e-4)
+    assert torch.allclose(game.generate(batch)["redescription"], expected, rtol=1e-4)  # the reader need not have moved
+    _, noisy = text_game(noise=0.5)
+    spread = (noisy.noisy(batch["data"]) - batch["data"]).std()
+    assert abs(float(spread) - 0.5) < 0.01
+
+
 def test_penalties_are_half_of_gamma_times_the_slope() -> None:
     """Against central differences of D's logit along its gradient."""
     domain, game = text_game()
@@ -113,7 +139,8 @@ def test_images_of_any_size() -> None:
         assert made.shape == (2, *shape) and mean.shape == log_sd.shape == (2, 16)
 
 
-def text_game() -> tuple[Any, Any]:
+def text_game(**params: Any) -> tuple[Any, Any]:
     recipe, data = play.build("text2image")
+    recipe = replace(recipe, **params)
     domain, _ = open_data(data, kinds=recipe.kinds)
     return domain, recipe.build(domain)

@@ -19,16 +19,34 @@ def matching_aware(loss: AdversarialLoss, right: Tensor, wrong: Tensor, fake: Te
     return (loss.discriminator(right, fake) + loss.discriminator(right, wrong)) / 2
 
 
-def redescription(logits: Tensor, caption: Tensor) -> Tensor:
-    """-E log p(caption | image) per word, in nats: a scalar (MirrorGAN, Qiao et al. 2019, https://arxiv.org/abs/
-    1903.05854, eq. 8).
+def word_costs(logits: Tensor, caption: Tensor) -> Tensor:
+    """-log p(word | image, words before it) of each word of the caption, in nats: [n, length].
 
     ``logits`` [n, length, tokens] foretell ``caption`` int64 [n, length], whose words end at the first 0; that end
-    counts as a word, what is behind it does not.
+    counts as a word, what is behind it costs 0.
     """
-    counts = F.pad(caption[:, :-1] != 0, (1, 0), value=True)
     costs = F.cross_entropy(logits.float().flatten(0, 1), caption.flatten(), reduction="none").view(caption.shape)
-    return (costs * counts).sum() / counts.sum()
+    return costs * counting(caption)
+
+
+def counting(caption: Tensor) -> Tensor:
+    """Which words count (bool [n, length]): those of the caption, int64 [n, length], and its end."""
+    return F.pad(caption[:, :-1] != 0, (1, 0), value=True)
+
+
+def redescription(costs: Tensor, caption: Tensor) -> Tensor:
+    """-E log p(caption | image) per word, in nats: a scalar (MirrorGAN, Qiao et al. 2019, https://arxiv.org/abs/
+    1903.05854, eq. 8), of the words' ``costs`` [n, length]."""
+    return costs.sum() / counting(caption).sum()
+
+
+def excess(costs: Tensor, real: Tensor) -> Tensor:
+    """How much more than in a ``real`` image with the same caption each word costs: [n, length], at least 0.
+
+    A caption says things that no image shows, such as which of two things it names first. Without this a generator
+    would be paid for writing them into its images, in specks that only the reader can tell.
+    """
+    return (costs - real).relu()
 
 
 def conditioning_kl(mean: Tensor, log_sd: Tensor) -> Tensor:

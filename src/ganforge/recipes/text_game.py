@@ -11,7 +11,7 @@ from torch import Tensor
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
 from ganforge.core.schedule import Scalar, value_at
 from ganforge.domains.captions import CaptionDomain
-from ganforge.losses.matching import conditioning_kl, matching_aware, mismatched, redescription
+from ganforge.losses.matching import conditioning_kl, excess, matching_aware, mismatched, redescription, word_costs
 from ganforge.losses.regularizers import Probe, in_use, pay, r1, r2
 from ganforge.nn.textimage import TextDiscriminator, TextGenerator, TextReader
 from ganforge.ops.noise import draw_latents
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TextGame(Game):
-    """G makes images from z and captions. G moves first, D judges the same fakes, and the reader learns from reals."""
+    """G makes images from z and captions. The reader learns from reals, then G moves, and D judges the same fakes."""
 
     conditions = ("caption",)
 
@@ -42,13 +42,14 @@ class TextGame(Game):
         }
         self.clock = Clock()
         self.made: dict[int, Tensor] = {}
+        self.costs: dict[int, Tensor] = {}
 
     def moves(self, clock: Clock) -> list[Move]:
-        """G, D, the reader, and now and then D's penalties."""
+        """The reader, G, D, and now and then D's penalties."""
         self.clock = clock
         recipe = self.recipe
         lazy = [Move("D", self.penalize, every=recipe.lazy, order=2)] if in_use(r1(recipe.r1), r2(recipe.r2)) else []
-        return [Move("G", self.generate), Move("D", self.judge), Move("reader", self.read), *lazy]
+        return [Move("reader", self.read), Move("G", self.generate), Move("D", self.judge), *lazy]
 
     def weight(self, scalar: Scalar) -> float:
         """A weight, as it is now."""
@@ -59,23 +60,30 @@ class TextGame(Game):
         z = torch.randn(len(batch["data"]), self.recipe.latent + self.recipe.words, device=self.device)
         return self.G(z, batch["caption"])
 
+    def noisy(self, images: Tensor) -> Tensor:
+        """Images as the reader sees them: through noise, so that it reads strokes, and specks do not please it."""
+        return images + self.weight(self.recipe.noise) * torch.randn_like(images)
+
     def told(self, images: Tensor, caption: Tensor, name: str) -> Tensor:
-        """How badly the reader tells captions from images, per word; for the log, too."""
-        told = redescription(self.reader(images, caption), caption)
-        self.note(name, told)
-        return told
+        """How badly the reader tells each word of the captions from noisy images, [n, length]; for the log, too."""
+        costs = word_costs(self.reader(self.noisy(images), caption), caption)
+        self.note(name, redescription(costs, caption))
+        return costs
 
     def generate(self, batch: Batch) -> Terms:
-        """G's payoff; its fakes are kept for D."""
+        """G's payoff: a word costs what it costs more than in the real image. The fakes are kept for D."""
         caption = batch["caption"]
         fake, mean, log_sd = self.fake(batch)
         self.made[self.shard] = fake.detach().float()
         score = self.scorer(caption)
         with torch.no_grad():
             real = score(batch["data"])
+            right = self.costs.pop(self.shard, None)
+            right = word_costs(self.reader(self.noisy(batch["data"]), caption), caption) if right is None else right
+        costs = excess(self.told(fake, caption, "G/told"), right)
         return {
             "loss": self.recipe.loss.generator(real, score(fake)),
-            "redescription": self.weight(self.recipe.redescription) * self.told(fake, caption, "G/told"),
+            "redescription": self.weight(self.recipe.redescription) * redescription(costs, caption),
             "kl": self.weight(self.recipe.kl) * conditioning_kl(mean.float(), log_sd.float()),
         }
 
@@ -102,8 +110,10 @@ class TextGame(Game):
         return {"loss": matching_aware(self.recipe.loss, right, wrong, made)}
 
     def read(self, batch: Batch) -> Terms:
-        """The reader learns the captions of real images."""
-        return {"loss": self.told(batch["data"], batch["caption"], "reader/told")}
+        """The reader learns the captions of real images; what their words cost is kept for G."""
+        costs = self.told(batch["data"], batch["caption"], "reader/told")
+        self.costs[self.shard] = costs.detach()
+        return {"loss": redescription(costs, batch["caption"])}
 
     def penalize(self, batch: Batch) -> Terms:
         """R1 and R2 of D, at real images and at fakes with the same captions."""

@@ -1,4 +1,4 @@
-"""Video: generators and judges of clips, the recipe, clips of any length, and measures by closed forms."""
+"""Video: the recipe, clips of any length, and measures by closed forms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from scipy.spatial.distance import cdist
 
@@ -28,8 +27,8 @@ from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import World
 from ganforge.measure import selfsupervised
 from ganforge.measure import video as measure
-from ganforge.nn.clip_judges import FactoredDiscriminator, FrameDiscriminator, StackedDiscriminator, averaged_down
-from ganforge.nn.video import DETAIL, FAR, CarriedFrames, ClipGenerator, carry, resampling
+from ganforge.nn.clip_judges import averaged_down
+from ganforge.nn.video import unsteadiness
 from ganforge.recipes.clip_game import SURE, cosines, usual_color
 from ganforge.recipes.videogan import Videogan
 from scripts import bench
@@ -44,119 +43,7 @@ def opened(path: Path | str, **options: object) -> tuple[VideoDomain, video.Clip
     return video.open(str(path), checked(VideoOptions, options, "data"))
 
 
-# ---- networks and the recipe
-
-
-@pytest.mark.parametrize("frames", ["carried", "styled", "joined"])
-def test_longer_clips_begin_with_shorter_ones(frames: str) -> None:
-    torch.manual_seed(0)
-    G = ClipGenerator((3, 12, 20), 6, 4, 8, 8, 3, frames).train()  # type: ignore[arg-type]
-    for norm in G.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.momentum = 1.0
-    G(torch.randn(8, 6), torch.randn(8, 9, 4), torch.arange(8) % 3)
-    G.eval()
-    z, noise, label = torch.randn(2, 6), torch.randn(2, 1 + 30, 4), torch.tensor([0, 2])
-    long = G(z, noise, label)
-    assert long.shape == (2, 30, 3, 12, 20)
-    assert torch.allclose(G(z, noise[:, :8], label), long[:, :7], atol=1e-5)
-    changed = noise.clone()
-    changed[:, 11:] += 1  # what comes later changes nothing before
-    assert torch.allclose(G(z, changed, label)[:, :10], long[:, :10], atol=1e-5)
-    assert not torch.allclose(G(z, changed, label)[:, 10], long[:, 10], atol=1e-3)
-
-
-def test_lines_are_resampled_as_grid_sample_does() -> None:
-    torch.manual_seed(0)
-    maps, zoom, shift = torch.randn(2, 3, 9, 14), torch.rand(2, 5, 2), torch.randn(2, 5, 2)
-    down, across = (resampling(zoom[..., i], shift[..., i], maps.shape[2 + i]) for i in range(2))
-    found = carry(maps, down, across)
-    for clip in range(2):
-        for frame in range(5):
-            (zy, zx), (sy, sx) = zoom[clip, frame].tolist(), shift[clip, frame].tolist()
-            moved = torch.tensor([[[2**-zx, 0, -sx * 2**-zx], [0, 2**-zy, -sy * 2**-zy]]])
-            places = F.affine_grid(moved, [1, 3, 9, 14], align_corners=False)
-            wanted = F.grid_sample(maps[clip : clip + 1], places, padding_mode="zeros", align_corners=False)
-            assert torch.allclose(found[clip, frame], wanted[0], atol=1e-4)
-
-
-def test_shrinking_averages() -> None:
-    half = resampling(torch.tensor(-1.0), torch.tensor(0.0), 16)
-    line = torch.arange(16) % 2  # stripes, which nearest neighbors would turn black or white
-    assert torch.allclose(half.sum(1)[5:11], torch.ones(6))
-    assert torch.allclose((half @ line.float())[5:11], torch.full((6,), 0.5), atol=1e-6)
-
-
-def test_what_is_carried_stays_the_same() -> None:
-    torch.manual_seed(0)
-    make = CarriedFrames((3, 16, 20), 6, 4, 16)
-    make.place.weight.data.zero_()
-    make.place.weight.data[2:, :2] = torch.eye(2) / FAR  # the first two numbers of a code
-    codes = torch.zeros(2, 3, 4)
-    codes[:, 1, 0], codes[:, 2, 1] = math.atanh(2 / 8), math.atanh(-3 / 10)  # 1 is half a frame
-    with torch.no_grad():
-        at_rest, lower, left = make(torch.randn(2, 6), codes).unflatten(0, (2, 3)).unbind(1)
-    assert at_rest.std() > 0.01
-    assert torch.allclose(lower[:, :, 5:-3], at_rest[:, :, 3:-5], atol=1e-5)
-    assert torch.allclose(left[..., 3:-6], at_rest[..., 6:-3], atol=1e-5)
-
-
-def test_a_layer_hides_the_background_where_its_mask_is() -> None:
-    torch.manual_seed(0)
-    make = CarriedFrames((1, 16, 16), 6, 4, 16)
-    last: Any = make.drawing.convs[-1]
-    z, codes = torch.randn(4, 6), torch.rand(4, 3, 4)
-    last.weight.data[2:] = torch.randn_like(last.weight[2:])  # a background that is not plain
-    for logit, moves in ((50.0, True), (-50.0, False)):
-        last.weight.data[0], last.bias.data[0] = 0, logit
-        with torch.no_grad():
-            frames = make(z, codes).unflatten(0, (4, 3))
-        assert torch.allclose(frames[:, 0], frames[:, 1], atol=1e-5) != moves
-
-
-def test_motion_is_smooth_from_the_start() -> None:
-    torch.manual_seed(0)
-    G = ClipGenerator((1, 24, 24), 8, 8, 64, 8)
-    with torch.no_grad():
-        _, shift = G.image.places(G.path(torch.randn(64, 17, 8), None))  # type: ignore[operator]
-    assert float(shift.std()) > 0.3 and float(shift.abs().max()) <= 1
-    assert (shift[:, 1:] - shift[:, :-1]).std() < shift.std() / 3
-
-
-def test_a_background_is_first_of_one_color() -> None:
-    torch.manual_seed(0)
-    make = CarriedFrames((2, 16, 16), 6, 4, 16)
-    last: Any = make.drawing.convs[-1]
-    last.weight.data[3:] = torch.randn_like(last.weight[3:])
-    make.window.data.fill_(-1e3)  # no layer
-    z = torch.randn(4, 6)
-    with torch.no_grad():
-        drawn = make.drawing(z)[:, 3:]
-        frames = make(z, torch.rand(4, 3, 4)).unflatten(0, (4, 3))
-    mean = drawn.mean((2, 3), keepdim=True)
-    assert torch.allclose(frames[:, 1], torch.tanh(mean + DETAIL * (drawn - mean)), atol=1e-5)
-
-
-def test_the_layer_begins_as_a_disc_in_the_middle() -> None:
-    torch.manual_seed(0)
-    make = CarriedFrames((3, 24, 32), 6, 4, 16)
-    mask = make.drawing(torch.randn(8, 6))[:, :1] + make.window
-    shown = (torch.sigmoid(mask) > 0.5).float().mean((0, 1))
-    assert shown[10:14, 14:18].min() == 1 and shown[[0, -1]].max() == 0 == shown[:, [0, -1]].max()
-    assert 0.1 < float(shown.mean()) < 0.4
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 1, 8, 8), (1, 2, 3, 6, 9)])
-def test_blocks_are_averaged(shape: tuple[int, ...]) -> None:
-    clips = torch.randn(shape)
-    assert averaged_down(clips, 1) is clips
-    blocks = averaged_down(clips, 2)
-    down, across = -(-shape[3] // 2), -(-shape[4] // 2)
-    assert blocks.shape == (*shape[:3], down, across)
-    for y in range(down):
-        for x in range(across):  # at odd ends a block is what there is
-            wanted = clips[..., 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((-1, -2))
-            assert torch.allclose(blocks[..., y, x], wanted, atol=1e-6)
+# ---- the recipe
 
 
 def clip_game(**params: Any) -> tuple[Any, Any]:
@@ -166,6 +53,19 @@ def clip_game(**params: Any) -> tuple[Any, Any]:
     torch.manual_seed(0)
     batch = {"data": torch.rand(4, *domain.shape) * 2 - 1, "label": torch.tensor([0, 1, 1, 0])}
     return checked(Videogan, given, "params").build(domain), batch
+
+
+def test_the_later_motion_of_long_clips_is_kept_as_it_began() -> None:
+    game, batch = clip_game(steady=0.5)
+    codes: list[torch.Tensor] = []
+    path = game.G.path
+    game.G.path = lambda *args: codes.append(path(*args)) or codes[0]
+    terms = game.generate(batch)
+    assert codes[0].shape == (4, 1 + 3 * 5, 8) and game.made[0].shape == batch["data"].shape
+    assert terms["steady"].item() == pytest.approx(0.5 * unsteadiness(codes[0][:, 1:], 5).item())
+    (slope,) = torch.autograd.grad(terms["steady"], codes[0])
+    assert not slope[:, :6].any() and slope[:, 6:].any()  # what comes later learns from what comes first
+    assert "steady" not in clip_game(steady=0)[0].generate(batch)
 
 
 def test_the_class_loss_is_bounded() -> None:
@@ -185,7 +85,7 @@ def test_all_judge_what_G_was_paid_for() -> None:
     game, batch = clip_game(coarse=2)
     game.generate(batch)
     fake = game.made[0]
-    game.fake = lambda _: pytest.fail("fakes were made anew")
+    game.fake = lambda *_: pytest.fail("fakes were made anew")
     game.judge(batch)
     game.regularize(batch)
     name, (judge, made, real, _) = next(iter(game.sides(batch, game.fakes(batch)).items()))
@@ -200,28 +100,6 @@ def test_judges_see_what_differs_from_the_usual_color() -> None:
     assert usual_color(batch["data"]).flatten().tolist() == pytest.approx([0.3, -1.0, 0.9])
     for _, fake, real, _ in game.sides(batch, batch["data"]).values():
         assert not real[..., 5:, :].any() and torch.equal(fake, real)
-
-
-def test_the_verdict_on_a_frame_is_the_sum_of_those_on_its_places() -> None:
-    torch.manual_seed(0)
-    judge, frames = FrameDiscriminator((3, 32, 48), 4), torch.randn(5, 3, 32, 48)
-    places = judge.layers(frames)
-    assert places.shape == (5, 16, 4, 6)
-    verdicts = torch.einsum("nchw,c->nhw", places, judge.to_logit.weight[0]) / math.sqrt(24)
-    assert torch.allclose(judge(frames), verdicts.sum((1, 2)) + judge.to_logit.bias, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", [StackedDiscriminator, FactoredDiscriminator])
-@pytest.mark.parametrize("shape", [(2, 1, 9, 13), (5, 3, 16, 16), (16, 1, 24, 24)])
-def test_judges_of_clips_see_all_frames(kind: type, shape: tuple[int, ...]) -> None:
-    torch.manual_seed(0)
-    judge = kind(shape, 4, "projection", 3)
-    x = torch.randn(4, *shape, requires_grad=True)
-    logits = judge(x, torch.tensor([0, 1, 2, 0]))
-    (slope,) = torch.autograd.grad(logits.sum(), x)
-    assert logits.shape == (4,) and bool((slope.abs().amax((0, 2, 3, 4)) > 0).all())
-    back = judge(x.flip(1), torch.tensor([0, 1, 2, 0]))
-    assert not torch.allclose(back, logits, atol=1e-4)  # time has a direction
 
 
 @pytest.fixture(scope="module")
@@ -297,18 +175,18 @@ def test_the_judge_of_clips_reads_the_classes() -> None:
     assert Videogan.defaults_for(VideoDomain(shape=(4, 3, 64, 80)))["coarse"] == 4
     game: Any = recipe.build(domain)
     batch = domain.encode(source.take(torch.arange(4)))
-    names = {"loss", "clips_class", "frames"}
+    names = {"loss", "clips_class", "frames", "steady"}
     made, judged = game.generate(batch), game.judge(batch)
-    assert set(made) == names == set(judged)
+    assert set(made) == names == {*judged, "steady"}
     h = game.clip_judge.features(batch["data"] - usual_color(batch["data"]), batch["label"])
     logits = SURE * cosines(h, game.clip_judge.to_classes.weight)
     wanted = -logits.log_softmax(1)[torch.arange(4), batch["label"]].mean()
-    assert judged["clips_class"].item() == pytest.approx(wanted.item(), rel=1e-5)  # D learns them from real clips
+    assert judged["clips_class"].item() == pytest.approx(2 * wanted.item(), rel=1e-5)  # D learns them from real clips
     other = checked(Videogan, {**dataclasses.asdict(recipe), "image_weight": 0.0, "class_weight": 3.0}, "params")
     torch.manual_seed(0)
-    assert set(other.build(domain).generate(batch)) == {"loss", "clips_class"}  # type: ignore[attr-defined]
+    assert set(other.build(domain).generate(batch)) == {"loss", "clips_class", "steady"}  # type: ignore[attr-defined]
     plain, batch = clip_game(conditioning="projection")
-    assert set(plain.generate(batch)) == {"loss", "frames"}
+    assert set(plain.generate(batch)) == {"loss", "frames", "steady"}
     assert plain.frame_judge.conditioning == plain.clip_judge.conditioning == "projection"
 
 

@@ -18,7 +18,7 @@ from ganforge.losses.auxiliary import auxiliary_classification
 from ganforge.losses.regularizers import Probe, pay, r1, r2
 from ganforge.nn.clip_judges import averaged_down
 from ganforge.nn.conditioning import Discriminator
-from ganforge.nn.video import ClipGenerator
+from ganforge.nn.video import ClipGenerator, unsteadiness
 from ganforge.ops.nearness import nearness
 from ganforge.ops.noise import draw_latents, latents_on
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LOOK = 8
 """Each so many rounds, fakes are compared with reals for the log."""
+LONG = 3
+"""Motion is kept steady in clips of up to so many times the length in training."""
 PAYOFF = {"clips": "loss", "frames": "frames"}
 """What the payoff from each judge is called in the log: D_video's is the loss that curves and diagnosis look at."""
 
@@ -40,6 +42,10 @@ def cosines(features: Tensor, classes: Tensor) -> Tensor:
     return F.normalize(features, dim=1) @ F.normalize(classes, dim=1).T
 
 
+ENOUGH = 16
+"""Pixels a side of a grid whose median color stands for that of whole frames: sorting takes time."""
+
+
 def usual_color(clips: Tensor) -> Tensor:
     """The median color of first frames, [1, 1, channels, 1, 1]: judges see what differs from it.
 
@@ -47,7 +53,8 @@ def usual_color(clips: Tensor) -> Tensor:
     edges where frames are padded: it took about twice as long to tell small things apart. (Sorted, as the median is
     not deterministic on every device.)
     """
-    levels = clips[:, 0].transpose(0, 1).flatten(1).sort(1).values
+    apart = max(1, min(clips.shape[3:]) // ENOUGH)
+    levels = clips[:, 0, :, ::apart, ::apart].transpose(0, 1).flatten(1).sort(1).values
     return levels[:, (levels.shape[1] - 1) // 2][None, None, :, None, None]
 
 
@@ -82,17 +89,18 @@ class ClipGame(Game):
         """The classes, if the game is conditional."""
         return batch["label"] if self.conditions else None
 
-    def fake(self, batch: Batch) -> Tensor:
-        """As many clips as the batch has, of the same classes."""
+    def fake(self, batch: Batch, ahead: int = 0) -> tuple[Tensor, Tensor]:
+        """As many clips as the batch has, of the same classes, and their motion codes, ``ahead`` frames more."""
         n, recipe = len(batch["data"]), self.recipe
         z = latents_on(self.device, n, recipe.latent)
-        noise = torch.randn(n, 1 + self.frames, recipe.motion, device=self.device)
-        return self.G(z, noise, self.label(batch)).float()
+        noise = torch.randn(n, 1 + self.frames + ahead, recipe.motion, device=self.device)
+        codes = self.G.path(noise, self.label(batch))
+        return self.G.shown(z, codes[:, : 1 + self.frames], self.label(batch)).float(), codes
 
     def fakes(self, batch: Batch) -> Tensor:
         """The fakes that G was paid for in this round."""
         if self.shard not in self.made:
-            self.made[self.shard] = self.fake(batch).detach()
+            self.made[self.shard] = self.fake(batch)[0].detach()
         return self.made[self.shard]
 
     def sides(self, batch: Batch, fake: Tensor) -> dict[str, tuple[Discriminator, Tensor, Tensor, Tensor | None]]:
@@ -119,10 +127,13 @@ class ClipGame(Game):
     # ---- moves
 
     def generate(self, batch: Batch) -> Terms:
-        """G's payoff from both judges; its fakes are kept for them."""
-        fake = self.fake(batch)
+        """G's payoff from both judges, and motion that goes on as it began; the fakes are kept for the judges."""
+        steady = self.recipe.steady
+        fake, codes = self.fake(batch, (LONG - 1) * self.frames if steady else 0)
         self.made[self.shard] = fake.detach()
         weights, terms = {"clips": 1.0, "frames": self.recipe.image_weight}, {}
+        if steady:
+            terms["steady"] = steady * unsteadiness(codes[:, 1:], self.frames)
         for name, (judge, made, real, label) in self.sides(batch, fake).items():
             if weights[name]:
                 h = judge.features(made, label)
@@ -169,7 +180,7 @@ class ClipGame(Game):
 
     def look(self, held: Batch) -> None:
         """How often D_video ranks a clip that it was not trained on above a fake."""
-        judge, made, real, label = self.sides(held, self.fake(held))["clips"]
+        judge, made, real, label = self.sides(held, self.fake(held)[0])["clips"]
         r, f = (judge(clips, label).float() for clips in (real, made))
         self.note("D/held_real", r)
         self.note("D/held_pair_right", (r > f).float())

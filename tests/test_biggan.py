@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -12,11 +13,14 @@ from ganforge.nn.spectral import normalize_spectrally
 from ganforge.recipes.biggan import Biggan
 
 
-def test_overlap_is_the_papers_formula() -> None:
-    weight = torch.randn(5, 3, 2, 2, dtype=torch.float64)
-    rows = weight.reshape(5, -1)
-    told = ((rows @ rows.T) * (1 - torch.eye(5, dtype=torch.float64))).square().sum()
+@pytest.mark.parametrize("filters", [5, 40])  # 40 of 12 numbers each: computed the other way round
+def test_overlap_is_the_papers_formula(filters: int) -> None:
+    weight = torch.randn(filters, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    rows = weight.reshape(filters, -1)
+    told = ((rows @ rows.T) * (1 - torch.eye(filters, dtype=torch.float64))).square().sum()
     torch.testing.assert_close(overlap(weight), told)
+    slopes = [torch.autograd.grad(value, weight)[0] for value in (overlap(weight), told)]
+    torch.testing.assert_close(*slopes)
     orthogonal = nn.init.orthogonal_(torch.empty(4, 9, dtype=torch.float64))
     assert overlap(3.0 * orthogonal) < 1e-20, "the norms of filters are free"
 
@@ -66,6 +70,14 @@ def test_without_labels_it_still_uses_the_parts() -> None:
     moved = z.clone()
     moved[:, -1] += 1
     assert not torch.allclose(G(z), G(moved))
+
+
+def test_attention_can_be_left_out() -> None:
+    domain, _ = open_data("digits")
+    with_it, without = (Biggan(size=4, latent=8, attention=a).build(domain) for a in (True, False))
+    left_out = {n for n, _ in with_it.named_parameters()} - {n for n, _ in without.named_parameters()}
+    assert left_out and all("attention" in name for name in left_out)
+    assert without.sample(without.draw(2, torch.Generator()))["data"].shape == (2, *domain.shape)
 
 
 def test_labels_are_used_where_there_are_enough() -> None:

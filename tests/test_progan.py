@@ -164,6 +164,14 @@ def test_settings_that_make_no_sense_are_refused(params: dict, words: str) -> No
         game(**params)
 
 
+def test_labels_are_used_on_small_images_where_there_are_enough() -> None:
+    labels = {"classes": ("a", "b"), "counts": (50, 60)}
+    assert Progan.defaults_for(ImageDomain(shape=(1, 8, 8), **labels))["conditioning"] == "auxiliary"
+    assert Progan.defaults_for(ImageDomain(shape=(1, 8, 8)))["conditioning"] == "none"
+    assert Progan.defaults_for(ImageDomain(shape=(1, 28, 28)))["lr"] == 3e-3
+    assert "conditioning" not in Progan.defaults_for(ImageDomain(shape=(1, 64, 64), **labels))
+
+
 def test_projection_is_refused() -> None:
     domain = ImageDomain(shape=(1, 8, 8), classes=("a", "b"), counts=(9, 9))
     with pytest.raises(InputError, match="not projection"):

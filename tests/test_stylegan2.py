@@ -47,6 +47,18 @@ def test_upfirdn_is_scipys(up: int, down: int, padding: tuple[int, int, int, int
         np.testing.assert_allclose(expected_image, whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("down", [1, 2, 3])
+def test_bf16_maps_are_filtered_alike_in_both_ways(down: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution of all channels, most of it zeros, gives the numbers of the grouped one."""
+    x, kernel, found = torch.randn(2, 5, 9, 8).bfloat16(), torch.rand(4, 3), []
+    for channels in (64, 0):
+        monkeypatch.setattr("ganforge.ops.resample.DENSE", channels)
+        found.append(upfirdn(x, kernel, 1, down, (2, 1, 0, 1)))
+    torch.testing.assert_close(found[0], found[1], atol=2e-2, rtol=2e-2)
+    expected = upfirdn(x.float(), kernel, 1, down, (2, 1, 0, 1))
+    torch.testing.assert_close(found[0].float(), expected, atol=5e-2, rtol=2e-2)
+
+
 def test_one_dimension_is_scipys_upfirdn() -> None:
     x, taps = torch.randn(9), torch.randn(5)
     got = upfirdn(x[None, None, None], taps[None], 1, 1, (4, 4, 0, 0))[0, 0, 0]
@@ -99,6 +111,27 @@ def test_modulated_convolution_is_its_formula(up: bool, demodulate: bool) -> Non
     for fused in (False, True):
         got = nets.modulated_convolution(x, w, s, demodulate, up, fused)
         torch.testing.assert_close(got, torch.cat(rows), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("demodulate", [False, True])
+def test_a_gain_multiplies_and_padding_adds_a_border(demodulate: bool) -> None:
+    x, w, s = torch.randn(2, 3, 5, 6), torch.randn(4, 3, 3, 3), torch.randn(2, 3)
+    plain = nets.modulated_convolution(x, w, s, demodulate)
+    for fused in (False, True):
+        got = nets.modulated_convolution(x, w, s, demodulate, fused=fused, padding=2, gain=torch.tensor(0.3))
+        assert got.shape == (2, 4, 7, 8)
+        torch.testing.assert_close(got[..., 1:-1, 1:-1], 0.3 * plain, atol=1e-5, rtol=1e-4)
+
+
+def test_a_styled_convolution_is_figure_2c() -> None:
+    """Modulated convolution, then noise and bias, then the leaky ReLU with its gain, one after the other."""
+    conv, x, w = nets.StyledConv(4, 6, 8, (5, 5)), torch.randn(2, 4, 5, 5), torch.randn(2, 8)
+    with torch.no_grad():
+        conv.strength.fill_(0.7), conv.bias.normal_()
+    y = nets.modulated_convolution(x, conv.weight / math.sqrt(4 * 9), conv.style(w))
+    y = y + 0.7 * conv.noise + conv.bias[:, None, None]
+    expected = torch.nn.functional.leaky_relu(y, 0.2) * math.sqrt(2)
+    torch.testing.assert_close(conv.eval()(x, w), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_demodulation_restores_variance() -> None:
@@ -163,6 +196,26 @@ def test_average_w_is_followed_in_training_only() -> None:
     kept = G.mapping.average.clone()
     G.eval().mapping(torch.randn(64, 8), None)
     assert torch.equal(G.mapping.average, kept)
+
+
+def test_the_mapping_learns_as_slowly_as_it_is_told() -> None:
+    """The same step of Adam moves w in proportion to its share of the learning rate."""
+    z, moved = torch.randn(64, 8), []
+    for lr in (0.01, 0.1):
+        torch.manual_seed(1)
+        mapping = nets.StyleGenerator((1, 8, 8), 8, 4, 1, mapping_lr=lr).mapping.eval()
+        before = mapping(z, None)
+        with torch.no_grad():
+            mapping.layers[0].weight += 0.05
+        moved.append(float((mapping(z, None) - before).detach().abs().mean()))
+    assert moved[1] == pytest.approx(10 * moved[0], rel=0.15)
+
+
+def test_defaults_of_large_images_are_the_papers() -> None:
+    small, large = (Stylegan2.defaults_for(ImageDomain(shape=(3, side, side))) for side in (28, 64))
+    assert large == {"size": 32, "mapping_layers": 8, "r1": 0.4, "conditioning": "none"}
+    assert small["path_length"] == small["style_mixing"] == 0 and small["lazy"] == 4
+    assert Stylegan2().mapping_lr == 0.01 and Stylegan2().lr == 2.5e-3 and Stylegan2().lazy == 16
 
 
 def game(**params):

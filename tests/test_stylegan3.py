@@ -11,9 +11,10 @@ import torch
 
 from ganforge.core.errors import InputError
 from ganforge.domains import open_data
+from ganforge.domains.image import ImageDomain
 from ganforge.measure.equivariance import lanczos_shift, translation_psnr
-from ganforge.nn.stylegan2 import StyleGenerator, shifted
-from ganforge.nn.stylegan3 import AliasFreeGenerator, Filter, FourierInput, bands
+from ganforge.nn.stylegan2 import StyleGenerator, modulated_convolution, shifted
+from ganforge.nn.stylegan3 import AliasFreeGenerator, AliasFreeLayer, Filter, FourierInput, bands
 from ganforge.ops.resample import kaiser_lowpass, resample_along, upfirdn
 from ganforge.recipes.stylegan3 import Stylegan3
 
@@ -51,6 +52,36 @@ def test_a_filter_is_the_same_as_a_matrix(monkeypatch: pytest.MonkeyPatch) -> No
     grouped = Filter(20, taps, up=2, padding=(6, 5))
     assert grouped.matrix is None and matrix.matrix is not None
     torch.testing.assert_close(matrix(x), grouped(x), atol=1e-5, rtol=1e-4)
+
+
+def test_a_filter_keeps_means_but_for_its_gain() -> None:
+    taps = kaiser_lowpass(12, 2.0, 3.0, 16)
+    y = Filter(40, taps, down=2, gain=3.0)(torch.ones(1, 1, 40, 40))
+    torch.testing.assert_close(y, torch.full_like(y, 3.0))
+
+
+def test_a_layer_is_figure_4b() -> None:
+    """Normalized input, modulated convolution, bias, up, leaky ReLU with its gain, down: one after the other."""
+    before, after = bands(16, 4, 2, 4, 1)[1:3]
+    layer = AliasFreeLayer(before, after, 8).eval()
+    with torch.no_grad():
+        layer.magnitude.fill_(2.5), layer.bias.normal_()
+    x, w = torch.randn(2, before.channels, before.size, before.size), torch.randn(2, 8)
+    padded = torch.nn.functional.pad(x / math.sqrt(2.5), [1] * 4)
+    weight = layer.weight / layer.weight.square().mean((1, 2, 3), keepdim=True).sqrt()
+    y = modulated_convolution(padded, weight, layer.style(w)) + layer.bias[:, None, None]
+    y = torch.nn.functional.leaky_relu(layer.finer(y), 0.2) * math.sqrt(2)
+    for axis in (2, 3):
+        y = resample_along(y, layer.coarser.taps, axis, down=layer.down)
+    assert y.shape == (2, after.channels, after.size, after.size)
+    torch.testing.assert_close(layer(x, w), y, atol=1e-5, rtol=1e-4)
+
+
+def test_channels_of_small_images_suit_the_processor() -> None:
+    G = AliasFreeGenerator((1, 8, 8), 8, 16, 1, 4, margin=2)
+    assert [p.weight.shape[0] for p in G.parts] == [32, 16, 16, 16, 1]
+    plan = bands(32, 5, 3, 16, 3, grain=16)
+    assert [b.channels for b in plan] == [64, 64, 64, 32, 16, 16, 3], "5 layers, and as the input the first"
 
 
 def test_bands_are_the_papers() -> None:
@@ -144,6 +175,13 @@ def test_magnitudes_follow_in_training_only() -> None:
     assert all(torch.equal(a, p.magnitude) for a, p in zip(before, G.parts, strict=True))
     G.train()(torch.randn(4, 8))
     assert not torch.equal(before[-1], G.parts[-1].magnitude)
+
+
+def test_defaults_grow_with_the_image() -> None:
+    for side, layers, margin in ((8, 4, 2), (28, 5, 3), (64, None, None)):
+        found = Stylegan3.defaults_for(ImageDomain(shape=(1, side, side)))
+        assert (found.get("layers"), found.get("margin")) == (layers, margin)
+    assert Stylegan3().layers == 0 and Stylegan3().margin == 10 and found["mapping_layers"] == 2
 
 
 def test_its_game_is_stylegan2s_without_path_lengths() -> None:

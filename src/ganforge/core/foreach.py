@@ -33,6 +33,13 @@ def scale(targets: Sequence[Tensor], factor: float) -> None:
         torch._foreach_mul_(list(targets), factor)
 
 
+def clamp_within(targets: Sequence[Tensor], limit: float) -> None:
+    """Keep the numbers of each target within ``-limit`` and ``limit``."""
+    if targets:
+        torch._foreach_clamp_min_(list(targets), -limit)
+        torch._foreach_clamp_max_(list(targets), limit)
+
+
 def move_towards(targets: Sequence[Tensor], values: Sequence[Tensor], share: float) -> None:
     """Move each target towards its value by ``share`` of the way."""
     if targets:

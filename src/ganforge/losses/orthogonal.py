@@ -13,8 +13,12 @@ def overlap(weight: Tensor) -> Tensor:
     eq. 3). ``weight`` [filters, ...]; the filters' own norms are left free.
     """
     rows = weight.flatten(1)
-    products = rows @ rows.T
-    return products.square().sum() - products.diagonal().square().sum()
+    if len(rows) <= rows.shape[1]:
+        products = rows @ rows.T
+        return products.square().sum() - products.diagonal().square().sum()
+    # |W W^T| = |W^T W|: where there are more filters than inputs, the small product (BigGAN's first layer on MNIST has
+    # 6272 filters of 24)
+    return (rows.T @ rows).square().sum() - rows.square().sum(1).square().sum()
 
 
 def orthogonality(net: nn.Module) -> Tensor:

@@ -146,6 +146,7 @@ class AttentionDiscriminator(Discriminator):
         conditioning: Conditioning = "none",
         classes: int = 0,
         pack: int = 1,
+        attention: bool = True,
     ) -> None:
         super().__init__(shape, conditioning, classes, pack)
         doublings, _, _ = grid(shape[1], shape[2])
@@ -155,7 +156,7 @@ class AttentionDiscriminator(Discriminator):
         blocks = [ResidualDown(self.inputs, sizes[0], first=True)]
         blocks += [ResidualDown(a, b) for a, b in pairwise(sizes)]
         self.blocks = nn.ModuleList(blocks)
-        self.attention = SelfAttention(sizes[self.before - 1])
+        self.attention = SelfAttention(sizes[self.before - 1]) if attention else nn.Identity()
         self.stddev = MinibatchStddev() if minibatch_stddev else nn.Identity()
         self.last = ResidualDown(sizes[-1] + minibatch_stddev, sizes[-1], pool=False)
         self._add_heads(sizes[-1])

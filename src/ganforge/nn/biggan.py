@@ -55,7 +55,7 @@ class BigGenerator(Generator):
 
     def __init__(
         self, shape: tuple[int, ...], latent: int, width: int, embedding: int = 32,
-        conditioning: Conditioning = "none", classes: int = 0,
+        conditioning: Conditioning = "none", classes: int = 0, attention: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(shape, latent, conditioning, classes, "tanh")
         doublings, *self.base = grid(shape[1], shape[2])
@@ -68,7 +68,7 @@ class BigGenerator(Generator):
         self.level = attention_level(shape[1], shape[2])
         self.first = nn.Linear(latent - doublings * self.part, sizes[0] * self.base[0] * self.base[1])
         self.blocks = nn.ModuleList(SkipUp(a, b, condition) for a, b in pairwise(sizes))
-        self.attention = SelfAttention(sizes[self.level])
+        self.attention = SelfAttention(sizes[self.level]) if attention else nn.Identity()
         self.norm = nn.BatchNorm2d(sizes[-1])
         self.last = nn.Conv2d(sizes[-1], shape[0], 3, 1, 1)
         initialize(self, "orthogonal", "batch")

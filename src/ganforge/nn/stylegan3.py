@@ -30,7 +30,6 @@ OVER = 2
 """How much finer the nonlinearity's grid is (m)."""
 
 LARGEST = 160
-CLAMP = 256.0
 FOLLOW = 0.999
 FIRST_CUTOFF, FIRST_STOPBAND, LAST_STOPBAND = 2.0, 2**2.1, 2**0.3
 """Cycles an image at the first layer, and its stopband; the last layer's stopband over its cutoff (appendix D.1)."""
@@ -48,9 +47,12 @@ class Band:
     channels: int
 
 
-def bands(resolution: int, layers: int, margin: int, width: int, colors: int, critical: int = 2) -> list[Band]:
+def bands(
+    resolution: int, layers: int, margin: int, width: int, colors: int, critical: int = 2, grain: int = 1
+) -> list[Band]:
     """The input's band, then that of each of ``layers`` layers and of the image: geometric from ``FIRST_CUTOFF`` to the
-    image's Nyquist frequency, where the last ``critical`` ones stay (appendix D.1). ``resolution`` is a power of 2.
+    image's Nyquist frequency, where the last ``critical`` ones stay (appendix D.1). ``resolution`` is a power of 2;
+    channels are multiples of ``grain``.
     """
     found = []
     last = resolution / 2
@@ -60,7 +62,7 @@ def bands(resolution: int, layers: int, margin: int, width: int, colors: int, cr
         stopband = FIRST_STOPBAND * (last * LAST_STOPBAND / FIRST_STOPBAND) ** share
         rate = 2 ** math.ceil(math.log2(min(2 * stopband, resolution)))
         size = resolution if i >= layers - 1 else rate + 2 * margin
-        channels = colors if i == layers else round(min(width * last / cutoff, 4 * width))
+        channels = colors if i == layers else max(1, round(min(width * last / cutoff, 4 * width) / grain)) * grain
         found.append(Band(cutoff, max(stopband, rate / 2) - cutoff, rate, size, channels))
     return [found[0], *found]
 
@@ -111,7 +113,7 @@ class FourierInput(nn.Module):
 
 
 class Filter(nn.Module):
-    """``resample_along`` both axes of squares of one ``size``; means are kept.
+    """``resample_along`` both axes of squares of one ``size``; means are kept, but for ``gain``.
 
     Up to ``LARGEST`` pixels as products with a matrix, which on CPUs takes half the time of grouped convolutions.
     """
@@ -119,18 +121,34 @@ class Filter(nn.Module):
     taps: Tensor
     matrix: Tensor | None
 
-    def __init__(self, size: int, taps: Tensor, up: int = 1, down: int = 1, padding: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        size: int,
+        taps: Tensor,
+        up: int = 1,
+        down: int = 1,
+        padding: tuple[int, int] = (0, 0),
+        gain: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.how: dict[str, Any] = {"up": up, "down": down, "padding": padding, "gain": float(up)}
+        self.how: dict[str, Any] = {"up": up, "down": down, "padding": padding, "gain": up * math.sqrt(gain)}
         self.register_buffer("taps", taps, persistent=False)
         rows = resample_along(torch.eye(size)[None, None], taps, 3, **self.how)[0, 0] if size <= LARGEST else None
         self.register_buffer("matrix", rows, persistent=False)  # [size, size after]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.matrix is not None:
-            matrix = self.matrix.to(x.dtype)
-            return matrix.t() @ (x @ matrix)
+            matrix, turned = self.matrix.to(x.dtype), x.transpose(2, 3)
+            # first along the axis that lies dense in memory: two large products, and a copy of the smaller map
+            if turned.is_contiguous():
+                return along(along(turned, matrix).transpose(2, 3), matrix)
+            return along(along(x, matrix).transpose(2, 3), matrix).transpose(2, 3)
         return resample_along(resample_along(x, self.taps, 2, **self.how), self.taps, 3, **self.how)
+
+
+def along(x: Tensor, matrix: Tensor) -> Tensor:
+    """The last axis of ``x`` times ``matrix``, as one product: matmul would make many small ones of it."""
+    return (x.reshape(-1, len(matrix)) @ matrix).reshape(*x.shape[:3], -1)
 
 
 class AliasFreeLayer(nn.Module):
@@ -159,7 +177,8 @@ class AliasFreeLayer(nn.Module):
         taps = kaiser_lowpass(up, before.cutoff, 2 * before.width, fine)
         self.finer = Filter(before.size + self.kernel - 1, taps, up=self.up, padding=padding)
         taps = kaiser_lowpass(down, after.cutoff, 2 * after.width, fine)
-        self.coarser = Filter((after.size - 1) * self.down + down, taps, down=self.down)
+        gain = 1.0 if to_image else GAIN  # the nonlinearity's, here where maps are smaller
+        self.coarser = Filter((after.size - 1) * self.down + down, taps, down=self.down, gain=gain)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """``x`` [n, channels, size, size] of the band before, ``w`` [n, latent] -> of the band after."""
@@ -172,13 +191,11 @@ class AliasFreeLayer(nn.Module):
         else:  # so that neither grows, whatever the learning rate
             weight = weight * weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
             style = style * (style.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-        x = F.pad(x, [self.kernel - 1 - self.kernel // 2] * 4) * self.magnitude.rsqrt().to(x.dtype)
-        x = modulated_convolution(x, weight, style, demodulate=not self.to_image)
-        x = x + self.bias.to(x.dtype)[:, None, None]
-        x = self.finer(x)
-        if not self.to_image:
-            x = F.leaky_relu(x, 0.2) * GAIN
-        return self.coarser(x.clamp(-CLAMP, CLAMP))
+        x = modulated_convolution(
+            x, weight, style, demodulate=not self.to_image, padding=self.kernel - 1, gain=self.magnitude.rsqrt()
+        )
+        x = self.finer(x + self.bias.to(x.dtype)[:, None, None])
+        return self.coarser(x if self.to_image else F.leaky_relu(x, 0.2))
 
 
 class AliasFreeGenerator(MappedGenerator):
@@ -199,11 +216,15 @@ class AliasFreeGenerator(MappedGenerator):
         margin: int = 10,
         conditioning: Conditioning = "none",
         classes: int = 0,
+        mapping_lr: float = 0.01,
     ) -> None:
         super().__init__(tuple(shape), latent, conditioning, classes, "linear")
         side = max(3, math.ceil(math.log2(max(shape[1:]))))
-        plan = bands(2**side, depth or max(6, 2 * side - 2), margin, width, shape[0])
-        self.mapping = Mapping(latent, mapping, classes if conditioning != "none" else 0, follow=0.998)
+        # small images cost most on CPUs, whose matrix units take 16 channels at once
+        grain = 16 if side <= 5 and width % 16 == 0 else 1
+        plan = bands(2**side, depth or max(6, 2 * side - 2), margin, width, shape[0], grain=grain)
+        known = classes if conditioning != "none" else 0
+        self.mapping = Mapping(latent, mapping, known, follow=0.998, lr=mapping_lr)
         self.first = FourierInput(plan[0], latent)
         ends = len(plan) - 2
         self.parts = nn.ModuleList(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ganforge.core.errors import InputError
@@ -32,6 +33,7 @@ class Stylegan2(TwoPlayerRecipe):
     each 8th on half of the batch (appendix B). Pure PyTorch: no compiled operations. With augment=ada, StyleGAN2-ADA.
 
     mapping_layers: of the network from z to w
+    mapping_lr: its learning rate, as a share of lr
     style_mixing: share of training images that two w make
     path_length, path_length_every: weight of the path lengths, and the rounds from one penalty to the next
 
@@ -48,7 +50,10 @@ class Stylegan2(TwoPlayerRecipe):
         "Karras et al. 2020, https://arxiv.org/abs/1912.04958; ADA: Karras et al. 2020, https://arxiv.org/abs/2006.06676"
     )
     kinds: ClassVar[tuple[str, ...]] = ("image",)
-    tiny: ClassVar[dict[str, Any]] = {"size": 4, "latent": 8, "mapping_layers": 2, "path_length_every": 2, "lazy": 3}
+    tiny: ClassVar[dict[str, Any]] = {
+        "size": 4, "latent": 8, "mapping_layers": 2, "path_length": 2.0, "path_length_every": 2, "style_mixing": 0.9,
+        "lazy": 3,
+    }  # fmt: skip
     fixed: ClassVar[tuple[str, ...]] = (
         "network", "depth", "activation", "fourier", "latent_signs", "upsample", "norm_generator", "norm_discriminator",
         "minibatch_discrimination",
@@ -56,6 +61,7 @@ class Stylegan2(TwoPlayerRecipe):
     loss: ClassVar[AdversarialLoss] = non_saturating
     latent: Positive = 128
     mapping_layers: Positive = 8
+    mapping_lr: Annotated[float, Field(gt=0)] = 0.01
     style_mixing: Share = 0.9
     path_length: NonNegative = 2.0
     path_length_every: Positive = 8
@@ -92,7 +98,8 @@ class Stylegan2(TwoPlayerRecipe):
         """StyleGAN2's own, for the image's size."""
         conditioning = checked_conditioning(self.conditioning, domain)
         alike: dict[str, Any] = {"conditioning": conditioning, "classes": len(domain.classes)}
-        G = StyleGenerator(domain.shape, self.latent, self.size, self.mapping_layers, self.style_mixing, **alike)
+        own: dict[str, Any] = {"mapping_lr": self.mapping_lr, **alike}
+        G = StyleGenerator(domain.shape, self.latent, self.size, self.mapping_layers, self.style_mixing, **own)
         return G, StyleDiscriminator(domain.shape, self.size, self.minibatch_stddev, pack=self.pack, **alike)
 
     def build(self, domain: Domain) -> Game:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ganforge.core import foreach
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock, Game, Move, Notes, Player, Terms
 from ganforge.core.schedule import value_at
@@ -160,7 +161,8 @@ class TwoPlayer(Game):
     def regularize(self, penalties: Sequence[Regularizer], batch: Batch) -> Terms:
         """Lazy penalties, on their own: D judges only what they look at."""
         label, places = self.label(batch), {p.at for p in penalties}
-        real, fake = batch["data"].detach().requires_grad_(), self.fake(batch).detach().requires_grad_()
+        real = batch["data"].detach().requires_grad_()
+        fake = real if places == {"real"} else self.fake(batch).detach().requires_grad_()  # R1 alone needs no fakes
         real_logits = self.logits(real, label) if "real" in places else None
         fake_logits = self.logits(fake, label) if "fake" in places else None
         return self.penalize(penalties, label, real, fake, real_logits, fake_logits)
@@ -180,9 +182,7 @@ class TwoPlayer(Game):
 
     def clip(self) -> None:
         """Keep D's weights within [-clip, clip] (Arjovsky et al. 2017, alg. 1)."""
-        weights, clip = list(self.D.parameters()), self.recipe.clip
-        torch._foreach_clamp_min_(weights, -clip)  # pyright: ignore
-        torch._foreach_clamp_max_(weights, clip)  # pyright: ignore
+        foreach.clamp_within(list(self.D.parameters()), self.recipe.clip)
 
     @property
     def adapts(self) -> bool:

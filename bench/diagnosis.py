@@ -3,6 +3,7 @@
     python bench/diagnosis.py --seeds 3 4 5                    all plants, one after the other
     python bench/diagnosis.py --only starved-generator no-learning-discriminator --seeds 0
     python bench/diagnosis.py --keep /tmp/plants --seeds 3     keep the runs there; those that exist are only judged
+    python bench/diagnosis.py --domains --seeds 1              the other kinds of data: see diagnosis_domains.py
 
 The thresholds were chosen on seeds 0, 1 and 2; figures come from other seeds. ``--rest 1`` sleeps as long as each run
 took, so that a shared machine is used by half. A plant counts as found when the verdict is one of those that it
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import diagnosis_domains
 from ganforge.core.errors import GanforgeError
 from ganforge.core.game import Clock
 from ganforge.core.watch import Event, Verdict
@@ -199,7 +201,9 @@ def mend(name: str, seed: int, verdict: Diagnosis, folder: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
-    parser.add_argument("--only", nargs="+", choices=sorted(PLANTS), default=list(PLANTS), metavar="PLANT")
+    parser.add_argument("--domains", action="store_true", help="the plants of other kinds of data than images, points")
+    known = [*PLANTS, *diagnosis_domains.PLANTS]
+    parser.add_argument("--only", nargs="+", choices=sorted(known), metavar="PLANT")
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     parser.add_argument("--rest", type=float, default=0.0, help="sleep this many times as long as a run took")
     parser.add_argument("--mend", action="store_true", help="also run the remedies that are printed")
@@ -207,9 +211,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
+        if args.domains:
+            return diagnosis_domains.judge_all(args.only or list(diagnosis_domains.PLANTS), args.seeds, folder)
         found: list[Found] = []
         for seed in args.seeds:
-            for name in args.only:
+            for name in args.only or PLANTS:
                 start, new = time.perf_counter(), not (folder / f"{name}-{seed}" / "log.jsonl").exists()
                 run = grow(name, PLANTS[name], seed, folder)
                 verdict = diagnose(read_log(run), Context.of(run))

@@ -48,6 +48,28 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def test_what_cannot_be_judged_is_said_once(tmp_path: Path) -> None:
+    """FID needs 50 samples a side, and half of 40 are not: not at any evaluation."""
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).integers(0, 255, (40, 8, 8), dtype=np.uint8))
+    settings = ("--rounds", 40, "--evaluate", 160, "--metric", "fid", "--set", "train.tick_samples=80")
+    said = ganforge(
+        "train", "gan", "--data", tmp_path / "few.npz", *TINY[3:], *settings, "--run", tmp_path / "r", draw=False
+    )
+    assert said.code == 0 and said.err.count("not evaluated: FID needs at least 50") == 1, said.err
+    assert "there are 20" in said.err
+
+
+def test_what_few_held_out_samples_cannot_tell_is_left_out(tmp_path: Path) -> None:
+    """20 of 100 are held out, and memorization needs 50: the followed score is measured all the same."""
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).integers(0, 255, (100, 8, 8), dtype=np.uint8))
+    settings = ("--rounds", 20, "--evaluate", 160, "--metric", "swd", "--holdout", 0.2)
+    run = tmp_path / "r"
+    said = ganforge("train", "gan", "--data", tmp_path / "few.npz", *TINY[3:], *settings, "--run", run, draw=False)
+    assert said.code == 0 and "not evaluated" not in said.err, said.err
+    scores = [line["metrics"] for line in lines(run, "metrics")]
+    assert scores and all("swd" in each and "c_t" not in each for each in scores)
+
+
 def test_scores_are_written_and_the_best_state_is_kept(followed: Path) -> None:
     scores = [line["metrics"]["swd"]["value"] for line in lines(followed, "metrics")]
     assert len(scores) == 6 and all(np.isfinite(scores))

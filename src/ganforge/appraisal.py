@@ -47,7 +47,13 @@ class Appraisal:
 
 
 def own_data(path: Path) -> tuple[str, Domain, Source]:
-    """The data that a run was trained on, read as it was: their name, domain and source.
+    """The data that a run was trained on, read as it was: their name, domain and source. InputError as of
+    ``all_data``."""
+    return all_data(path)[:3]
+
+
+def all_data(path: Path) -> tuple[str, Domain, Source, Source | None]:
+    """The data that a run was trained on, read as it was: their name, domain and source; and what was held out.
 
     InputError where they cannot be opened, or are no longer the same.
     """
@@ -56,14 +62,14 @@ def own_data(path: Path) -> tuple[str, Domain, Source]:
     try:
         options = settings.data_options()
         domain, source = open_data(settings.path, options, settings.recipe_class().kinds)
-        source, _ = set_aside(settings, settings.train_options().holdout, domain, source, options)
+        source, held = set_aside(settings, settings.train_options().holdout, domain, source, options)
     except GanforgeError as error:
         raise InputError(f"the data of {path} cannot be opened: {error}; give --against DATA") from None
     if source.fingerprint != run.facts["data"].get("fingerprint"):
         raise InputError(
             f"{settings.path} no longer holds the data that {path} was trained on: give --against DATA, as it is now"
         )
-    return settings.path, domain, source
+    return settings.path, domain, source, held
 
 
 def appraise(
@@ -120,7 +126,7 @@ def neighbors(appraisal: Appraisal, seed: int = 0) -> Any | None:
     both the usual and the most suspicious ones are seen. None for data that are no images.
     """
     domain, source = appraisal.domain, appraisal.source
-    if domain.kind != "image" or len(source) < COLUMNS:
+    if not domain.plain_images or len(source) < COLUMNS:
         return None
     raw = judge.from_model(appraisal.model, seed, 1.0)(SEARCHED)["data"]
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))[:COPYABLE].sort().values

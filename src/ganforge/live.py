@@ -1,29 +1,29 @@
-"""Judging a run as it trains: scores now and then, the best state kept, and when to stop."""
+"""Judging a run: scores now and then as it trains, the best state kept, when to stop; and the same once, afterwards."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganforge import __version__
+from ganforge import __version__, judge
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
 from ganforge.core.watch import Event, Verdict, Watcher
 from ganforge.diagnose import Context, Diagnoser, Plateau, Target, read_log
-from ganforge.diagnose.signals import flat_scores
-from ganforge.domains.domain import Damage, Source, damage_of
+from ganforge.diagnose.signals import WORST, flat_scores
+from ganforge.domains import modules
+from ganforge.domains.domain import Damage, Domain, Source, damage_of
 from ganforge.engine.run import Run
 from ganforge.engine.trainer import Trainer
 from ganforge.judge import as_raw
+from ganforge.measure import kinds
 from ganforge.measure.evaluate import Options
 from ganforge.measure.evaluate import evaluate as measure
 from ganforge.measure.features import Extractor, find_extractor
-from ganforge.measure.intervals import Score
 from ganforge.measure.result import Evaluation
 from ganforge.plan import Plan
 
@@ -41,9 +41,12 @@ SCORES = {
 """What a run may follow: the scores that each metric gives."""
 HIGHER = frozenset(["precision", "recall", "density", "coverage", "modes", "high_quality"])
 """The scores of which a higher one is better."""
-SCORED = ("image", "points", "table", "paired", "unpaired")
-"""The kinds of data that evaluations during training know."""
 CHUNK = 64
+TOLD = 300
+"""Generated samples for metrics of one kind of data, which may be slow."""
+REAL = 20_000
+"""Real samples for these, at most."""
+VERSIONS = {"ganforge": __version__, "torch": torch.__version__}
 
 
 def metric_of(score: str) -> str:
@@ -58,35 +61,53 @@ def metric_of(score: str) -> str:
 def check(plan: Plan) -> None:
     """InputError for evaluations that these data cannot have: before a run is made."""
     metric_of(plan.options.metric)
-    asked = plan.options.target is not None or plan.options.evaluate_samples is not None
-    if asked and plan.domain.kind not in SCORED:
+    if plan.options.target is not None and not plan.domain.scored:
+        known = sorted({m.DOMAIN.kind for m in modules() if m.DOMAIN.scored})
         raise InputError(
-            f"train.target, train.evaluate_samples: data of kind '{plan.domain.kind}' have no score to follow (only "
-            f"{', '.join(SCORED)})"
+            f"train.target: data of kind '{plan.domain.kind}' have no score to follow (only {', '.join(known)})"
         )
+
+
+class Now:
+    """The game as it is now, for the judge: what it asks of a model."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.game, self.domain = trainer, trainer.game, trainer.domain
+
+    def inputs(self, n: int, seed: int = 0, truncation: float = 1.0) -> Iterator[Batch]:
+        """The same latents each time."""
+        for start in range(0, n, CHUNK):
+            yield self.trainer.draw(CHUNK, "evaluate", start)
 
 
 class Evaluator:
     """A watcher that judges the averaged weights by real data: metrics.jsonl, and events of kind ``evaluation``.
 
     Always the same latents and the same real samples, so that scores differ by what was learned. Says keep_best when
-    the followed score is the best so far. ``every`` is in rounds; ``share`` bounds the time that it takes (None: none).
+    the followed score, where the data have one, is the best so far. ``every`` is in rounds; ``share`` bounds the time
+    that it takes (None: none). ``extract`` is None where scores of features mean nothing.
     """
 
     def __init__(
-        self, trainer: Trainer, run: Run, extract: Extractor, every: int, share: float | None, held: Any = None
+        self, trainer: Trainer, run: Run, extract: Extractor | None, every: int, share: float | None, held: Any = None
     ) -> None:
         self.trainer, self.run, self.extract, self.every, self.share, self.held = (
             trainer, run, extract, every, share, held,
         )  # fmt: skip
         options = trainer.options
         self.score = options.metric
-        extra = ["prdc", "birthday"] + ["memorization"] * (held is not None) + ["bias"] * (extract.name == "classifier")
+        extra = ["prdc", "birthday"] + ["memorization"] * (held is not None)
+        extra += ["bias"] * (extract is not None and extract.name == "classifier")
         metrics = tuple(dict.fromkeys([metric_of(self.score), *extra]))
         few = max(options.evaluate_count, 1000)  # what is compared pair by pair costs its square
-        self.options = Options(metrics, options.evaluate_count, max(few, 5000), seed=0, rows=few, pairs=few)
+        self.options = Options(metrics, options.evaluate_count, max(few, 5000), rows=few, pairs=few, strict=False)
+        known = kinds.names_of(trainer.domain.kind)
+        self.own = tuple(
+            name for name in kinds.tells_of(trainer.domain.kind) if name in known or not trainer.domain.scored
+        )
+        self.kept: dict[str, Any] = {}
         self.next = (trainer.clock.round // every + 1) * every
-        self.spent = 0.0
+        self.spent, self.unable = 0.0, ""
         self.best: float | None = (run.best() or {}).get("value")
 
     def see(self, event: Event) -> Verdict | None:
@@ -100,9 +121,11 @@ class Evaluator:
         self.next = (event.clock.round // self.every + 1) * self.every
         started = time.perf_counter()
         try:
-            result = self.measure()
+            scores, result = self.measure()
         except InputError as error:  # values that are not finite are the trainer's business to mend
-            self.trainer.tell("message", message=f"not evaluated: {error}")
+            if str(error) != self.unable:  # too few samples are as few the next time
+                self.trainer.tell("message", message=f"not evaluated: {error}")
+            self.unable = str(error)
             return None
         finally:
             self.spent += time.perf_counter() - started
@@ -111,34 +134,49 @@ class Evaluator:
                 "round": event.clock.round,
                 "samples": event.clock.samples,
                 "seconds": round(event.seconds, 3),
-                "metrics": line_scores(result),
+                "metrics": scores,
                 "protocol": result.protocol.to_dict(),
             }
         )
-        self.trainer.tell("evaluation", flat_scores(line_scores(result)))
-        score = result.scores[self.score]
-        if score.value is None or (self.best is not None and (score.value < self.best) == (self.score in HIGHER)):
+        self.trainer.tell("evaluation", flat_scores(scores))
+        score = result.scores.get(self.score)
+        if score is None or score.value is None:
+            return None
+        if self.best is not None and (score.value < self.best) == (self.score in HIGHER):
             return None
         self.best = score.value
         value = {"metric": self.score, "value": score.value, "low": score.low, "high": score.high}
         return Verdict("keep_best", f"{self.score} {score.value:.4g}", values=value)
 
-    def measure(self) -> Evaluation:
-        """The scores of the state that training is in."""
-        trainer = self.trainer
-        count = trainer.options.evaluate_count
-        with trainer.sampling():
-            made = torch.cat(list(self.samples(count)))
+    def measure(self) -> tuple[dict[str, Any], Evaluation]:
+        """The scores of the state that training is in, those of its kind of data first."""
+        found: list[Evaluation] = []
+        with self.trainer.sampling():
+            if self.own:
+                now, source = Now(self.trainer), self.trainer.stream.source
+                found.append(tell_own(now, source, self.held, self.own, self.extract, self.kept))
+            scored = self.trainer.domain.scored
+            made = torch.cat(list(self.samples(self.trainer.options.evaluate_count))) if scored else None
+        if made is not None:
+            found.append(self.by_features(made))
+        return {name: facts for result in found for name, facts in result.brief().items()}, found[-1]
+
+    def by_features(self, made: Tensor) -> Evaluation:
+        """The scores of features, as far as the data allow. InputError: the followed one cannot be had."""
         left = [made]
 
         def draw(n: int) -> Batch:
             now, left[0] = left[0][:n], left[0][n:]
             return {"data": now}
 
-        return measure(
-            draw, count, trainer.domain, trainer.stream.source, self.extract, self.options, self.held,
-            {"ganforge": __version__, "torch": torch.__version__},
+        found = measure(
+            draw, len(made), self.trainer.domain, self.trainer.stream.source, self.extract, self.options, self.held,
+            VERSIONS,
         )  # fmt: skip
+        if self.score not in found.scores:
+            left_out = [note.removeprefix("left out: ") for note in found.notes if note.startswith("left out: ")]
+            raise InputError("; ".join([*left_out[:1], *(note for note in found.notes if "--whole" in note)]))
+        return found
 
     def samples(self, count: int) -> Iterator[Tensor]:
         """``count`` samples as a Source gives them, of the same latents each time."""
@@ -147,15 +185,31 @@ class Evaluator:
             yield as_raw(self.trainer.domain, self.trainer.game.sample(inputs))[: count - start]
 
 
-def facts(score: Score, floor: Score | None) -> dict[str, Any]:
-    """A score as metrics.jsonl holds it."""
-    told = asdict(score)
-    return {**{key: told[key] for key in ("value", "low", "high", "better")}, "floor": floor.value if floor else None}
+def features_for(domain: Domain, source: Source, held: Source | None, device: torch.device) -> Extractor | None:
+    """The features by which samples are judged: a classifier's where there are classes; None where none are needed."""
+    general = set(kinds.tells_of(domain.kind)) - set(kinds.names_of(domain.kind))
+    if not domain.scored and not general:
+        return None
+    labelled = domain.plain_images and len(domain.classes) > 1
+    return find_extractor("classifier" if labelled else "auto", domain, source, held, device=device)
 
 
-def line_scores(result: Evaluation) -> dict[str, Any]:
-    """The scores as a line of metrics.jsonl holds them."""
-    return {name: facts(score, result.floors.get(name)) for name, score in result.scores.items()}
+def tell_own(
+    model: Any, source: Source, held: Source | None, metrics: tuple[str, ...], extract: Extractor | None = None,
+    kept: dict[str, Any] | None = None, tell: Callable[[str], None] = lambda text: None,
+) -> Evaluation:  # fmt: skip
+    """Judge ``model`` (or the game as it is now) by ``metrics``, as far as the data allow; what cannot be had is noted.
+
+    ``kept`` is filled with what metrics learn from the real samples.
+    """
+    unseen = held or source
+    count = min(TOLD, len(unseen)) if model.game.needs else TOLD
+    options = Options(metrics, count, REAL, rows=1000, pairs=1000, strict=False, kept={} if kept is None else kept)
+    draw = judge.from_model(model, 0, 1.0, unseen)
+    give = judge.decoded_by_model(model, 0, 1.0, unseen)
+    available = len(unseen) if model.game.needs else None
+    with torch.enable_grad():  # some judges learn from the real samples
+        return measure(draw, available, model.domain, source, extract, options, held, VERSIONS, give=give, tell=tell)
 
 
 class Damaged:
@@ -192,13 +246,11 @@ def judges(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]
     """The watchers that judge the samples, and the course of the losses."""
     options = plan.options
     automatic = options.stop == "auto"
-    diagnoser = Diagnoser(Context.of(run.path), automatic, read_log(run.path), plan.domain.kind == "image")
-    if not options.evaluates or plan.domain.kind not in SCORED:
-        return [diagnoser]
-    labelled = plan.domain.kind == "image" and len(plan.domain.classes) > 1
-    extract = find_extractor(
-        "classifier" if labelled else "auto", plan.domain, plan.source, plan.held, device=trainer.device
-    )
+    domain = plan.domain
+    diagnoser = Diagnoser(Context.of(run.path), automatic, read_log(run.path), domain.plain_images, domain.kind)
+    if not options.evaluates or not (domain.scored or automatic or options.evaluate_samples):
+        return [diagnoser]  # a judge of other kinds may have to learn first: only where it is asked for
+    extract = features_for(domain, plan.source, plan.held, trainer.device)
     every = trainer.every(options.evaluate_samples, TIMES, rounds)
     share = None if options.evaluate_samples else SHARE
     evaluator = Evaluator(trainer, run, extract, every, share, plan.held)
@@ -209,5 +261,6 @@ def judges(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]
     if options.target is not None:
         found.append(Target(name, options.target, lower, ticks=1, kind="evaluation"))
     if automatic:
-        found.append(Plateau(name, 5, lower, kind="evaluation", lines=seen))
+        followed = (name, 5, lower) if domain.scored else (WORST, 5, True)
+        found.append(Plateau(*followed, kind="evaluation", lines=seen))
     return found

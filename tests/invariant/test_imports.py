@@ -34,6 +34,7 @@ ALLOWED = {
     "appraisal": {"core", "domains", "engine", "measure", "config", "model", "plan", "judge", "report"},
     "comparison": {"core", "domains", "engine", "measure", "model", "diagnose", "report", "appraisal"},
     "live": {"core", "domains", "engine", "measure", "diagnose", "plan", "judge"},
+    "examine": {"core", "measure", "diagnose", "model", "live", "appraisal"},
     "api": {
         "live",
         "core",
@@ -72,6 +73,7 @@ ALLOWED = {
         "diagnose",
         "appraisal",
         "comparison",
+        "examine",
     },
     "__main__": {"app"},
 }

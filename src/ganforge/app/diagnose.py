@@ -25,15 +25,23 @@ def diagnose(
     watch: Annotated[bool, typer.Option("--watch", help="Follow a run that is training, until it ends.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, a line for each verdict.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="With --watch: look this often.")] = 5.0,
+    log_only: Annotated[
+        bool, typer.Option("--log-only", help="Judge no samples where the log alone cannot tell.")
+    ] = False,
 ) -> None:
-    """Name what is wrong with a run, with the evidence, and a remedy as a command."""
-    last = look(run)
+    """Name what is wrong with a run, with the evidence, and a remedy as a command.
+
+    Where the log alone cannot tell, and nothing has judged the samples yet, some are made and judged by the run's data.
+    """
+    last = look(run, not log_only)
     tell(last, json)
     draw(run, last, json)
     try:
-        while watch and not ended(run):
+        trains = watch and not ended(run)
+        while trains:
             time.sleep(seconds)
-            now = look(run)
+            trains = not ended(run)
+            now = look(run, not log_only)
             if now.fault != last.fault:
                 tell(now, json)
                 draw(run, now, json)
@@ -42,17 +50,31 @@ def diagnose(
         pass  # how one stops watching
 
 
-def look(run: Path) -> Diagnosis:
-    """The diagnosis of a run as its log stands. InputError where there is nothing to judge."""
+def look(run: Path, judges: bool = False) -> Diagnosis:
+    """The diagnosis of a run as its log stands; of one that has ended and was never judged, with scores, if wanted.
+
+    InputError where there is nothing to judge.
+    """
     from ganforge.diagnose import Context, read_log
     from ganforge.diagnose import diagnose as judge
+    from ganforge.diagnose.signals import read_judged
 
     context, lines = Context.of(run), read_log(run)
     if not lines and ended(run):
         raise InputError(
             f"{run / 'log.jsonl'} has no lines: the run ended before its first tick, so nothing can be judged"
         )
-    return judge(lines, context)
+    found = judge(lines, context)
+    if not judges or found.fault != "undecided" or read_judged(run).get("scores") or not ended(run):
+        return found
+    from ganforge.examine import examine
+
+    try:
+        examine(run, lambda text: typer.echo(f"  {text}", err=True))
+    except RunError as error:
+        typer.echo(f"  not judged: {error}", err=True)
+        return found
+    return judge(read_log(run), Context.of(run))
 
 
 def ended(run: Path) -> bool:

@@ -49,12 +49,10 @@ def number(w: Window, name: str) -> float:
 
 
 def slower(w: Window, factor: float) -> dict[str, str | None]:
-    """Both learning rates times ``factor``."""
+    """All learning rates times ``factor``."""
     p = w.context.params
-    both = {"lr": scaled(p.get("lr"), factor)}
-    if p.get("lr_discriminator") is not None:
-        both["lr_discriminator"] = scaled(p["lr_discriminator"], factor)
-    return both
+    own = [name for name in p if name.startswith("lr_") and p[name] is not None]
+    return {name: scaled(p.get(name), factor) for name in ("lr", *own)}
 
 
 def steady(w: Window) -> Remedy:
@@ -96,16 +94,36 @@ def weaken(w: Window) -> Remedy:
     return Remedy(text, again(w, lr_discriminator=scaled(rate, factor), **lr, **penalty))
 
 
+def move(w: Window) -> Remedy:
+    """Against a player whose steps are nothing: a learning rate that moves it."""
+    p, changes = w.context.params, {}
+    rates = [name for name in p if name == "lr" or name.startswith("lr_")]
+    usual = max((v for name in rates if isinstance(v := p[name], int | float) and v >= 1e-6), default=2e-4)
+    for name in rates:
+        value = p[name]
+        if isinstance(value, int | float) and not isinstance(value, bool) and value < 1e-6:
+            changes[name] = f"{usual:.3g}"
+    return Remedy("a player does not learn: give it a learning rate of the usual size", again(w, **changes))
+
+
 def strengthen(w: Window) -> Remedy:
     """Against a D that is too weak: what holds it back is taken away; else it plays more often."""
     p, step = w.context.params, w.now("D/update_ratio")
     off = {name: "0" for name in ("label_flips", "instance_noise") if p.get(name)}
+    if step is not None and step <= 1e-7 and (moved := move(w)).command:
+        return moved
     if step is not None and step <= 1e-5 and p.get("lr_discriminator") is not None:
-        return Remedy("D's steps are too small to learn: give it G's rate", again(w, lr_discriminator="null", **off))
+        return Remedy(
+            "D's steps are too small to learn: give it G's rate",
+            again(w, lr_discriminator=scaled(p.get("lr"), 1), **off),
+        )
     if off:
         return Remedy("D is told too little: no wrong labels, no noise", again(w, **off))
     more = int(number(w, "discriminator_steps") or 1) + 2
-    return Remedy("let D play more often", again(w, discriminator_steps=str(more)))
+    if "discriminator_steps" in p or not p:
+        return Remedy("let D play more often", again(w, discriminator_steps=str(more)))
+    faster = again(w, lr_discriminator=scaled(p.get("lr_discriminator"), 3))
+    return Remedy("let D learn more: a higher learning rate, or a wider D", faster)
 
 
 def revive(w: Window) -> Remedy:
@@ -114,7 +132,7 @@ def revive(w: Window) -> Remedy:
     if 0 < number(w, "clip") < 5e-3:
         return Remedy("the clip makes D nearly constant: a gradient penalty instead", again(w, **GRADIENT_PENALTY))
     if p.get("payoff") == "minimax":
-        rate = {"lr_discriminator": "null"} if p.get("lr_discriminator") is not None else {}
+        rate = {"lr_discriminator": scaled(p.get("lr"), 1)} if p.get("lr_discriminator") is not None else {}
         return Remedy("G's payoff saturates where D is sure: use the other", again(w, payoff="non-saturating", **rate))
     return weaken(w)
 
@@ -134,6 +152,19 @@ def go_on(w: Window) -> Remedy:
     return Remedy(
         "train longer", f"ganforge resume {shlex.quote(w.context.run)} --samples {max(2 * w.samples, 50_000)}"
     )
+
+
+def improve(w: Window) -> Remedy:
+    """Against bad samples of a run whose players show no fault: undo what was set away from the defaults, go on."""
+    on = go_on(w)
+    return Remedy("train longer, and compare with the recipe's defaults (leave out what was --set)", on.command)
+
+
+def ask_judge(w: Window) -> Remedy:
+    """Nothing has judged the samples."""
+    if not w.context.run or w.context.unable:
+        return Remedy("look at the samples, and judge them by real data")
+    return Remedy("have samples judged", f"ganforge diagnose {shlex.quote(w.context.run)}")
 
 
 def refine(w: Window) -> Remedy:
@@ -160,6 +191,11 @@ REMEDIES = {
     "no progress": refine,
     "plateau": refine,
     "undertrained": go_on,
+    "undecided": ask_judge,
+    "player stands still": move,
+    "poor samples": improve,
+    "condition ignored": improve,
+    "no better than its input": improve,
 }
 
 

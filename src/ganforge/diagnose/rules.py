@@ -7,21 +7,17 @@ always right is normal as long as fakes get better. The thresholds were chosen o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
-from ganforge.diagnose.remedies import Remedy, remedy_for
+from ganforge.diagnose import scored
 from ganforge.diagnose.signals import FEWEST, Context, Line, Window
-
-Severity = Literal["info", "warn", "stop"]
+from ganforge.diagnose.verdict import Diagnosis, Rule, Severity, found, outcome, ranked, say, scores, sight
 
 ROUNDS = 60
 """Below so many rounds nothing but non-finite numbers is judged."""
 STALL_ROUNDS, STALL_TICKS = 150, 30
 """Before so many rounds and ticks nothing is called a standstill."""
-STOP_ROUNDS = 300
-"""Below so many rounds no verdict says stop, but for non-finite numbers: the start of training looks like collapse."""
 
 FAR, FAR_FOR_IMAGES = 0.25, 0.6
 """Distances (missing + stray) above which fakes are clearly not among the reals. Two images are about as far apart as
@@ -42,65 +38,10 @@ COPIED = -5.0
 """C_T, a z-score, below which samples are copies of training data (Meehan et al. 2020 call below -3 clear)."""
 MISSED = 0.9
 """Class coverage (of an evaluation of a labelled set) up to which modes are missing."""
+ENORMOUS = 1e6
+"""A gradient norm that no loss has that works."""
 LARGE, HUGE = 0.018, 0.03
 """A median step above this share of the weights is too large: LARGE where the fakes are off and get no better."""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """A named fault, or that there is none; ``evidence`` are the numbers, ``remedy`` what to do and the command."""
-
-    fault: str
-    severity: Severity
-    evidence: str
-    remedy: Remedy
-
-    @property
-    def by_heart(self) -> bool:
-        """A player knows its training samples by heart: no reason to stop while scores get better."""
-        return self.fault in ("memorization", "overfitting of the discriminator")
-
-    def __str__(self) -> str:
-        lines = [f"{self.fault} ({self.severity})", f"  evidence  {self.evidence}"]
-        if self.remedy.text:
-            lines.append(f"  remedy    {self.remedy.text}")
-        if self.remedy.command:
-            lines.append(f"            {self.remedy.command}")
-        return "\n".join(lines)
-
-
-Rule = Callable[[Window], Diagnosis | None]
-
-
-def say(name: str, value: float | None, form: str = ".2f") -> str:
-    """``name value``, or that it is not measured."""
-    return f"{name} {format(value, form)}" if value is not None else f"{name} not measured"
-
-
-def outcome(w: Window) -> str:
-    """Where the fakes stand, in words."""
-    parts = [
-        say("missing", w.now("fake/missing")),
-        say("stray", w.now("fake/stray")),
-        say("spread", w.now("fake/spread")),
-    ]
-    change = w.improvement
-    return f"fakes against reals: {', '.join(parts)}" + (
-        f", nearer by {change:.0%} in the window" if change is not None else ""
-    )
-
-
-def ranked(w: Window) -> str:
-    """What D knows, in words."""
-    value = w.level("D/pair_right")
-    return "D's ranking not measured" if value is None else f"D ranks {value:.1%} of pairs rightly"
-
-
-def found(w: Window, fault: str, severity: Severity, *evidence: str) -> Diagnosis:
-    """The diagnosis, with its remedy; a stop is only a warning early in training."""
-    if severity == "stop" and fault != "divergence" and w.rounds < STOP_ROUNDS:
-        severity = "warn"
-    return Diagnosis(fault, severity, "; ".join(e for e in evidence if e), remedy_for(fault, w))
 
 
 def is_far(w: Window) -> bool:
@@ -125,7 +66,7 @@ def nears(w: Window) -> bool:
 
 
 def diverged(w: Window) -> Diagnosis | None:
-    """Numbers that are not finite; or gradients and logits that grow without bound."""
+    """Numbers that are not finite; or gradients and logits that grow without bound, or have done so at once."""
     broken = w.broken()
     if broken >= 0.25 or w.context.rollbacks:
         what = f"{broken:.0%} of the window's ticks with non-finite numbers or steps left out"
@@ -137,13 +78,18 @@ def diverged(w: Window) -> Diagnosis | None:
         told = ", ".join(f"{name} grew {r:.0f} times" for name, r in growth.items())
         lost = is_far(w) and stalls(w)
         return found(w, "divergence", "stop" if lost else "warn", told, f"logits of size {logits:.3g}", outcome(w))
+    norms = {name: v for p in w.players if (v := w.level(name := f"{p}/grad_norm")) is not None}
+    if max(norms.values(), default=0.0) >= ENORMOUS:
+        return found(w, "divergence", "warn", ", ".join(f"{name} {v:.2g}" for name, v in norms.items()), outcome(w))
     return None
 
 
 def vanishing(w: Window) -> Diagnosis | None:
     """G is far from the data, and its gradient has gone."""
+    if len(w.players) < 2:
+        return None  # a gradient that fades is what one player's end looks like
     step, norm, ratio = w.now("G/update_ratio"), w.now("G/grad_norm"), w.ratio("G/grad_norm")
-    if norm is None or not (w.distance is None or (is_far(w) and stalls(w))):
+    if norm is None or norm >= ENORMOUS or not (w.distance is None or (is_far(w) and stalls(w))):
         return None
     gone = norm <= 1e-7 or (ratio is not None and ratio <= 1e-3)
     faded = ratio is not None and ratio <= 0.1 and (w.level("D/pair_right") or 0.0) >= 0.98
@@ -302,31 +248,46 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "plateau": (*FAKES, "D/pair_right"),
     "undertrained": (*FAKES, "D/pair_right"),
     "memorization": ("metric/c_t", "metric/authenticity"),
-    "undecided": ("D/pair_right",),
+    "undecided": ("D/pair_right", "G/update_ratio", "G/grad_norm"),
+    "player stands still": ("G/update_ratio", "D/update_ratio", "D/pair_right"),
+    "poor samples": ("D/pair_right", "G/update_ratio", "D/update_ratio"),
+    "condition ignored": ("D/pair_right", "G/update_ratio", "D/update_ratio"),
+    "no better than its input": ("D/pair_right", "G/update_ratio", "D/update_ratio"),
     "healthy": (*FAKES, "D/pair_right"),
 }
 """The names in the log that the rule of a fault looks at: what a picture of its evidence shows."""
 
 RULES: Sequence[Rule] = (
-    diverged, vanishing, starved, memorized, overfitted, too_weak, too_fast, collapsed, too_strong, oscillates,
-    balanced, unfinished,
+    diverged, vanishing, starved, scored.stands_still, memorized, scored.copies, overfitted, too_weak, too_fast,
+    collapsed, too_strong, oscillates, scored.hasty, scored.judged, scored.drifts, scored.forgets, scored.too_few,
+    scored.alone,
 )  # fmt: skip
+ENDS: Sequence[Rule] = (balanced, unfinished)
+"""Rules that go by the nearness of batches alone, where it tells how good fakes are."""
 
 
 def judge(w: Window) -> Diagnosis:
-    """The first rule that finds something; else healthy, or undecided where the log does not hold what rules need."""
+    """The first rule that finds something; else what can be said without a fault, with what was seen and what not."""
     if (first := diverged(w)) is not None:
         return first
     if len(w.late) < FEWEST or w.rounds < ROUNDS:
         told = f"{len(w.late)} ticks and {w.rounds} rounds: at least {FEWEST} and {ROUNDS} are needed to judge"
         return found(w, "undertrained", "info", told)
-    for rule in RULES:
+    near = w.context.near and w.distance is not None
+    for rule in (*RULES, *(ENDS if near else ())):
         diagnosis = rule(w)
         if diagnosis is not None:
-            return diagnosis
-    if w.distance is None:
-        return found(w, "undecided", "info", "the log does not tell how fakes lie among the reals", ranked(w))
-    return found(w, "healthy", "info", outcome(w), ranked(w))
+            return seen(w, diagnosis)
+    if not near:
+        return seen(w, scored.verdict(w))
+    return seen(w, found(w, "healthy", "info", outcome(w), scores(w), ranked(w)))
+
+
+def seen(w: Window, diagnosis: Diagnosis) -> Diagnosis:
+    """A diagnosis without a fault says what it rests on, and what it could not see."""
+    if diagnosis.severity != "info":
+        return diagnosis
+    return replace(diagnosis, evidence=f"{diagnosis.evidence}; {sight(w)}")
 
 
 def diagnose(lines: Sequence[Line], context: Context | None = None) -> Diagnosis:

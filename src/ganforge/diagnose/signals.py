@@ -10,6 +10,9 @@ loss, so that no rule asks which loss it was. Names in a log line, as ``recipes/
 ``fake/stray``          how far fakes are from the nearest real, in the same unit
 ``fake/repeats``        share of reals that stand twice in their batch
 ``metric/fid`` ..       scores of an evaluation, with ``/low``, ``/high`` and ``/floor`` (real against real)
+``lost/FAULT/score``    what the score tells: how bad it is, 0 as real data, 1 and more (FAULT), ``/low``: at least
+``real/x``, ``fake/x``  any other quantity that is measured of both, in the same unit (``motion``)
+``held/x``              an error on real samples that are not trained on
 ``*/grad_norm``         gradient norm; ``*/update_ratio`` size of a step over that of the weights
 """
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +36,16 @@ EARLY, LATE = 0.12, 0.4
 """The shares of a log that count as its start and as what is judged now."""
 FEWEST = 12
 """So many lines at least are needed to judge."""
+OBJECTIVE = "objective"
+"""The name of what an only player minimizes, the sum of its losses: it alone means what it says."""
+NO_LOSSES = ("grad_norm", "update_ratio")
+NEAR_KINDS = ("image", "points")
+"""The kinds of data of which the nearness of fakes and reals in the log was found to tell whether a GAN has worked
+(bench/diagnosis.py). Of others it is a hint at most: two clips that are mostly background are near each other."""
+WORST = "lost/worst"
+"""The name of the worst of the scores that tell something: 0 as real data, 1 and more a fault."""
+JUDGED = "judged.json"
+"""Where a diagnosis leaves the scores that it had to measure itself."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Context:
 
     count: real samples in the data. params: the hyper-parameters. run: the folder, for the remedies' commands.
     images: whether the data are images. rollbacks: how often, of late, training went back to a checkpoint or ended
-    because numbers were not finite.
+    because numbers were not finite. kind: of the data. unable: why scores could not be had.
     """
 
     count: int | None = None
@@ -48,6 +62,13 @@ class Context:
     run: str = ""
     images: bool = False
     rollbacks: int = 0
+    kind: str = ""
+    unable: tuple[str, ...] = ()
+
+    @property
+    def near(self) -> bool:
+        """Whether the nearness of fakes and reals in the log tells how good fakes are."""
+        return self.kind in ("", *NEAR_KINDS)
 
     @classmethod
     def of(cls, run: Path) -> Context:
@@ -67,25 +88,44 @@ class Context:
             raise InputError(f"{run / 'config.yaml'} is not valid YAML: {str(error).splitlines()[0]}") from None
         count = (facts.get("data") or {}).get("count")
         domain = run / "model" / "domain.json"
+        kind = str(read_json(domain).get("kind", "")) if domain.is_file() else ""
         last = max((number(line.get("round")) or 0.0 for line in read_log(run)), default=0.0)
         late = [e for e in read_lines(run / "events.jsonl") if (number(e.get("round")) or 0.0) >= (1 - LATE) * last]
         return cls(
             count=int(count) if isinstance(count, int | float) else None,
             params=settings.get("params") or {},
             run=str(run),
-            images=domain.is_file() and read_json(domain).get("kind") == "image",
+            images=kind == "image",
             rollbacks=sum("not finite" in str(e.get("message", "")) for e in late),
+            kind=kind,
+            unable=tuple(str(note) for note in read_judged(run).get("unable", ())),
         )
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's log.jsonl, oldest first (none when there is no such file), with the scores of
-    metrics.jsonl (``metric/fid``) in the lines of their rounds."""
+    metrics.jsonl (``metric/fid``) in the lines of their rounds, and those of the model as it is now in the last one."""
     lines = read_lines(run / "log.jsonl")
     scores = {line.get("round"): line["metrics"] for line in read_lines(run / "metrics.jsonl") if "metrics" in line}
-    return [
+    found = [
         {**line, **flat_scores(scores[line.get("round")])} if line.get("round") in scores else line for line in lines
     ]
+    if found:
+        found[-1] = {**found[-1], **flat_scores(read_judged(run).get("scores", {}))}
+    return found
+
+
+def read_judged(run: Path) -> dict[str, Any]:
+    """What ``ganforge evaluate`` or a diagnosis has left of the model as it is now: the newer one, empty if none."""
+    model, found = run / "model" / "model.json", {}
+    if not model.is_file():
+        return found
+    places = [place for name in (JUDGED, "evaluation.json") if (place := run / name).is_file()]
+    for place in sorted(places, key=lambda place: place.stat().st_mtime):
+        about = read_json(place)
+        if about.get("model_samples") == read_json(model).get("samples"):
+            found = about
+    return found
 
 
 def flat_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -93,8 +133,15 @@ def flat_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, score in scores.items():
         for key, value in score.items():
+            value = value.get("value") if key == "floor" and isinstance(value, Mapping) else value
             if (known := number(value)) is not None:
                 found[f"metric/{name}" + ("" if key == "value" else f"/{key}")] = known
+        lost = score.get("lost")
+        if isinstance(lost, Mapping) and (known := number(lost.get("value"))) is not None:
+            low, place = number(lost.get("low")), f"lost/{lost.get('fault')}/{name}"
+            found |= {place: known, f"{place}/low": known if low is None else low}
+            found |= {f"{place}/joint": 1.0} if lost.get("joint") else {}
+            found[WORST] = max(found.get(WORST, 0.0), known)
     return found
 
 
@@ -103,6 +150,18 @@ def number(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a score of the newest evaluation tells: a ``fault``, how bad (1: a fault), ``low``: at least; ``joint``:
+    a fault only with all others that tell of it."""
+
+    fault: str
+    name: str
+    value: float
+    low: float
+    joint: bool
 
 
 @dataclass(frozen=True)
@@ -140,8 +199,21 @@ class Window:
     def values(self, name: str) -> list[float]:
         """The finite values of a name in the window, oldest first."""
         if name not in self.read:
-            self.read[name] = [v for line in self.late if (v := number(line.get(name))) is not None]
+            self.read[name] = [v for line in self.late if (v := self.value(line, name)) is not None]
         return self.read[name]
+
+    def value(self, line: Line, name: str) -> float | None:
+        """The finite value of a name in a line."""
+        return number(line.get(name)) if name != OBJECTIVE else self.objective(line)
+
+    def objective(self, line: Line) -> float | None:
+        """The sum of the losses of the only player; None where there are several."""
+        if len(self.players) != 1:
+            return None
+        own = f"{self.players[0]}/"
+        losses = [v for n, v in line.items() if n.startswith(own) and n.removeprefix(own) not in NO_LOSSES]
+        known = [v for value in losses if (v := number(value)) is not None]
+        return sum(known) if known and len(known) == len(losses) else None
 
     def level(self, name: str) -> float | None:
         """Median over the window."""
@@ -153,13 +225,18 @@ class Window:
         values = self.values(name)
         return median(values[-max(1, len(values) // 3) :]) if values else None
 
+    def newest(self, name: str) -> float | None:
+        """The last value in the window."""
+        values = self.values(name)
+        return values[-1] if values else None
+
     def highest(self, name: str) -> float | None:
         """Largest value in the window."""
         return max(self.values(name), default=None)
 
     def start(self, name: str) -> float | None:
         """Median over the run's start."""
-        values = [v for line in self.early if (v := number(line.get(name))) is not None]
+        values = [v for line in self.early if (v := self.value(line, name)) is not None]
         return median(values) if values else None
 
     def ratio(self, name: str) -> float | None:
@@ -193,6 +270,34 @@ class Window:
             for line in self.late
         )
         return bad / len(self.late)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All names in the window."""
+        return tuple(dict.fromkeys(name for line in self.late for name in line))
+
+    @cached_property
+    def players(self) -> tuple[str, ...]:
+        """Who has learned in the window, or at the start of the run."""
+        names = dict.fromkeys(name for line in (*self.early, *self.late) for name in line)
+        return tuple(name.removesuffix("/grad_norm") for name in names if name.endswith("/grad_norm"))
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The errors on samples that are not trained on."""
+        return tuple(name for name in self.names if name.startswith("held/"))
+
+    @cached_property
+    def told(self) -> tuple[Told, ...]:
+        """What the newest evaluation in the window tells; empty where none has run."""
+        line = next((line for line in reversed(self.late) if any(name.startswith("lost/") for name in line)), {})
+        found = []
+        for name, value in line.items():
+            parts = name.split("/")
+            if parts[0] == "lost" and len(parts) == 3 and (known := number(value)) is not None:
+                low = number(line.get(f"{name}/low"))
+                found.append(Told(parts[1], parts[2], known, known if low is None else low, f"{name}/joint" in line))
+        return tuple(found)
 
     @property
     def known_by_heart(self) -> float | None:

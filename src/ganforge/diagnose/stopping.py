@@ -11,8 +11,9 @@ import numpy as np
 
 from ganforge.core.errors import InputError
 from ganforge.core.watch import Event, Verdict
-from ganforge.diagnose.rules import Diagnosis, diagnose
+from ganforge.diagnose.rules import diagnose
 from ganforge.diagnose.signals import Context, Line, number
+from ganforge.diagnose.verdict import Diagnosis
 
 PERSISTS = 3
 """A fault must be found at so many ticks in a row before it is told."""
@@ -28,10 +29,17 @@ class Diagnoser:
     """
 
     def __init__(
-        self, context: Context | None = None, stop: bool = False, lines: Iterable[Line] = (), images: bool = False
+        self,
+        context: Context | None = None,
+        stop: bool = False,
+        lines: Iterable[Line] = (),
+        images: bool = False,
+        kind: str = "",
     ) -> None:
         context = context or Context()
-        self.context = replace(context, rollbacks=0, images=images or context.images)  # those of an earlier session
+        self.context = replace(  # rollbacks are those of an earlier session
+            context, rollbacks=0, images=images or context.images, kind=kind or context.kind
+        )
         self.stop = stop
         self.lines: list[Line] = list(lines)
         self.last: Diagnosis | None = None

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganforge.core.errors import InputError, RunError
+from ganforge.core.errors import InputError
 from ganforge.core.store import Folder, write_folder
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.packed import cache_folder
-from ganforge.measure.learn import fit
+from ganforge.measure.learn import fit, once
 
 VERSION = 1
 """Of the network and its training: raising it makes every classifier be trained anew."""
@@ -116,21 +116,16 @@ def train_classifier(
     held_print = held.fingerprint if held is not None else ""
     named = json.dumps([VERSION, source.fingerprint, held_print, seed, domain.shape, domain.classes])
     key = hashlib.sha256(named.encode()).hexdigest()
-    place = cache_folder().parent / "classifiers" / key[:40]
-    if cached:
-        with contextlib.suppress(RunError, KeyError, RuntimeError):  # absent or damaged: trained again
-            return _read(Folder(place), domain, key)
-    # seeded for the initial weights and dropout, and put back: judging must not disturb what is judged
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(key[:15], 16))
-        classifier = _train(domain, source, held, key)
-    if cached:
-        facts = {"accuracy": classifier.accuracy, "held_out": classifier.held_out, "key": key}
-        tests = {"true": classifier.true, "judged": classifier.judged}
-        tensors = {"classifier": classifier.network.state_dict(), "tests": tests}
-        with contextlib.suppress(RunError):  # a cache that cannot be written is only slower
-            write_folder(place, tensors, {"classifier.json": {**facts, "classes": domain.classes}})
-    return classifier
+    place = cache_folder().parent / "classifiers" / key[:40] if cached else None
+    return once(
+        place, key, lambda folder: _read(folder, domain, key), lambda: _train(domain, source, held, key), _write
+    )
+
+
+def _write(found: Classifier, place: Path) -> None:
+    facts = {"accuracy": found.accuracy, "held_out": found.held_out, "key": found.key, "classes": found.classes}
+    tests = {"true": found.true, "judged": found.judged}
+    write_folder(place, {"classifier": found.network.state_dict(), "tests": tests}, {"classifier.json": facts})
 
 
 def _read(folder: Folder, domain: Domain, key: str) -> Classifier:

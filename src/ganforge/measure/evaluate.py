@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from ganforge.measure.distances import Points
 from ganforge.measure.distances import nearest as nearest_rows
 from ganforge.measure.features import Extractor
 from ganforge.measure.intervals import Score, TooFew
+from ganforge.measure.lost import lost_shares
 from ganforge.measure.measures import (
     LEARNED,
     MEASURES,
@@ -59,7 +61,8 @@ class Options:
     of all random choices. rows: how many are kept for metrics that compare samples one by one, ``pairs`` for the
     birthday test and memorization. neighbors: of precision and recall. whole: compare with all real samples even
     without held-out ones; the floor is then that of two halves. paths: of the perceptual path length. target: the
-    column of a table that train-on-synthetic-test-on-real predicts."""
+    column of a table that train-on-synthetic-test-on-real predicts. strict: a metric that was asked for and cannot be
+    had is an InputError, not a note. kept: what metrics have learned from the same real samples, for the next time."""
 
     metrics: tuple[str, ...] = ()
     count: int | None = None
@@ -71,6 +74,8 @@ class Options:
     whole: bool = False
     paths: int = 2_000
     target: str | None = None
+    strict: bool = True
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def evaluate(
     featured = general is None or bool(general)
     if featured and extract is None:
         raise InputError("metrics of features need features to compare")
-    case = Case(domain, source, held, split_real(source, held, options), options, bool(asked), tell)
+    case = Case(domain, source, held, split_real(source, held, options), options, bool(asked) and options.strict, tell)
     count = case.count(available, general)
     few = count if options.count else min(count, kinds.most(domain.kind, own, "SAMPLES", count))
     count = count if featured else few
@@ -159,8 +164,9 @@ def evaluate(
         quality=getattr(used, "quality", ""),
     )
     return Evaluation(
-        judged.scores, judged.floors, protocol, tuple(judged.notes), judged.duplicates, judged.pictures, judged.audits
-    )
+        judged.scores, judged.floors, protocol, tuple(judged.notes), judged.duplicates, judged.pictures, judged.audits,
+        lost_shares(judged.scores, judged.floors, domain.kind),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -181,8 +187,8 @@ class Case:
         if self.held is not None or self.options.whole or error.have < half or total < error.least:
             return ""
         return (
-            f"of {total:,} real samples, half are kept for the floor (real against real): --whole compares with all of "
-            "them, --holdout DATA takes others for the floor"
+            f"of {total:,} real samples, half are kept for the floor (real against real): --holdout DATA takes others "
+            "for the floor, 'ganforge evaluate --whole' compares with all of them"
         )
 
     def count(self, available: int | None, general: Sequence[str] | None) -> int:
@@ -232,10 +238,13 @@ def judge_kind(judged: Judged, case: Case, names: Sequence[str], give: Giver, co
     few = options.real_count or kinds.most(domain.kind, names, "REAL", kinds.REAL)
     rest = split.rest[:count]
     case.tell(f"real samples: {len(split.reference[:few]):,}")
-    real = kinds.from_source(domain, case.source, split.reference[:few], options.seed)
-    unseen = kinds.from_source(domain, case.held or case.source, rest, options.seed + 1)
+    kept = options.kept
+    if "samples: real" not in kept:
+        kept["samples: real"] = kinds.from_source(domain, case.source, split.reference[:few], options.seed)
+        kept["samples: unseen"] = kinds.from_source(domain, case.held or case.source, rest, options.seed + 1)
+    real, unseen = kept["samples: real"], kept["samples: unseen"]
     case.tell(f"generated samples: {count:,}")
-    trial = kinds.Trial(give(count, rest), real, unseen, domain, options.seed, False, options.target)
+    trial = kinds.Trial(give(count, rest), real, unseen, domain, options.seed, False, options.target, kept)
     floor = replace(trial, made=unseen, floor=True)
     found = kinds.names_of(domain.kind)
     for name in names:

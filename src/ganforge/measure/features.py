@@ -74,7 +74,7 @@ class Pixels:
     """Whether what is resized is rounded to levels, as files are; path lengths need what is not."""
 
     def __init__(self, domain: Domain, kind: Filter = "bilinear") -> None:
-        self.shape, self.bits = tuple(domain.shape), getattr(domain, "bits", 8)
+        self.shape, self.bits = tuple(domain.shape), domain.reading.get("bits", 8)
         self.kind: Filter = kind
         channels, height, width = self.shape
         shrink = min(1.0, (PIXELS / (channels * height * width)) ** 0.5)
@@ -105,8 +105,7 @@ class Values:
         self.sha256 = hashlib.sha256(document.encode()).hexdigest()
 
     def __call__(self, raw: Batch) -> tuple[Tensor, None]:
-        columns = getattr(self.domain, "columns", None)
-        shape = tuple(self.domain.shape) if columns is None else (len(columns),)
+        shape = (len(self.domain.columns),) if self.domain.columns else tuple(self.domain.shape)
         if tuple(raw["data"].shape[1:]) != shape:
             raise InputError(f"samples of shape {tuple(raw['data'].shape[1:])}, but the data's is {shape}")
         data = self.domain.encode(raw)["data"]
@@ -246,7 +245,7 @@ def find_extractor(
         return Learned(domain, source, seed)
     if not images and (spec in NAMES or spec.startswith("onnx:")):
         raise InputError(f"features '{spec}' are for images, but the data are of kind '{domain.kind}': use values")
-    bits = getattr(domain, "bits", 8)
+    bits = domain.reading.get("bits", 8)
     if spec == "pixels":
         return Pixels(domain)
     if spec == "classifier":

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ganforge.core.errors import InputError
 
-LEVEL = 0.95
 Z = 1.959963984540054
 """The standard normal's 97.5 % quantile."""
 

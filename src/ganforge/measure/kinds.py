@@ -2,8 +2,10 @@
 
 Such a module defines ``KINDS``, the kinds of data that it judges, and ``METRICS``: name -> function of a Trial, which
 returns scores by their names. It may define ``ON_REQUEST`` (names that are measured only when asked for), ``SAMPLES``
-(so many generated samples at most, unless the user says otherwise), ``REAL`` (so many real ones), and ``ALSO``: metrics
-of features (fid, prdc ..) that are measured too when nothing is asked for.
+(so many generated samples at most, unless the user says otherwise), ``REAL`` (so many real ones), ``ALSO``: metrics
+of features (fid, prdc ..) that are measured too when nothing is asked for, and ``TELLS``: metric -> score -> what the
+score says of a run where it is bad (see ``Tells``); these metrics, which should be quick, are what a diagnosis looks
+at.
 """
 
 from __future__ import annotations
@@ -75,6 +77,32 @@ class Trial:
 Measure = Callable[[Trial], dict[str, Score]]
 
 
+@dataclass(frozen=True)
+class Tells:
+    """What a score says of a run, on a scale of its own: 0 where a perfect generator is, 1 where nothing was learned.
+
+    fault: its name in a diagnosis, where the score is bad. lost: the score of a generator that has learned nothing, or
+    the name of the score that is it (the input's own, for translation). best: that of a perfect one, where real data
+    have no floor. bad: from where on the scale it is a fault.
+    """
+
+    fault: str
+    lost: float | str
+    best: float | None = None
+    bad: float = 0.5
+    joint: bool = False
+    """It is a fault only where all scores that tell of this fault are bad: one good one refutes it."""
+
+
+POOR, ALIKE, COPIES = "poor samples", "mode collapse (partial)", "memorization"
+IGNORED, USELESS = "condition ignored", "no better than its input"
+
+GENERAL: dict[str, dict[str, Tells]] = {
+    "prdc": {"precision": Tells(POOR, 0.0, bad=0.8), "recall": Tells(ALIKE, 0.0, bad=0.8)}
+}
+"""What the scores of features tell, of kinds that have no metrics of their own."""
+
+
 @cache
 def modules() -> tuple[ModuleType, ...]:
     """The modules of ``measure.metrics`` that judge kinds of data."""
@@ -123,6 +151,12 @@ def pick(asked: Sequence[str], kind: str) -> tuple[list[str], list[str] | None]:
             f"{nearest(strange, known)}"
         )
     return [name for name in asked if name in known], [name for name in asked if name not in known]
+
+
+def tells_of(kind: str) -> dict[str, dict[str, Tells]]:
+    """The metrics that a diagnosis looks at, and what their scores tell."""
+    found = modules_of(kind)
+    return {name: told for m in found for name, told in getattr(m, "TELLS", {}).items()} if found else GENERAL
 
 
 def most(kind: str, names: Sequence[str], attribute: str, otherwise: int) -> int:

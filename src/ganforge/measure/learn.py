@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganforge.core.errors import RunError
+from ganforge.core.store import Folder
+
+T = TypeVar("T")
 BATCH = 128
 WIDTH = 128
 
@@ -65,3 +72,22 @@ def accuracy(network: nn.Module, inputs: Tensor, classes: Tensor) -> int:
     """How many of ``inputs`` [n, ...] are given their class."""
     parts = zip(inputs.split(1024), classes.split(1024), strict=True)
     return sum(int((network(x).argmax(1) == y).sum()) for x, y in parts)
+
+
+def once(
+    place: Path | None, key: str, read: Callable[[Folder], T], train: Callable[[], T], write: Callable[[T, Path], None]
+) -> T:
+    """What ``train`` gives, read from ``place`` in a cache where it was written before (None: never).
+
+    Training is seeded by ``key`` (hex), and torch's generator put back: judging must not disturb what is judged.
+    """
+    if place is not None:
+        with contextlib.suppress(RunError, KeyError, RuntimeError):  # absent or damaged: trained again
+            return read(Folder(place))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(key[:15], 16))
+        found = train()
+    if place is not None:
+        with contextlib.suppress(RunError):  # a cache that cannot be written is only slower
+            write(found, place)
+    return found

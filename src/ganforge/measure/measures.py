@@ -130,7 +130,7 @@ def _modes(pair: Pair) -> dict[str, Score]:
     stack = getattr(pair.context.source, "stack", None)
     if stack is not None:
         return stacked_modes(pair.other.seen["mode"], stack.modes)
-    mixture = getattr(pair.domain, "mixture", None)
+    mixture = pair.domain.mixture
     if mixture is None:
         raise InputError(
             "modes can be counted only where they are known: the built-in sets ring and grid, stacked:DATA"
@@ -189,9 +189,8 @@ def _tstr(pair: Pair) -> dict[str, Score]:
     if bool((pair.other.seen["label"] >= 0).all()):
         made["label"] = pair.other.seen["label"][gallery.numbers]
     real, test = context.source.take(context.first[: len(gallery.rows)]), context.take_test()
-    columns = getattr(domain, "columns", None)
-    if columns and test["data"].dim() == 2:
-        rows = learning.Rows([str(c) for c in columns], context.target, real["data"])
+    if domain.columns and test["data"].dim() == 2:
+        rows = learning.Rows(list(domain.columns), context.target, real["data"])
         sides = [rows(raw["data"]) for raw in (made, real, test)]
         return learning.tstr(sides[0], sides[1], sides[2], len(rows.values), context.seed)
     sides = [learning.images(domain, raw, who) for raw, who in ((made, "generated"), (real, "real"), (test, "real"))]
@@ -220,7 +219,7 @@ def _ppl(pair: Pair) -> dict[str, Score]:
         return {}  # real data have no latents
     if pair.context.latents is None:
         raise no_latents()
-    extract = pair.context.extract if pair.domain.kind == "image" else Encoded()
+    extract = pair.context.extract if pair.domain.plain_images else Encoded()
     count = min(pair.options.paths, pair.other.moments.count)
     return ppl(pair.context.latents, extract, count, seed=pair.options.seed)
 
@@ -259,7 +258,7 @@ def applicable(pair: Pair) -> list[str]:
         names.remove("is")
     if pair.held is None:
         names.remove("memorization")
-    if getattr(pair.domain, "mixture", None) is None and "mode" not in pair.other.seen:
+    if pair.domain.mixture is None and "mode" not in pair.other.seen:
         names.remove("modes")
     if min(len(pair.real_rows), len(pair.other_rows)) < least_for_infinity(pair.real.moments.dim):
         names.remove("fid_infinity")

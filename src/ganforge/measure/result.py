@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ganforge.measure.intervals import Score
+from ganforge.measure.lost import Lost
 from ganforge.measure.metrics.bias import Bias
 from ganforge.measure.protocol import Protocol
 
@@ -39,11 +40,17 @@ class Evaluation:
     duplicates: tuple[Duplicate, ...] = ()
     gallery: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
     audits: Mapping[str, Bias] = field(default_factory=dict)
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    """What scores tell a diagnosis."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what is unknown is null, never NaN."""
         scores = {
-            name: {**asdict(score), "floor": asdict(self.floors[name]) if name in self.floors else None}
+            name: {
+                **asdict(score),
+                "floor": asdict(self.floors[name]) if name in self.floors else None,
+                "lost": asdict(self.lost[name]) if name in self.lost else None,
+            }
             for name, score in self.scores.items()
         }
         return {
@@ -52,6 +59,17 @@ class Evaluation:
             "notes": list(self.notes),
             "duplicates": [asdict(pair) for pair in self.duplicates],
             **{name: audit.to_dict() for name, audit in self.audits.items()},
+        }
+
+    def brief(self) -> dict[str, Any]:
+        """The scores as a line of metrics.jsonl holds them: numbers, and what they tell."""
+        return {
+            name: {
+                **{key: getattr(score, key) for key in ("value", "low", "high", "better")},
+                "floor": self.floors[name].value if name in self.floors else None,
+                **({"lost": asdict(self.lost[name])} if name in self.lost else {}),
+            }
+            for name, score in self.scores.items()
         }
 
     def lines(self) -> list[str]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganforge.core.errors import InputError, RunError
+from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.core.store import Folder, write_folder
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.packed import cache_folder
 from ganforge.measure.classifier import FEATURES, ConvClassifier
-from ganforge.measure.learn import VectorClassifier
+from ganforge.measure.learn import VectorClassifier, once
 
 VERSION = 1
 """Of the network and its training: raising it makes every network be trained anew."""
@@ -90,19 +90,13 @@ def train_features(domain: Domain, source: Source, seed: int = 0, cached: bool =
         )
     named = json.dumps([VERSION, STEPS, source.fingerprint, seed, domain.shape, domain.to_dict()], sort_keys=True)
     key = hashlib.sha256(f"self-supervised {named}".encode()).hexdigest()
-    place = cache_folder().parent / "self-supervised" / key[:40]
-    if cached:
-        with contextlib.suppress(RunError, KeyError, RuntimeError):  # absent or damaged: trained again
-            return _read(Folder(place), domain, key)
-    # seeded, and put back: judging must not disturb what is judged
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(key[:15], 16))
-        learned = _train(domain, source, key)
-    if cached:
-        facts = {"found": learned.found, "among": learned.among, "key": key}
-        with contextlib.suppress(RunError):  # a cache that cannot be written is only slower
-            write_folder(place, {"encoder": learned.network.state_dict()}, {"encoder.json": facts})
-    return learned
+    place = cache_folder().parent / "self-supervised" / key[:40] if cached else None
+    return once(place, key, lambda folder: _read(folder, domain, key), lambda: _train(domain, source, key), _write)
+
+
+def _write(found: SelfSupervised, place: Path) -> None:
+    facts = {"found": found.found, "among": found.among, "key": found.key}
+    write_folder(place, {"encoder": found.network.state_dict()}, {"encoder.json": facts})
 
 
 def _read(folder: Folder, domain: Domain, key: str) -> SelfSupervised:

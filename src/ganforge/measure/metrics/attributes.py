@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganforge.measure.attribute import Reader, spearman, train_reader
 from ganforge.measure.intervals import Score, bootstrap, mean_score, need
-from ganforge.measure.kinds import Samples, Trial
+from ganforge.measure.kinds import IGNORED, POOR, Samples, Tells, Trial
 
 KINDS = ("attribute",)
 SAMPLES = 1000
@@ -69,3 +69,8 @@ def kept(trial: Trial) -> dict[str, Score]:
 
 
 METRICS = {"value": value, "kept": kept}
+
+TELLS = {
+    "value": {"value_follows": Tells(IGNORED, 0.0, bad=0.7)},
+    "kept": {"change_ratio": Tells(POOR, 1.0, best=0.0, bad=0.8)},
+}

@@ -7,7 +7,7 @@ import torch
 from ganforge.core.errors import InputError
 from ganforge.measure.captions import AMONG, learn_to_match, retrieved
 from ganforge.measure.intervals import Score, need, wilson
-from ganforge.measure.kinds import Samples, Trial
+from ganforge.measure.kinds import GENERAL, IGNORED, Samples, Tells, Trial
 
 KINDS = ("captions",)
 SAMPLES = 2000
@@ -38,3 +38,5 @@ def retrieval(trial: Trial) -> dict[str, Score]:
 
 
 METRICS = {"retrieval": retrieval}
+
+TELLS = {"retrieval": {"retrieval": Tells(IGNORED, 1 / AMONG, bad=0.7)}, **GENERAL}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganforge.measure.intervals import Score, mean_score, need, wilson
-from ganforge.measure.kinds import Samples, Trial
+from ganforge.measure.kinds import POOR, Samples, Tells, Trial
 from ganforge.measure.video import (
     FrameFeatures,
     clip_features,
@@ -81,3 +81,10 @@ def enough(trial: Trial) -> None:
 
 
 METRICS = {"motion": motion, "frame_distance": frame_distance, "clip_distance": clip_distance}
+
+TELLS = {
+    "motion": {"usual_motion": Tells(POOR, 0.0, bad=0.6)},
+    "frame_distance": {"frame_distance": Tells(POOR, 1.0, bad=0.1)},
+    "clip_distance": {"clip_distance": Tells(POOR, 6.0)},
+}
+"""Of the distances, 1 and 6 are total variances: how far clips are that all look like the mean."""

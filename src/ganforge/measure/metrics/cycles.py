@@ -7,7 +7,7 @@ import torch
 
 from ganforge.core.errors import InputError
 from ganforge.measure.intervals import Score, mean_score, need
-from ganforge.measure.kinds import Trial
+from ganforge.measure.kinds import GENERAL, Trial
 
 KINDS = ("unpaired",)
 SAMPLES = 1000
@@ -46,3 +46,6 @@ def error(images: np.ndarray, others: np.ndarray, better: str) -> Score:
 
 
 METRICS = {"back": cycles}
+
+TELLS = GENERAL
+"""Whether translations lie among the images that they should look like: coming back says nothing of that."""

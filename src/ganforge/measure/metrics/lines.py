@@ -6,7 +6,7 @@ from functools import partial
 
 from ganforge.core.errors import InputError
 from ganforge.measure.intervals import Score, need, wilson
-from ganforge.measure.kinds import Trial
+from ganforge.measure.kinds import ALIKE, COPIES, POOR, Tells, Trial
 from ganforge.measure.text import ORDERS, References, bleu, distinct, mean, self_bleu, share_score
 
 KINDS = ("text",)
@@ -53,3 +53,9 @@ def copies(trial: Trial) -> dict[str, Score]:
 
 
 METRICS = {"bleu": quality, "self_bleu": variety, "copies": copies}
+
+TELLS = {
+    "bleu": {"bleu3": Tells(POOR, 0.0)},
+    "self_bleu": {"self_bleu3": Tells(ALIKE, 1.0)},
+    "copies": {"unique": Tells(ALIKE, 0.0), "copied": Tells(COPIES, 1.0)},
+}

@@ -12,7 +12,7 @@ import torch
 from ganforge.core.errors import InputError
 from ganforge.measure import molecules as measure
 from ganforge.measure.intervals import Score, groups, jackknife, mean_score, wilson
-from ganforge.measure.kinds import Trial
+from ganforge.measure.kinds import ALIKE, COPIES, POOR, Tells, Trial
 
 KINDS = ("molecules",)
 SAMPLES = 5000
@@ -58,7 +58,8 @@ def uniqueness(trial: Trial) -> dict[str, Score]:
 
 
 def properties(trial: Trial) -> dict[str, Score]:
-    """Means of ``qed``, ``logp``, ``sa`` and ``weight``, and ``.._distance``: Wasserstein-1 to the real molecules'."""
+    """Means of ``qed``, ``logp``, ``sa`` and ``weight``, and ``.._distance``: Wasserstein-1 to the real molecules';
+    ``property_distance``: the mean of these distances, each over the real ones' standard deviation."""
     real = trial.once("properties", lambda: measure.properties([t for t in trial.real.data if t][:SCORED]))
     scores = {}
     for name, values in measure.properties(made(trial)).items():
@@ -69,6 +70,10 @@ def properties(trial: Trial) -> dict[str, Score]:
             without(real[name], lambda some, other=values: measure.wasserstein(some, other)),
         ]
         scores[f"{name}_distance"] = jackknife(distance, sides, "lower")
+    units = {f"{name}_distance": max(float(values.std()), 1e-9) for name, values in real.items()}
+    ends = [[getattr(scores[name], end) / unit for name, unit in units.items()] for end in ("value", "low", "high")]
+    value, low, high = (sum(end) / len(end) for end in ends)
+    scores["property_distance"] = Score(value, low, high, "the mean of the distances' intervals", "lower")
     return scores
 
 
@@ -92,3 +97,9 @@ def without(rows: np.ndarray, statistic: Callable[[np.ndarray], float]) -> Calla
 
 
 METRICS = {"validity": validity, "uniqueness": uniqueness, "properties": properties, "diversity": diversity}
+
+TELLS = {
+    "validity": {"valid": Tells(POOR, 0.0)},
+    "uniqueness": {"unique": Tells(ALIKE, 0.0), "novel": Tells(COPIES, 0.0)},
+    "properties": {"property_distance": Tells(POOR, 1.0)},
+}

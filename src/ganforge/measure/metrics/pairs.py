@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganforge.core.errors import InputError
 from ganforge.measure.intervals import Score, mean_score, need
-from ganforge.measure.kinds import Trial
+from ganforge.measure.kinds import IGNORED, USELESS, Tells, Trial
 from ganforge.measure.paired import FeatureDistance, l1, psnr, ssim
 from ganforge.measure.weights import find_weights
 from ganforge.ops.degrade import LUMA
@@ -74,9 +74,36 @@ def looks(trial: Trial) -> dict[str, Score]:
     return beside_input(trial, "looks", network, "lower")
 
 
+def follows(trial: Trial) -> dict[str, Score]:
+    """``follows``: the error of what was made, over that to the truth of another input: 1 where the output has nothing
+    to do with its input, 0 where it is the truth."""
+    if trial.floor:
+        return {}
+    shown = trial.made.data
+    if not isinstance(shown, dict) or not {"data", "truth"} <= set(shown):
+        raise InputError("follows compares what a run makes with the truth: give a run that was trained on pairs")
+    need("follows", "generated", len(trial.made), 2)
+    made, truth = shown["data"], shown["truth"]
+    others = np.roll(truth, 1, 0)
+    own, far = (np.array([l1(a, b) for a, b in zip(made, side, strict=True)]) for side in (truth, others))
+    if not far.mean() > 0:
+        raise InputError("follows needs truths that differ")
+    return {"follows": mean_score(torch.from_numpy(own / far.mean()), "lower")}
+
+
 METRICS = {
     "psnr": partial(beside_input, name="psnr", distance=capped, better="higher"),
     "ssim": partial(beside_input, name="ssim", distance=ssim, better="higher"),
     "l1": partial(beside_input, name="l1", distance=l1, better="lower"),
     "looks": looks,
+    "follows": follows,
 }
+ON_REQUEST = ("follows",)
+
+TELLS = {
+    "l1": {"l1": Tells(USELESS, "l1_input", best=0.0, bad=0.95, joint=True)},
+    "ssim": {"ssim": Tells(USELESS, "ssim_input", best=1.0, bad=0.95, joint=True)},
+    "looks": {"looks": Tells(USELESS, "looks_input", best=0.0, bad=0.95, joint=True)},
+    "follows": {"follows": Tells(IGNORED, 1.0, best=0.0, bad=0.95, joint=True)},
+}
+"""A restored image may look better and yet be farther off by pixels: so that all must agree."""

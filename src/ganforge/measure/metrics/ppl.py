@@ -49,13 +49,13 @@ def ppl(
         z = inputs["z"]
         half = len(z) // 2
         rest = {name: value[:half] for name, value in inputs.items() if name != "z"}
-        first, second = z[:half].double(), z[half:].double()
-        t = torch.rand(half, 1, generator=noise, dtype=torch.float64).to(z.device)
+        first, second = z.cpu().double().split(half)
+        t = torch.rand(half, 1, generator=noise, dtype=torch.float64)
         for name, at in (("ppl_full", t), ("ppl_end", torch.zeros_like(t))):
             features = []
             for place in (at, at + epsilon):
-                on_way = slerp(first, second, place).to(z.dtype)
-                features.append(smooth(latents.make({**rest, "z": on_way}))[0].double())
+                on_way = slerp(first, second, place).to(z)
+                features.append(smooth(latents.make({**rest, "z": on_way}))[0].cpu().double())
             lengths[name].append((features[1] - features[0]).square().sum(1) / epsilon**2)
     return {name: mean_score(torch.cat(parts), "lower", f"normal, {count:,} paths") for name, parts in lengths.items()}
 

@@ -10,7 +10,7 @@ import torch
 
 from ganforge.core.errors import InputError, nearest
 from ganforge.measure.intervals import GROUPS, Score, bootstrap, jackknife, need, wilson
-from ganforge.measure.kinds import Trial
+from ganforge.measure.kinds import COPIES, POOR, Tells, Trial
 from ganforge.measure.tabular import (
     Columns,
     RowFeatures,
@@ -145,3 +145,9 @@ def records(trial: Trial) -> dict[str, Score]:
 
 
 METRICS = {"columns": columns, "pairs": pairs, "f1": usefulness, "closest": records}
+
+TELLS = {
+    "columns": {"column_shapes": Tells(POOR, 0.5)},
+    "pairs": {"pair_trends": Tells(POOR, 0.4)},
+    "closest": {"copied": Tells(COPIES, 1.0, bad=0.3), "too_close": Tells(COPIES, 1.0, bad=0.4)},
+}

@@ -66,7 +66,7 @@ def images(domain: Domain, raw: Batch, whose: str) -> tuple[Tensor, Tensor]:
             f"train-on-synthetic-test-on-real needs classes, but the {whose} samples have none: use a conditional "
             "model (ganforge train cgan), or samples in class folders"
         )
-    if domain.kind != "image":
+    if not domain.plain_images:
         raise InputError(f"train-on-synthetic-test-on-real judges images and tables, not {domain.kind}")
     return domain.encode({"data": raw["data"]})["data"], raw["label"]
 

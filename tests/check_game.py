@@ -48,6 +48,12 @@ def check_sampling_disturbs_nothing(trainer: Trainer) -> None:
     assert trainer.game.training
 
 
+def check_state_suits_any_device(trainer: Trainer) -> None:
+    """No weight and no buffer is of a type that some devices lack: Apple's GPUs have no float64."""
+    state = {**dict(trainer.game.named_parameters()), **dict(trainer.game.named_buffers())}
+    assert [name for name, value in state.items() if value.dtype == torch.float64] == []
+
+
 def check_samples_fit_the_domain(trainer: Trainer) -> None:
     """Samples are finite, have the domain's shape, are a function of their inputs, and survive a round trip."""
     game, domain = trainer.game, trainer.domain

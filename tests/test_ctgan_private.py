@@ -11,9 +11,14 @@ from ganforge.config import checked
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
 from ganforge.domains import open_data
+from ganforge.engine.options import TrainOptions
+from ganforge.engine.trainer import Trainer
+from ganforge.engine.world import join_world
 from ganforge.ops.private import epsilon, private_gradients, with_gradients
 from ganforge.recipes.ctgan import Ctgan
 from ganforge.recipes.row_game import RowGame
+
+PRIVATE = {"given": "one", "loss": "wasserstein", "gp": 10.0, "r1": 0.0, "r2": 0.0, "pack": 1, "balance": "natural"}
 
 
 def test_private_gradients_are_clipped_one_by_one() -> None:
@@ -41,12 +46,29 @@ def test_private_gradients_are_clipped_one_by_one() -> None:
     assert abs(float(noisy["weight"].std()) / (3.0 * 0.5 / 4) - 1) < 0.02
 
 
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_a_batch_in_shards_gets_the_noise_of_one(shards: int) -> None:
+    """The gradient that D steps by has the noise that was asked for, once, however many shards it is summed over."""
+    pytest.importorskip("opacus")
+    domain, source = open_data("customers")
+    params = {**PRIVATE, "size": 64, "batch": 8, "latent": 4, "privacy_noise": 50.0, "privacy_clip": 0.5}
+    recipe = checked(Ctgan, params, "params")
+    torch.manual_seed(0)
+    game = recipe.build(domain)
+    options = TrainOptions(shards=shards, device="cpu")
+    trainer = Trainer(game, source, domain, options, recipe.batch, join_world("cpu", shards))
+    trainer.updates.update(game.moves(Clock())[1], trainer.stream.take, (0, 1, 0))
+    gradient = torch.cat([p.grad.flatten() for p in game.players["D"].parameters() if p.grad is not None])
+    wanted = 50.0 * 0.5 / recipe.batch  # noise x clip, of a mean over the batch; of the rows themselves at most 0.5
+    error = 4 / (2 * len(gradient)) ** 0.5
+    assert len(gradient) > 5000 and float(gradient.std()) == pytest.approx(wanted, rel=error)
+
+
 def test_a_private_run_says_what_it_has_spent() -> None:
     """The whole D step is private: with a clip of almost 0, real rows leave no trace in D's gradient."""
     pytest.importorskip("opacus")
     domain, source = open_data("customers")
-    private = {"given": "one", "loss": "wasserstein", "gp": 10.0, "r1": 0.0, "r2": 0.0, "pack": 1, "balance": "natural"}
-    recipe = checked(Ctgan, {**private, "size": 8, "batch": 40, "latent": 4, "privacy_noise": 1.0}, "params")
+    recipe = checked(Ctgan, {**PRIVATE, "size": 8, "batch": 40, "latent": 4, "privacy_noise": 1.0}, "params")
     game = recipe.build(domain)
     assert isinstance(game, RowGame)
     move = game.moves(Clock())[1]
@@ -69,8 +91,8 @@ def test_a_private_run_says_what_it_has_spent() -> None:
     shares = torch.bincount(game.cells.draw(30_000), minlength=len(domain.cells)) / 30_000
     torch.testing.assert_close(shares, game.cells.share / game.cells.share.sum(), atol=0.01, rtol=0)
     with pytest.raises(InputError, match="privacy_noise needs pack=1"):
-        checked(Ctgan, {**private, "pack": 2, "privacy_noise": 1.0}, "params")
+        checked(Ctgan, {**PRIVATE, "pack": 2, "privacy_noise": 1.0}, "params")
     with pytest.raises(InputError, match="privacy_noise needs given=one"):
-        checked(Ctgan, {**private, "given": "any", "privacy_noise": 1.0}, "params")
+        checked(Ctgan, {**PRIVATE, "given": "any", "privacy_noise": 1.0}, "params")
     with pytest.raises(InputError, match="privacy_noise needs loss=wasserstein"):
-        checked(Ctgan, {**private, "loss": "relativistic", "privacy_noise": 1.0}, "params")
+        checked(Ctgan, {**PRIVATE, "loss": "relativistic", "privacy_noise": 1.0}, "params")

@@ -22,7 +22,8 @@ from ganforge.engine.trainer import Trainer
 from ganforge.losses.information import categorical_information, uniform_information, view_information
 from ganforge.nn.codes import CodeReader
 from ganforge.ops.views import affine, flip, stroke, view, warp
-from ganforge.recipes.infogan import Infogan, Informed
+from ganforge.recipes.code_game import Informed
+from ganforge.recipes.infogan import Infogan
 
 # ---- bounds
 

@@ -1,9 +1,7 @@
-"""Networks: sizes, conditioning, packing, minibatch layers, spectral norm, and second derivatives."""
+"""Networks: sizes, second derivatives, state, first weights, and what is refused."""
 
 import copy
-import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,25 +12,14 @@ from torch import nn
 from ganforge.core.errors import InputError
 from ganforge.losses.regularizers import Probe, gradient_penalty, r1
 from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, grid
-from ganforge.nn.initialize import dcgan, initialize, kaiming, orthogonal
-from ganforge.nn.layers import ConditionalNorm, MinibatchDiscrimination, MinibatchStddev, normalizer
+from ganforge.nn.initialize import dcgan, initialize, orthogonal
 from ganforge.nn.mlp import MlpDiscriminator, MlpGenerator
-from ganforge.nn.spectral import normalize_spectrally
-
-NORMS = ("batch", "none", "spectral", "instance", "layer")
-CONDITIONINGS = ("none", "concat", "projection", "auxiliary")
+from network_makers import NORMS, pair
 
 
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def pair(kind, norm="none", conditioning="none", shape=(3, 16, 12), **more):
-    """A small generator and discriminator of either kind, with the same arguments."""
-    make = {"conv": (ConvGenerator, ConvDiscriminator), "mlp": (MlpGenerator, MlpDiscriminator)}[kind]
-    common = {"width": 8, "norm": norm, "conditioning": conditioning, "classes": 0 if conditioning == "none" else 5}
-    return make[0](shape, 7, **common), make[1](shape, **common, **more)
 
 
 # sizes
@@ -119,210 +106,6 @@ def test_odd_sizes_are_cropped_and_padded_evenly():
     D = ConvDiscriminator((1, 29, 30), width=2)
     assert D.padding == (1, 1, 1, 2)  # up to 32 x 32
     assert ConvDiscriminator((1, 28, 64), width=2).padding == (0, 0, 0, 0)
-
-
-# conditioning
-
-
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
-@pytest.mark.parametrize("norm", ["batch", "none", "spectral"])
-@pytest.mark.parametrize("pack", [1, 2])
-def test_labels_matter_where_they_should(kind, conditioning, norm, pack):
-    G, D = pair(kind, norm, conditioning, pack=pack)
-    z, label, other = torch.randn(4, 7), torch.tensor([0, 1, 2, 3]), torch.tensor([4, 0, 1, 2])
-    with torch.no_grad():  # ConditionalNorm starts alike for all classes
-        for module in G.modules():
-            if isinstance(module, ConditionalNorm):
-                module.scale.normal_()
-                module.shift.normal_()
-    G.eval(), D.eval()
-    x = G(z, label)
-    assert x.shape == (4, 3, 16, 12) and D(x, label).shape == (4 // pack,)
-    assert torch.equal(G(z, label), G(z, other)) == (conditioning == "none")
-    assert torch.equal(D(x, label), D(x, other)) == (conditioning in ("none", "auxiliary"))
-    h = D.features(x, label)
-    torch.testing.assert_close(D.logit(h, label), D(x, label))
-    if conditioning == "auxiliary":
-        assert D.class_logits(h).shape == (4, 5)
-    else:
-        with pytest.raises(ValueError, match="does not classify"):
-            D.class_logits(h)
-
-
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
-def test_projection_formula(kind):
-    _, D = pair(kind, conditioning="projection")
-    x, label = torch.randn(6, 3, 16, 12), torch.tensor([0, 4, 2, 2, 1, 0])
-    h = D.features(x, label)
-    expected = [
-        (D.to_logit.weight[0] * h[i]).sum() + D.to_logit.bias[0] + (D.class_vectors.weight[y] * h[i]).sum()
-        for i, y in enumerate(label)
-    ]
-    torch.testing.assert_close(D(x, label), torch.stack(expected))
-
-
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
-def test_missing_labels(kind):
-    for conditioning in ("concat", "projection", "auxiliary"):
-        G, D = pair(kind, conditioning=conditioning)
-        with pytest.raises(ValueError, match="needs a label"):
-            G(torch.randn(2, 7))
-        if conditioning != "auxiliary":
-            with pytest.raises(ValueError, match="needs a label"):
-                D(torch.randn(2, 3, 16, 12))
-
-
-def test_conditional_norm_against_a_loop():
-    layer = ConditionalNorm("batch", 3, 4).double()
-    nn.init.normal_(layer.scale)
-    nn.init.normal_(layer.shift)
-    x, label = torch.randn(5, 3, 2, 4, dtype=torch.float64), torch.tensor([3, 0, 1, 3, 2])
-    mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True, unbiased=False)
-    normal = (x - mean) / (var + 1e-5).sqrt()
-    expected = torch.stack(
-        [normal[i] * layer.scale[y][:, None, None] + layer.shift[y][:, None, None] for i, y in enumerate(label)]
-    )
-    torch.testing.assert_close(layer(x, label), expected)
-
-
-# packing
-
-
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
-def test_packs_are_consecutive_samples(kind, conditioning):
-    _, D = pair(kind, conditioning=conditioning, pack=3)
-    x, label = torch.randn(6, 3, 16, 12), torch.tensor([0, 1, 2, 3, 4, 0])
-    logits = D(x, label)
-    assert logits.shape == (2,)
-    changed = x.clone()
-    changed[4] += 1  # in the second pack
-    again = D(changed, label)
-    torch.testing.assert_close(again[0], logits[0])
-    assert not torch.isclose(again[1], logits[1])
-    if conditioning == "none":
-        _, single = pair(kind, shape=(9, 16, 12) if kind == "conv" else (3 * 3 * 16 * 12,))
-        single.load_state_dict(D.state_dict())
-        torch.testing.assert_close(single(x.reshape(2, *single.shape)), logits)
-
-
-def test_projection_of_a_pack_adds_its_labels_vectors():
-    _, D = pair("mlp", conditioning="projection", pack=2)
-    x, label = torch.randn(4, 3, 16, 12), torch.tensor([3, 0, 1, 1])
-    h = D.features(x)
-    vectors = D.class_vectors.weight
-    expected = D.to_logit(h)[:, 0] + torch.stack([(vectors[3] + vectors[0]) @ h[0], 2 * vectors[1] @ h[1]])
-    torch.testing.assert_close(D(x, label), expected)
-
-
-def test_a_pack_must_divide_the_batch():
-    _, D = pair("conv", pack=4)
-    with pytest.raises(InputError, match="pack 4 does not divide the 6 samples"):
-        D(torch.randn(6, 3, 16, 12))
-    with pytest.raises(InputError, match="at least 1"):
-        MlpDiscriminator((2,), pack=0)
-
-
-# minibatch layers
-
-
-@pytest.mark.parametrize(("n", "group"), [(8, 4), (6, 4), (7, 4), (3, 4), (1, 4), (12, 6)])
-@pytest.mark.parametrize("rest", [(5,), (5, 3, 2)])
-def test_minibatch_stddev_against_numpy(n, group, rest):
-    x = torch.randn(n, *rest, dtype=torch.float64)
-    y = MinibatchStddev(group)(x)
-    assert y.shape == (n, rest[0] + 1, *rest[1:]) and torch.equal(y[:, :-1], x)
-    used = max(g for g in range(1, group + 1) if n % g == 0)
-    a, groups = x.numpy(), n // used
-    for i in range(n):
-        members = a[[j for j in range(n) if j % groups == i % groups]]
-        assert len(members) == used
-        deviations = [
-            math.sqrt(np.var(members.reshape(used, -1)[:, k]) + 1e-8) for k in range(members.reshape(used, -1).shape[1])
-        ]
-        np.testing.assert_allclose(y[i, -1].numpy(), np.full(rest[1:], np.mean(deviations)), rtol=1e-10)
-
-
-def test_minibatch_discrimination_against_numpy():
-    layer = MinibatchDiscrimination(4, kernels=3, size=2).double()
-    x = torch.randn(5, 4, dtype=torch.float64)
-    y = layer(x).detach().numpy()
-    m = np.einsum("nf,fks->nks", x.numpy(), layer.tensor.detach().numpy())
-    for i in range(5):
-        for b in range(3):
-            expected = sum(math.exp(-np.abs(m[i, b] - m[j, b]).sum()) for j in range(5))
-            assert abs(y[i, 4 + b] - expected) < 1e-12
-
-
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
-@pytest.mark.parametrize("option", ["minibatch_stddev", "minibatch_discrimination"])
-def test_minibatch_layers_see_the_batch_given_and_nothing_else(kind, option):
-    _, D = pair(kind, **{option: True})
-    _, plain = pair(kind)
-    real, fake = torch.randn(4, 3, 16, 12), torch.randn(4, 3, 16, 12)
-    alone = D(real)
-    D(fake)
-    assert torch.equal(D(real), alone)
-    with_one_changed = real.clone()
-    with_one_changed[3] = fake[3]
-    assert not torch.isclose(D(with_one_changed)[0], alone[0], rtol=0, atol=1e-7)
-    torch.testing.assert_close(plain(with_one_changed)[:3], plain(real)[:3])
-
-
-@pytest.mark.parametrize("layer", [MinibatchStddev(2), MinibatchDiscrimination(3, 2, 2).double()])
-def test_minibatch_layers_differentiate_twice(layer):
-    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(layer, (x,))
-    assert torch.autograd.gradgradcheck(layer, (x,))
-
-
-# normalizers
-
-
-def test_spectral_norm_against_svd():
-    net = nn.Sequential(nn.Linear(6, 9), nn.Conv2d(3, 5, 4), nn.ConvTranspose2d(4, 7, 3), nn.Embedding(5, 8))
-    kaiming(net)
-    before = [m.weight.detach().clone() for m in net]
-    normalize_spectrally(net)
-    for _ in range(300):
-        after = [m.weight.detach() for m in net]
-    for module, raw, normal in zip(net, before, after, strict=True):
-        rows = raw.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else raw
-        largest = torch.linalg.svd(rows.flatten(1))[1][0]
-        torch.testing.assert_close(normal, raw / largest, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
-def test_spectral_estimates_depend_on_the_weights_alone(kind):
-    _, D = pair(kind, "spectral")
-    twin = copy.deepcopy(D)
-    D(torch.randn(4, 3, 16, 12))
-    twin(10 * torch.randn(2, 3, 16, 12))
-    for name, buffer in D.named_buffers():
-        assert torch.equal(buffer, twin.get_buffer(name)), name
-    D.eval()
-    state = {k: v.clone() for k, v in D.state_dict().items()}
-    D(torch.randn(4, 3, 16, 12))
-    assert all(torch.equal(v, state[k]) for k, v in D.state_dict().items())
-
-
-def test_unit_lipschitz_where_all_is_spectrally_normalized():
-    D = MlpDiscriminator((6,), width=16, norm="spectral", activation="relu")
-    for _ in range(100):
-        D(torch.randn(2, 6))
-    a, b = torch.randn(500, 6), torch.randn(500, 6)
-    assert ((D(a) - D(b)).abs() <= (a - b).norm(dim=1) * 1.001).all()
-
-
-@pytest.mark.parametrize("norm", ["instance", "layer"])
-def test_per_sample_normalizers(norm):
-    x = torch.randn(4, 3, 5, 2) * 3 + 1
-    y = normalizer(norm, 3)(x)
-    over = (2, 3) if norm == "instance" else (1, 2, 3)
-    torch.testing.assert_close(y.mean(over), torch.zeros_like(y.mean(over)), atol=1e-5, rtol=0)
-    torch.testing.assert_close(y.var(over, unbiased=False), torch.ones_like(y.mean(over)), atol=1e-3, rtol=0)
-    torch.testing.assert_close(normalizer(norm, 3)(x[:1]), y[:1])
 
 
 # second derivatives

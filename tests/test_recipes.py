@@ -30,6 +30,7 @@ def test_every_player_learns_and_samples_fit(name: str) -> None:
     trainer = play.trainer_for(name, shards=2)
     check_game.check_every_player_learns(trainer)
     check_game.check_sampling_disturbs_nothing(trainer)
+    check_game.check_state_suits_any_device(trainer)
     check_game.check_samples_fit_the_domain(trainer)
 
 

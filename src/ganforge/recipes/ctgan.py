@@ -15,6 +15,7 @@ from ganforge.domains.domain import Domain
 from ganforge.domains.table import TableDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.ops.private import epsilon
+from ganforge.recipes.private_row_game import PrivateRowGame
 from ganforge.recipes.recipe import HalfLife, Positive, Recipe
 from ganforge.recipes.row_game import RowGame
 
@@ -117,7 +118,7 @@ class Ctgan(Recipe):
     @classmethod
     def defaults_given(cls, domain: Domain, given: Mapping[str, Any]) -> dict[str, Any]:
         """More latents and a lower rate where G is told one category: asked for, or in a table with few rows."""
-        own = "one" if getattr(domain, "rows", 0) < FEW_ROWS else "any"
+        own = "one" if rows_of(domain) < FEW_ROWS else "any"
         if given.get("given", own) != "one":
             return {}
         return {"given": "one", "latent": 128, "lr": 5e-4, "lazy": 1}
@@ -125,10 +126,15 @@ class Ctgan(Recipe):
     @classmethod
     def budget(cls, domain: Domain) -> int:
         """300 times all rows, within 300,000 and 10 million."""
-        return min(max(300 * getattr(domain, "rows", 0), 300_000), 10_000_000)
+        return min(max(300 * rows_of(domain), 300_000), 10_000_000)
 
     def build(self, domain: Domain) -> Game:
         """The game on the table's columns."""
         if not isinstance(domain, TableDomain):
             raise InputError(f"ctgan makes rows of tables, but the data are of kind {domain.kind}")
-        return RowGame(self, domain)
+        return (PrivateRowGame if self.privacy_noise else RowGame)(self, domain)
+
+
+def rows_of(domain: Domain) -> int:
+    """How many rows the data have; 0 for what is no table."""
+    return domain.rows if isinstance(domain, TableDomain) else 0

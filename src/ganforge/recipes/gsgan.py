@@ -15,7 +15,7 @@ from ganforge.domains.domain import Domain
 from ganforge.domains.text import TextDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.nn.sequence import TextCnn
-from ganforge.recipes.lm import Lm, Rate, Writing, text_domain
+from ganforge.recipes.lm import Lm, Rate, Writing, lines_of, text_domain
 from ganforge.recipes.recipe import Positive
 from ganforge.recipes.seqgan import note_verdicts
 
@@ -65,14 +65,14 @@ class Gsgan(Lm):
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:
         """8 times all lines for G before D plays, and a temperature that falls from 1 to 0.2 from then on."""
-        lines = max(getattr(domain, "lines", 0), 4000)
+        lines = lines_of(domain)
         falls = Schedule(1.0, 0.2, over=cls.budget(domain) - 8 * lines, begin=8 * lines, shape="exponential")
         return {"pretrain": 8 * lines, "temperature": falls}
 
     @classmethod
     def budget(cls, domain: Domain) -> int:
         """What G takes before they play, and 4 times all lines of play."""
-        return 12 * max(getattr(domain, "lines", 0), 4000)
+        return 12 * lines_of(domain)
 
     def build(self, domain: Domain) -> Game:
         """The game on the text's pieces."""

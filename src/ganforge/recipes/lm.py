@@ -58,11 +58,16 @@ class Lm(Recipe):
     @classmethod
     def budget(cls, domain: Domain) -> int:
         """12 times all lines, 60,000 at least."""
-        return max(12 * getattr(domain, "lines", 0), 60_000)
+        return 12 * lines_of(domain, 5000)
 
     def build(self, domain: Domain) -> Game:
         """The game on the text's pieces."""
         return Writing(self, text_domain(domain))
+
+
+def lines_of(domain: Domain, least: int = 4000) -> int:
+    """How many lines of training text there are, ``least`` at least; of what is no text, ``least``."""
+    return max(domain.lines, least) if isinstance(domain, TextDomain) else least
 
 
 def text_domain(domain: Domain) -> TextDomain:

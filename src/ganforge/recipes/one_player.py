@@ -56,7 +56,7 @@ class Values:
 
     def __init__(self, domain: Domain) -> None:
         self.dims = math.prod(domain.shape)
-        self.levels: int = getattr(domain, "levels", 0)
+        self.levels = domain.levels
         self.unit = -self.dims * math.log(getattr(domain, "scale", 1.0))
         """What makes a log density of encoded points one of the user's own."""
 

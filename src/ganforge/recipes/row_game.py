@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,13 +15,9 @@ from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.losses.regularizers import Probe, Regularizer, by_pace, gradient_penalty, in_use, pay, r1, r2
 from ganforge.losses.tabular import column_cross_entropy
 from ganforge.nn.tabular import Cells, Names, Numbers, PackedCritic, RowCode, RowGenerator, gumbel
-from ganforge.ops.private import epsilon, private_gradients, with_gradients
 
 if TYPE_CHECKING:
     from ganforge.recipes.ctgan import Ctgan
-
-LOOK = 50
-"""Each so many rounds, the privacy that is spent is reckoned up for the log."""
 
 Pair = tuple[Tensor, Tensor, Tensor]
 """Codes of real rows, of made ones, and what D is told of either."""
@@ -32,6 +28,8 @@ class RowGame(Game):
 
     conditions = ("cell",)
     used_by_model = ("G",)
+    norm: ClassVar[Literal["batch", "layer"]] = "batch"
+    """Of G, where it is told one category."""
 
     def __init__(self, recipe: Ctgan, domain: TableDomain) -> None:
         super().__init__()
@@ -39,10 +37,10 @@ class RowGame(Game):
         self.code = code = row_code(domain)
         names = [i for i, c in enumerate(domain.schema) if c.is_category]
         cells = [(code.first + names.index(i), k, domain.schema[i].counts[k]) for i, k in domain.cells]
-        self.cells, self.rows = Cells(code, cells, recipe.balance == "log"), max(domain.rows, 1)
+        self.cells = Cells(code, cells, recipe.balance == "log")
         self.fills = recipe.given == "any"
         told, shown = (code.size + code.blocks, code.blocks) if self.fills else (code.size, code.size)
-        norm = "layer" if self.fills or recipe.privacy_noise else "batch"  # moments of a batch would tell of its rows
+        norm = "layer" if self.fills else self.norm
         self.G = RowGenerator(recipe.latent + told, code.size, recipe.size, recipe.depth, norm)
         self.D = PackedCritic(code.size + shown, recipe.size, recipe.depth, recipe.pack, recipe.dropout)
         self.players = {
@@ -57,9 +55,6 @@ class RowGame(Game):
     def moves(self, clock: Clock) -> list[Move]:
         """G, then D, then the lazy penalties."""
         self.clock = clock
-        if self.recipe.privacy_noise and clock.round % LOOK == 0:
-            args = self.recipe.privacy_noise, self.recipe.batch / self.rows
-            self.note("D/epsilon", torch.tensor([epsilon(*args, clock.round + 1, self.recipe.privacy_delta)]))
         judge = Move("D", self.judge, times=self.recipe.discriminator_steps, order=2 if self.always else 1)
         lazy = [Move("D", self.regularize, every=self.recipe.lazy, order=2)] if self.lazy else []
         return [Move("G", self.generate), judge, *lazy]
@@ -101,13 +96,17 @@ class RowGame(Game):
     # ---- moves
 
     def generate(self, batch: Batch) -> Terms:
-        """G's payoff, and the cross-entropy of the categories asked for; a D that is not private gets its rows."""
-        private = self.recipe.privacy_noise and len(self.cells)  # then G's step owes nothing to the batch's rows
-        codes, given = self.cells.asked(self.cells.draw(len(batch["data"]))) if private else self.choose(batch)
-        made, (real, fake, shown) = self.make(codes, given)
-        if not self.recipe.privacy_noise:
-            self.made[self.shard] = (real, fake.detach(), shown)
-        real_logits = self.logits(real, shown) if self.loss.paired else None
+        """G's payoff, and the cross-entropy of the categories asked for; its rows are kept for D."""
+        codes, given = self.choose(batch)
+        made, pair = self.make(codes, given)
+        real, fake, shown = pair
+        self.made[self.shard] = (real, fake.detach(), shown)
+        return self.payoff(made, pair, given)
+
+    def payoff(self, made: Tensor, pair: Pair, given: Tensor) -> Terms:
+        """What G minimizes, from what ``make`` returned."""
+        codes, fake, shown = pair
+        real_logits = self.logits(codes, shown) if self.loss.paired else None
         terms = {"loss": self.loss.generator(real_logits, self.logits(fake, shown))}
         if self.recipe.condition_weight and (self.fills or len(self.cells)):
             asked = 1 - given if self.fills else given
@@ -119,10 +118,6 @@ class RowGame(Game):
         """D's payoff, and the penalties that it always pays."""
         kept = self.made.pop(self.shard, None)
         real, fake, shown = self.make(*self.choose(batch))[1] if kept is None else kept
-        if self.recipe.privacy_noise:
-            private = self.recipe.privacy_clip, self.recipe.privacy_noise
-            gradients = private_gradients(self.D, self.row_loss, (real, fake, shown), *private)
-            return {"private": with_gradients(self.D, gradients)}
         real, fake = (x.detach().requires_grad_(bool(self.always)) for x in (real, fake))
         real_logits, fake_logits = self.logits(real, shown), self.logits(fake, shown)
         for name, value in (("real", real_logits), ("fake", fake_logits)):
@@ -143,19 +138,6 @@ class RowGame(Game):
         real, fake, shown = pair
         probe = Probe(lambda x: self.logits(x, shown), real, fake, logits["real"], logits["fake"])
         return pay(penalties, probe, self.clock.samples)
-
-    def row_loss(self, D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, shown: Tensor) -> Tensor:
-        """D's loss for one real row and one made one, with its gradient penalty."""
-
-        def logit(x: Tensor) -> Tensor:
-            return D(torch.cat([x, shown])[None])
-
-        loss = self.loss.discriminator(logit(real), logit(fake))
-        if self.recipe.gp:
-            between = torch.lerp(fake, real, torch.rand((), device=real.device))
-            slope = torch.func.grad(lambda x: logit(x).sum())(between)
-            loss = loss + self.recipe.gp * ((slope.square().sum() + 1e-12).sqrt() - 1).square()
-        return loss
 
     # ---- sampling
 

@@ -17,7 +17,7 @@ from ganforge.domains.text import TextDomain
 from ganforge.losses.adversarial import non_saturating
 from ganforge.losses.policy import advantages, policy_gradient
 from ganforge.nn.sequence import END, State, TextCnn, going_on, log_probs
-from ganforge.recipes.lm import Lm, Writing, text_domain
+from ganforge.recipes.lm import Lm, Writing, lines_of, text_domain
 from ganforge.recipes.recipe import Positive
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -67,13 +67,13 @@ class Seqgan(Lm):
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:
         """8 times all lines for G and one for D before they play; lines are judged at about 12 places."""
-        lines = max(getattr(domain, "lines", 0), 4000)
+        lines = lines_of(domain)
         return {"pretrain": 8 * lines, "warm_up": lines, "rollout_every": -(-domain.shape[0] // 12)}
 
     @classmethod
     def budget(cls, domain: Domain) -> int:
         """What G and D take before they play, and twice all lines of play."""
-        return 11 * max(getattr(domain, "lines", 0), 4000)
+        return 11 * lines_of(domain)
 
     def build(self, domain: Domain) -> Game:
         """The game on the text's pieces."""

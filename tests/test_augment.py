@@ -104,10 +104,22 @@ def test_verdicts(plain: tuple, beside: tuple, said: str) -> None:
     assert json.loads(json.dumps(found.to_dict()))["verdict"] == found.verdict
 
 
+def test_labels_are_used_though_the_test_leaves_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 60 images of each class r3gan uses labels by itself; with the 40 that the test leaves it must be told to."""
+    monkeypatch.setattr(gains, "SHOWN", 500)
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "few.npz", x=draw.integers(0, 255, (120, 8, 8), np.uint8), labels=np.arange(120) % 2)
+    params = {"size": 8, "batch": 16}
+    found = augment(
+        tmp_path / "few.npz", tmp_path / "grown", per_class=2, classifiers=2, params=params, samples=64, quiet=True
+    )
+    assert (found.real, found.tests, found.generated) == (80, 40, 4)
+
+
 def test_a_small_set_is_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gains, "SHOWN", 1000)
     found = augment(
-        "digits", tmp_path / "grown", real_per_class=12, per_class=3, seeds=2, params={"size": 8},
+        "digits", tmp_path / "grown", real_per_class=12, per_class=3, classifiers=2, params={"size": 8},
         samples=640, quiet=True,
     )  # fmt: skip
     assert (found.real, found.generated) == (120, 30) and found.tests == 1797 - 120
@@ -132,6 +144,7 @@ def test_a_small_set_is_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     for arguments, said in (
         (("--data", "ring"), "growing a set needs images of at least 2 classes"),
+        (("--data", "sentences"), "growing a set needs images of at least 2 classes"),
         (("--data", "digits", "--recipe", "vae", "--real-per-class", "9"), "vae generates no classes"),
         (("--data", "digits", "--recipe", "r4gan"), "r3gan"),
         (("--data", "digits", "--real-per-class", "2"), "at least 5"),

@@ -19,10 +19,13 @@ import ganforge as library
 from command import TINY, ganforge
 from ganforge import appraisal, judge
 from ganforge.comparison import Comparison, Row, compare_runs
-from ganforge.comparison.compare import mark_front
+from ganforge.comparison.compare import axes_of, mark_front
 from ganforge.comparison.page import near_duplicates, pareto
 from ganforge.core.errors import InputError
+from ganforge.domains.table import TableDomain
+from ganforge.domains.table_example import customers
 from ganforge.engine.run import Run
+from ganforge.measure import tabular
 from ganforge.measure.intervals import Score
 from ganforge.model import CHUNK, load
 from test_report import parsed, self_contained, words
@@ -207,8 +210,36 @@ def test_recipes_are_trained_for_equal_time_and_set_side_by_side(tmp_path: Path)
         ((), "nothing to compare"),
         (("--recipes", "gan"), "both --data and --recipes"),
         (("--data", "ring", "--recipes", "gann"), "did you mean 'gan'"),
+        (
+            ("--data", "sentences", "--recipes", "lm"),
+            "of kind text, and recipes are raced on images, points and tables",
+        ),
+        (("--data", "customers", "--recipes", "ctgan"), "give held-out data (--against TEST)"),
+        (("--data", "digits", "--recipes", "gan", "--against", "digits"), "must be others than digits"),
     ],
 )
 def test_wrong_contests_are_one_line(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
     said = ganforge("compare", *arguments, "--out", tmp_path / "x")
     assert said.code == 2 and expected in said.error
+
+
+def test_tables_are_compared_by_their_own_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows: what cannot be had is left out, and quality and diversity are scores of tables."""
+    known = tabular.classifiers(0)
+    monkeypatch.setattr(tabular, "classifiers", lambda seed: {"tree": known["tree"]})  # the others take time
+    TableDomain.fit(customers(400)).save(customers(200), tmp_path / "few.csv")
+    sets = [text for name in ("size=8", "batch=16", "pack=2", "latent=8") for text in ("--set", name)]
+    run, other = tmp_path / "a", tmp_path / "b"
+    said = ganforge("train", "ctgan", "--data", tmp_path / "few.csv", "--rounds", 2, "--run", run, *sets, draw=False)
+    assert said.code == 0, said.err
+    made = [run, shutil.copytree(run, other)]
+    said = ganforge("compare", *made, "--out", tmp_path / "out", "--quiet")
+    assert said.code == 0 and "not dominated in column_shapes and pair_trends" in said.out, said.err
+    assert "f1_tree" in (tmp_path / "out" / "comparison.csv").read_text()
+    one = Score(0.1, None, None, "", "higher")
+    scores = dict.fromkeys(("f1", "pair_trends", "column_shapes", "dcr"), one)
+    assert axes_of(scores, "table", "f1", None) == ("f1", "column_shapes")
+    assert axes_of(dict.fromkeys(("copied", "self_bleu3", "bleu3"), one), "text", None, None) == ("bleu3", "self_bleu3")
+    assert axes_of(dict.fromkeys(("kid", "coverage", "fid"), one), "image", None, None) == ("fid", "coverage")
+    with pytest.raises(InputError, match="two scores, of quality and of diversity"):
+        axes_of({"kid": one}, "image", None, None)

@@ -47,6 +47,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("line", "says"),
     [
         ("train gan --data phoots", "no data at 'phoots': .*; did you mean 'photos'"),
+        ("train gan photos", "unexpected extra argument.* .photos.: data are named with --data .see"),
         ("train gan --data digit", "no data at 'digit': .*; did you mean 'digits'"),
         ("train gan --data x/y", "no data at 'x/y': no file or folder, and not one of the built-in sets: customers, "),
         ("train gan --data ring --device cud", "train.device: give auto, cpu, cuda, cuda:1 or mps, got 'cud'"),
@@ -54,7 +55,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train gan --data photos --resolution 20000", "up to 16384, got '20000'"),
         ("resume runs/on", "runs/on does not exist; 'ganforge runs' lists runs; did you mean 'runs/one'"),
         ("generate runs/on", "runs/on is not a run folder; .*did you mean 'runs/one'"),
-        ("data inspect lines.txt", "'lines.txt' is of kind text: data inspect looks at images"),
+        ("data inspect lines.txt --split a", "unknown setting 'data.split': "),
         ("data inspect broken", "broken: none of 3 images can be read; the first, 0.png: not an image"),
     ],
 )

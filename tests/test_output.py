@@ -151,7 +151,7 @@ def test_too_few_real_samples_say_what_became_of_them(run: Path, tmp_path: Path)
     for i in range(60):
         put(tmp_path / "few", {f"{i}.png": file(noise("L", (8, 8), seed=i))})
     judge = ("evaluate", run, "--against", tmp_path / "few", "--features", "pixels", "--quiet")
-    told = "of 60 real samples, half are kept for the floor (real against real): --whole"
+    told = "of 60 real samples, half are kept for the floor (real against real): --holdout"
     said = ganforge(*judge, "--metrics", "fid")
     assert said.code == 2 and "FID needs at least 50 real samples, there are 30; " + told in said.error
     said = ganforge(*judge)

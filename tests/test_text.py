@@ -46,6 +46,20 @@ def test_words_and_lines_are_each_others_inverse() -> None:
     assert words(join_words(odd)) == odd
 
 
+@pytest.mark.parametrize(
+    ("line", "pieces"),
+    [
+        ("we 👩\u200d🚀! ❤\ufe0f 👍🏽", ["we", "👩\u200d🚀", "!", "❤\ufe0f", "👍🏽"]),
+        ("to 🇫🇷🇩🇪", ["to", "🇫🇷", "🇩🇪"]),
+        ("नमस्ते, दुनिया", ["नमस्ते", ",", "दुनिया"]),  # vowel signs are no letters to \\w
+        ("می\u200cخواهم cafe\u0301", ["می\u200cخواهم", "cafe\u0301"]),
+        ("#fun is no. #1, @me", ["#fun", "is", "no", ".", "#", "1", ",", "@me"]),
+    ],
+)
+def test_emoji_flags_tags_and_scripts_with_marks_stay_whole(line: str, pieces: list[str]) -> None:
+    assert words(line) == pieces and words(join_words(pieces)) == pieces
+
+
 def test_lines_come_back(tmp_path: Path) -> None:
     domain, source = opened(tmp_path / "a.txt", LINES)
     assert domain.level == "word" and domain.lower and len(source) == 4 and domain.lines == 4

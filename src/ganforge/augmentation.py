@@ -18,6 +18,7 @@ from ganforge.core.store import write_bytes, write_json
 from ganforge.domains import open_data
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.image import ImageDomain
+from ganforge.domains.survey import readers
 from ganforge.measure.gains import Sides, accuracy, arms, gain
 from ganforge.measure.intervals import Score
 from ganforge.model import Model, load
@@ -97,7 +98,7 @@ def augment(
     data_options: Mapping[str, Any] | None = None,
     real_per_class: int | None = None,
     per_class: int | None = None,
-    seeds: int = 3,
+    classifiers: int = 3,
     seed: int = 0,
     tell: Callable[[str], None] = lambda text: None,
     quiet: bool = False,
@@ -108,25 +109,33 @@ def augment(
     has seen.
 
     ``test``: those real images; without, a part of ``data`` is kept from training: what ``real_per_class`` leaves over,
-    or a third. ``run``: a run that was trained on ``data`` already; it needs ``test``. ``options`` are those of
-    training (samples, minutes, device ..). InputError for data without labels, and for too few of them;
-    KeyboardInterrupt where training is interrupted.
+    or a third. ``run``: a run that was trained on ``data`` already; it needs ``test``. ``params`` are the recipe's,
+    ``data_options`` those of reading images, ``options`` those of training (samples, minutes, device ..), as of
+    ``train``. ``classifiers`` learn in each of the four ways: their spread is part of the interval. ``tell`` hears what
+    is done next. InputError for data without labels, and for too few of them; KeyboardInterrupt where training is
+    interrupted.
+
+    >>> ganforge.augment("photos", "grown", minutes=10).verdict
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already: choose another folder with --out")
     if run is not None and test is None:
         raise InputError(f"{run} may have seen all of {data}: give real images that it has not seen with --test")
-    if seeds < 2:
-        raise InputError(f"the number of classifiers must be at least 2, not {seeds}: one shows no spread")
+    if classifiers < 2:
+        raise InputError(f"the number of classifiers must be at least 2, not {classifiers}: one shows no spread")
+    unfit = InputError(f"{data}: growing a set needs images of at least 2 classes: class folders, or a label column")
+    if not readers(str(data))[0].DOMAIN.plain_images:
+        raise unfit
     domain, source = opened(data, data_options)
     if not isinstance(domain, ImageDomain) or len(domain.classes) < 2:
-        raise InputError(f"{data}: growing a set needs images of at least 2 classes: class folders, or a label column")
+        raise unfit
     mine, rest = parted(source, domain, real_per_class, test is None, str(data))
     tests = unseen(domain, test, data_options) if test is not None else taken(domain, source, rest)
     if run is None:
-        settings = conditional(recipe, domain, real_per_class, params or {})
         raw = source.take(mine)
+        counts = torch.bincount(raw["label"], minlength=len(domain.classes)).tolist()
+        settings = conditional(recipe, replace(domain, counts=tuple(counts)), params or {})
         labels = np.array(domain.classes)[raw["label"].numpy()]
         kept = out / "real.npz"
         domain.save({"images": domain.levels_of(raw["data"]), "labels": labels}, kept)
@@ -145,14 +154,14 @@ def augment(
     real = taken(domain, source, mine)
     tell("generating")
     made = grown(model, domain, real[1], per_class, seed, out)
-    right = arms(real, made, tests, len(domain.classes), seeds, seed, tell)
+    right = arms(real, made, tests, len(domain.classes), classifiers, seed, tell)
     found = Augmentation(
         data=str(data),
         recipe=model.facts["recipe"],
         real=len(real[1]),
         generated=len(made[1]),
         tests=len(tests[1]),
-        seeds=seeds,
+        seeds=classifiers,
         accuracies={name: accuracy(r) for name, r in right.items()},
         gain=gain(right["real + generated"], right["real"], seed),
         gain_over_classical=gain(right["real + classical + generated"], right["real + classical"], seed),
@@ -168,20 +177,20 @@ def opened(data: str | Path, options: Mapping[str, Any] | None) -> tuple[Domain,
     return open_data(str(data), Settings("dcgan", str(data), {}, dict(options or {}), {}).data_options())
 
 
-def conditional(recipe: str, domain: Domain, count: int | None, params: Mapping[str, Any]) -> dict[str, Any]:
+def conditional(recipe: str, domain: Domain, params: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with which ``recipe`` uses the labels, however few: its own, or else the first of the usual ones.
 
-    InputError where there are none, before anything is trained.
+    The ``counts`` of ``domain`` are those that it is trained on: a recipe may go by them. InputError where there are
+    no such settings, before anything is trained.
     """
     kind = find_recipe(recipe)
-    small = replace(domain, counts=tuple(count or n for n in domain.counts))
     known = {field.name for field in fields(kind)}
     for extra in ({}, {"conditioning": "auxiliary"}, {"conditioning": "projection"}, {"labels": True}):
         given = {**extra, **params}
         if not set(extra) <= known:
             continue
         try:
-            game = Settings(recipe, "", given, {}, {}).build_recipe(small).build(small)
+            game = Settings(recipe, "", given, {}, {}).build_recipe(domain).build(domain)
         except InputError:
             continue
         if "label" in game.conditions and not game.needs:

@@ -22,6 +22,7 @@ from ganforge.core.schedule import Schedule
 from ganforge.domains import open_data
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.image import ImageDomain
+from ganforge.domains.survey import readers
 from ganforge.judge import evaluate
 from ganforge.model import Model
 from ganforge.plan import estimate, make_plan
@@ -92,7 +93,10 @@ def contest(
         for place in places.values():
             if place.is_file() or (place.is_dir() and any(place.iterdir())):
                 raise InputError(f"{place} exists already: give another folder for the runs")
+        check_kind(str(data))
         train_on, held_out = split(str(data), str(held) if held else None, folder)
+        if held_out and open_data(held_out)[1].fingerprint == open_data(train_on)[1].fingerprint:
+            raise InputError(f"{held or data}: held-out data must be others than {data}, and these hold the same")
         if (count := reals(held_out, JUDGED)) < FEWEST:
             raise InputError(f"{held or data}: {count} held-out samples are too few to judge by: {FEWEST} are needed")
         settings = {name: Settings(name, train_on, dict((params or {}).get(name, {})), {}, {}) for name in recipes}
@@ -105,6 +109,16 @@ def contest(
             rows.append(one(settings[name], seed, minutes, train_on, held_out, place, judged))
             seen(rows[-1])
         return rows
+
+
+def check_kind(data: str) -> None:
+    """InputError where the data are of no kind whose samples have a distance in features."""
+    kind = readers(data)[0].DOMAIN
+    if not kind.scored:
+        raise InputError(
+            f"{data} is of kind {kind.kind}, and recipes are raced on images, points and tables: train each of them, "
+            "then ganforge compare RUN RUN"
+        )
 
 
 def one(
@@ -181,12 +195,10 @@ def bits(model: Model, train_on: str, held_out: str | None) -> tuple[float | Non
 
 
 def held_samples(train_on: str, held_out: str | None) -> tuple[Domain, Source]:
-    """Held-out data; of a built-in distribution of points, a fresh draw in the units of the training data."""
+    """Held-out data; of a known distribution, a fresh draw in the units of the training data."""
     domain, source = open_data(held_out or train_on)
-    if held_out is None and domain.kind == "points":
-        from ganforge.domains.points import PointOptions
-
-        source = open_data(train_on, PointOptions(count=ASKED, seed=1))[1]
+    if held_out is None and domain.endless:
+        return domain, domain.fresh(ASKED, seed=1)
     return domain, source
 
 
@@ -210,10 +222,10 @@ def computing() -> float:
 def split(data: str, held: str | None, folder: Path) -> tuple[str, str | None]:
     """Paths of training and held-out data: as given, or every fifth image of each class written to ``folder``."""
     domain, source = open_data(data)
-    if held is not None or domain.kind == "points":
+    if held is not None or domain.endless:
         return data, held
     if not isinstance(domain, ImageDomain) or not domain.classes:
-        raise InputError(f"{data}: give held-out data, without labels none can be chosen evenly")
+        raise InputError(f"{data}: give held-out data (--against TEST): without classes none can be chosen evenly")
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
     order = order[source.take(order)["label"].argsort(stable=True)]
     is_held = torch.arange(len(order)) % 5 == 0

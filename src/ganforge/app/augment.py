@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, allow, say, telling
+from ganforge.app.arguments import Allow, Device, Json, allow_module, say, telling
 
 AUGMENT_EXAMPLES = (
     "Examples: ganforge augment --data photos --out grown | ganforge augment --data mnist.zip --real-per-class 50 "
@@ -39,9 +39,9 @@ def augment(
     channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
     seed: Annotated[int, typer.Option(help="Of training, images and classifiers.")] = 0,
     device: Device = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Grow a small labelled set with a GAN, and measure whether a classifier is the better for it.
 
@@ -49,7 +49,7 @@ def augment(
     alone, with classical augmentation, with generated images, and with both, on real images that nobody has seen. Says
     no when the answer is no.
     """
-    allow(allow_)
+    allow_module(allow)
     from ganforge.augmentation import augment as grow
 
     options: dict[str, Any] = {"samples": samples, "minutes": minutes, "device": device}
@@ -59,7 +59,7 @@ def augment(
     with telling(quiet or json, apart="training") as tell:
         found = grow(
             data, out, test=test, run=run, recipe=recipe, real_per_class=real_per_class, per_class=per_class,
-            seeds=classifiers, seed=seed, data_options=reading, tell=tell, quiet=quiet or json, **options,
+            classifiers=classifiers, seed=seed, data_options=reading, tell=tell, quiet=quiet or json, **options,
         )  # fmt: skip
     say(json_text.dumps(found.to_dict(), indent=2) if json else "\n".join(found.lines()))
     if not json:

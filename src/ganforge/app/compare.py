@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, allow, telling
+from ganforge.app.arguments import Allow, Device, Json, allow_module, listed, telling
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,16 +35,20 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, comparison.csv and pareto.png.")] = Path(
         "comparison"
     ),
-    metrics: Annotated[str | None, typer.Option(help="As in 'ganforge evaluate'. Default: fid,prdc,birthday.")] = None,
-    quality: Annotated[str, typer.Option(help="The score that is the plot's quality.")] = "fid",
-    diversity: Annotated[str, typer.Option(help="The score that is the plot's diversity.")] = "coverage",
+    metrics: Annotated[
+        str | None, typer.Option(help="As in 'ganforge evaluate'. Default: of images, fid,prdc,birthday.")
+    ] = None,
+    quality: Annotated[str | None, typer.Option(help="The score that is the plot's quality. Default: fid.")] = None,
+    diversity: Annotated[
+        str | None, typer.Option(help="The score that is the plot's diversity. Default: coverage.")
+    ] = None,
     features: Annotated[str, typer.Option(help="As in 'ganforge evaluate'.")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")] = None,
     n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
     seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
     device: Device = "auto",
-    allow_: Allow = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    allow: Allow = None,
+    json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
     """Set runs side by side, judged by the same real data: a table, a page, and quality against diversity.
@@ -53,7 +57,7 @@ def compare(
     """
     from ganforge.comparison import FILES, compare_runs
 
-    allow(allow_)
+    allow_module(allow)
     if recipes is not None or data is not None:
         if runs or recipes is None or data is None:
             raise InputError("give runs to compare, or both --data and --recipes to train them first")
@@ -62,7 +66,7 @@ def compare(
         return
     if not runs:
         raise InputError("nothing to compare: ganforge compare RUN RUN.., or --data DATA --recipes dcgan,r3gan")
-    names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+    names = listed(metrics)
     with telling(quiet or json) as tell:
         found = compare_runs(
             runs, against, out=out, metrics=names, quality=quality, diversity=diversity, tell=tell, features=features,
@@ -84,7 +88,7 @@ def compete(
     from ganforge.contest import Row, contest, table
     from ganforge.core.store import write_bytes, write_json
 
-    names = [name.strip() for name in recipes.split(",") if name.strip()]
+    names = listed(recipes)
     rows: list[Row] = []
 
     def keep(row: Row) -> None:  # after each, so that what was trained is not lost with what comes after it

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import count_to_stderr
+from ganforge.app.arguments import Json, count_to_stderr
 
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 
@@ -59,7 +59,7 @@ def inspect(
     path: Annotated[
         str,
         typer.Argument(
-            help="A folder, .zip, .npz, .parquet, .tar shards, or a built-in set of images.", metavar="DATA"
+            help="A folder, .zip, .npz, .parquet, .tar shards, .csv, .txt, .smi, or a built-in set.", metavar="DATA"
         ),
     ],
     out: Annotated[
@@ -67,24 +67,24 @@ def inspect(
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="The column of metadata.csv that holds the class.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split, such as trainA.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Count, measure and check images: sizes, modes, corrupt and duplicate files, class balance, a contact sheet."""
+    """Count, measure and check images: sizes, modes, corrupt and duplicate files, class balance, a contact sheet. Of a
+    table, text, molecules ..: what training would take them for, with a picture."""
     from ganforge.config import checked
-    from ganforge.core.errors import InputError
-    from ganforge.domains import module_for, modules
     from ganforge.domains.audit import inspect_images
     from ganforge.domains.image import ImageDomain, ImageOptions
+    from ganforge.domains.survey import readers, survey
 
-    kinds = sorted({m.DOMAIN.kind for m in modules() if m.accepts(path)})
-    if not kinds:
-        module_for(path)  # says what is wrong
-    if ImageDomain.kind not in kinds:
-        raise InputError(f"'{path}' is of kind {' or '.join(kinds)}: data inspect looks at images")
-    given = {"label_column": label_column, "split": split}
-    options = checked(ImageOptions, {k: v for k, v in given.items() if v is not None}, "data")
+    given = {k: v for k, v in {"label_column": label_column, "split": split}.items() if v is not None}
     sheet = out or Path("contact-sheet.png")
-    audit = inspect_images(path, options, sheet, None if as_json else count_to_stderr("images"))
+    able = readers(path)
+    if able[0].DOMAIN.kind == ImageDomain.kind:
+        options = checked(ImageOptions, given, "data")
+        audit = inspect_images(path, options, sheet, None if as_json else count_to_stderr("images"))
+    else:
+        checked(able[0].OPTIONS, given, "data")  # InputError: of this kind, data have no such
+        audit = survey(path, able, sheet)
     if as_json:
         typer.echo(json.dumps(audit.to_dict(), indent=2))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ganforge.app.arguments import INTERRUPTED, Allow, RunPath, allow
+from ganforge.app.arguments import INTERRUPTED, Allow, RunPath, allow_module
 from ganforge.app.launch import launch
 from ganforge.core.errors import GanforgeError, InputError
 
@@ -99,14 +99,14 @@ def train(
         str | None, typer.Option(help="Real data kept from training, for judging: a path, or a share such as 0.1.")
     ] = None,
     fork: Annotated[Path | None, typer.Option(help="Start from the weights (and settings) of this run.")] = None,
-    allow_: Allow = None,
+    allow: Allow = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Train a GAN on your data."""
     if gpus and gpus > 1 and "RANK" not in os.environ:
         launch(gpus)
-    allow(allow_)
+    allow_module(allow)
     from ganforge import api
     from ganforge.config import Settings, apply_overrides, read_settings, run_settings
     from ganforge.engine.options import BUDGETS
@@ -159,13 +159,13 @@ def resume(
     stop: Annotated[str | None, typer.Option(help="auto or budget, as in train.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Train with this many processes.")] = None,
-    allow_: Allow = None,
+    allow: Allow = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Go on with a run, bit by bit as if it had never stopped."""
     if gpus and gpus > 1 and "RANK" not in os.environ:
         launch(gpus)
-    allow(allow_)
+    allow_module(allow)
     from ganforge import api
 
     changes = {**budget(samples, minutes, rounds), "device": device, "stop": stop}

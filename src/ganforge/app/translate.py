@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow, count_to_stderr, say
+from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow_module, count_to_stderr, say
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def translate(
         str | None, typer.Option(help="The value wanted, where the model changes a number: 70, or several: 20,40,60.")
     ] = None,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Make images from images: any size, names kept, transparency and grey kept where that makes sense."""
     from ganforge.domains.image_pictures import make_folder, png, write
     from ganforge.model import load
 
-    allow(allow_)
+    allow_module(allow)
     if not input_.exists():
         raise InputError(f"no image and no folder at {input_}")
     single = input_.is_file() and input_.suffix.lower() != ".zip"
@@ -72,7 +72,9 @@ def translate(
         typer.echo(f"skipped {name}: {reason}", err=True)
     if not made:
         raise InputError(f"{input_}: no image that can be read" + (f" ({': '.join(skipped[0])})" if skipped else ""))
-    say(f"{made:,} {'image' if made == 1 else 'images'}: {last if single else out}")
+    several = values is not None and len(values) > 1 and not (single and out.suffix)
+    of_each = f" for each of {len(values)} values" if values is not None and several else ""
+    say(f"{made:,} {'image' if made == 1 else 'images'}{of_each}: {last if single and not several else out}")
 
 
 def numbers(text: str) -> list[float]:

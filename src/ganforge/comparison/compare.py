@@ -14,13 +14,16 @@ from ganforge.core.errors import InputError, nearest
 from ganforge.core.store import write_bytes
 from ganforge.diagnose.signals import number
 from ganforge.engine.run import Run
+from ganforge.measure import kinds
 from ganforge.measure.intervals import Score
 from ganforge.model import load
 from ganforge.report.contents import Contents
 
 FILES = ("comparison.html", "comparison.csv", "pareto.png")
 METRICS = ("fid", "prdc", "birthday")
-"""Measured of every run, unless others are asked for."""
+"""Measured of every run whose kind of data has no metrics of its own, unless others are asked for."""
+AXES = ("fid", "coverage")
+"""Quality and diversity, where they were measured and no others are asked for."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +116,17 @@ def compare_runs(
     *,
     out: str | Path | None = None,
     metrics: Sequence[str] = (),
-    quality: str = "fid",
-    diversity: str = "coverage",
+    quality: str | None = None,
+    diversity: str | None = None,
     tell: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> Comparison:
     """Judge runs by the same real data (``against``, else that which all were trained on) and set them side by side.
 
-    ``quality`` and ``diversity`` name the scores of the Pareto front; ``metrics`` and the other ``options`` are those
-    of ``ganforge evaluate`` (features, weights, n, seed, device ..). With ``out``, files are written to that folder.
-    InputError where runs are missing, cannot be compared, or have no such scores.
+    ``quality`` and ``diversity`` name the scores of the Pareto front (by default FID and coverage; of tables, text ..
+    two that tell most); ``metrics`` and the other ``options`` are those of ``ganforge evaluate`` (features, weights, n,
+    seed, device ..). With ``out``, files are written to that folder. InputError where runs are missing, cannot be
+    compared, or have no such scores.
 
     >>> ganforge.compare_runs(["runs/dcgan-digits-01", "runs/r3gan-digits-01"]).rows[0].scores["fid"].value
     """
@@ -133,16 +137,20 @@ def compare_runs(
     if against is None:
         require_same_data(paths)
         opened = own_data(paths[0])
-    chosen = tuple(metrics) or usual_metrics(paths[0])
+    chosen = ((metrics,) if isinstance(metrics, str) else tuple(metrics)) or usual_metrics(paths[0])
+    axes: tuple[str, str] | None = None
     rows: list[Row] = []
     protocols: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
     name = ""
     for path in paths:
         tell(str(path))
-        judged = appraise(path, None if against is None else str(against), opened, metrics=chosen, **options)
+        judged = appraise(
+            path, None if against is None else str(against), opened, metrics=chosen, strict=bool(metrics), **options
+        )
         result, name = judged.evaluation, judged.against
-        for asked in (quality, diversity):
+        axes = axes or axes_of(result.scores, judged.domain.kind, quality, diversity)
+        for asked in axes:
             if asked not in result.scores:
                 raise InputError(f"no score '{asked}' was measured: {nearest(asked, result.scores)}")
         protocols.append(result.protocol.to_dict())
@@ -153,15 +161,38 @@ def compare_runs(
             )
         notes |= dict.fromkeys(result.notes)
         rows.append(row_of(judged))
-    found = Comparison(mark_front(rows, quality, diversity), name, protocols[0], quality, diversity, tuple(notes))
+    assert axes is not None
+    found = Comparison(mark_front(rows, *axes), name, protocols[0], *axes, tuple(notes))
     if out is not None:
         found.write(Path(out))
     return found
 
 
 def usual_metrics(path: Path) -> tuple[str, ...]:
-    """METRICS; and for points whose modes are known, their count, which says more than moments do."""
-    return (*METRICS, "modes") if getattr(load(path, "cpu").domain, "mixture", None) is not None else METRICS
+    """METRICS; and for points whose modes are known, their count, which says more than moments do. Nothing where the
+    kind of data has metrics of its own: then these are measured."""
+    domain = load(path, "cpu").domain
+    if kinds.names_of(domain.kind):
+        return ()
+    return (*METRICS, "modes") if domain.mixture is not None else METRICS
+
+
+def axes_of(scores: Mapping[str, Score], kind: str, quality: str | None, diversity: str | None) -> tuple[str, str]:
+    """The scores that are quality and diversity: as asked for; AXES; or of those that tell what is wrong with samples
+    of this kind, the first two, one of variety if there is one. InputError: there are not two.
+    """
+    told = {name: tell.fault for tells in kinds.tells_of(kind).values() for name, tell in tells.items()}
+    various = [name for name in told if told[name] == kinds.ALIKE]
+    usual = dict.fromkeys((AXES[0], *(name for name in told if name not in various), *scores))
+    good = [name for name in usual if name in scores and scores[name].better]
+    first = quality or next((name for name in good if name != diversity), None)
+    usual = dict.fromkeys((AXES[1], *various, *good))
+    second = diversity or next(
+        (name for name in usual if name in scores and scores[name].better and name != first), None
+    )
+    if first is None or second is None:
+        raise InputError(f"a comparison needs two scores, of quality and of diversity: {', '.join(scores) or 'no'} one")
+    return first, second
 
 
 def checked_runs(runs: Sequence[str | Path]) -> list[Path]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCORES = ("fid", "precision", "recall", "density", "coverage")
 """Scores that have columns of their own, where they were measured."""
+MANY = 9
 NEAR = "near-duplicates"
 FRONT = "#c0322b"
 AREAS = (60.0, 420.0)
@@ -29,9 +30,13 @@ AREAS = (60.0, 420.0)
 
 
 def columns(found: Comparison) -> list[str]:
-    """The scores that the table shows: the usual ones and the picture's two, where they were measured."""
+    """The scores that the table shows: the usual ones and the picture's two, where they were measured. Of many, those
+    that are a part of another one (f1_tree of f1) are in the CSV only."""
     names = dict.fromkeys((*SCORES, found.quality, found.diversity, *(n for row in found.rows for n in row.scores)))
-    return [n for n in names if n != "support" and any(n in row.scores for row in found.rows)]
+    shown = [n for n in names if n != "support" and any(n in row.scores for row in found.rows)]
+    if len(shown) <= MANY:
+        return shown
+    return [n for n in shown if n in (found.quality, found.diversity) or not any(n.startswith(f"{o}_") for o in shown)]
 
 
 def head(found: Comparison) -> list[str]:

@@ -2,8 +2,8 @@
 
 A module has ``DOMAIN`` (its Domain class), ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``;
 it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several accept), ``READS`` (what it reads, in
-words, for errors), ``ASKED`` (only recipes that name its kind get it) and ``open_like(spec, domain)`` (other data as a
-domain has them; a must where the domain is ``coded``; with ``split=None`` where data have parts).
+words, for errors), ``ASKED`` (only recipes that name its kind get it) and ``open_like(spec, like, split=None)``
+(other data, or their part ``split``, as the domain ``like`` has them; a must where the domain is ``coded``).
 """
 
 from __future__ import annotations

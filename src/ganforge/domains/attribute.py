@@ -50,6 +50,7 @@ class AttributeDomain(SidesDomain):
     """
 
     kind: ClassVar[str] = "attribute"
+    scored: ClassVar[bool] = False
     shown: ClassVar[int] = 8
     rows: ClassVar[tuple[tuple[str, str], ...]] = (("input", "input"), ("data", "changed"))
     whole: ClassVar[bool] = True

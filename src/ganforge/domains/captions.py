@@ -72,6 +72,8 @@ class CaptionDomain(ImageDomain):
     """
 
     kind: ClassVar[str] = "captions"
+    plain_images: ClassVar[bool] = False
+    scored: ClassVar[bool] = False
     shown: ClassVar[int] = 24
     coded: ClassVar[bool] = True
     vocabulary: tuple[str, ...] = ()

@@ -95,6 +95,12 @@ def damage_of(source: Source) -> Damage | None:
     return getattr(source, "damage", None)
 
 
+def check_whole(spec: str, split: str | None) -> None:
+    """InputError where a part of data is asked for, of a kind that has no parts."""
+    if split is not None:
+        raise InputError(f"{spec} has no part '{split}': of this kind, data are read as a whole")
+
+
 def shuffled(source: Source, generator: torch.Generator) -> Tensor:
     """All rows in random order, int64 [n]: any, or the one that a source with ``order(generator)`` reads quicker."""
     choose = getattr(source, "order", None)
@@ -121,6 +127,14 @@ class Domain(ABC):
     """Whether a sample itself moves, so that one picture does not show it all."""
     coded: ClassVar[bool] = False
     """Whether raw numbers stand for words or categories of these very data: others are read by ``open_like``."""
+    plain_images: ClassVar[bool] = False
+    """Whether a sample is one image and nothing more: what is for images (galleries, projection, studies) suits it."""
+    scored: ClassVar[bool] = False
+    """Whether distances of features (FID and its kin) say how good samples are, so that a run can follow one."""
+    endless: ClassVar[bool] = False
+    """Whether samples come of a known distribution: ``fresh`` draws others."""
+    limits: ClassVar[tuple[float, float] | None] = None
+    """The least and the greatest number that a decoded sample can stand for, as encoded; None: any."""
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
@@ -136,6 +150,10 @@ class Domain(ABC):
     @abstractmethod
     def decode(self, batch: Batch) -> Any:
         """What networks make (``data`` [n, *shape]) to what users see: numpy arrays, or columns."""
+
+    def fresh(self, count: int, seed: int) -> Source:
+        """``count`` other samples of the same distribution, in the same units; where this is ``endless``."""
+        raise NotImplementedError(f"samples of kind '{self.kind}' come of no known distribution")
 
     def to_raw(self, samples: Any, /) -> Any:
         """Decoded samples as a Source gives them, [n, ...]: what ``encode`` takes."""
@@ -174,6 +192,21 @@ class Domain(ABC):
     def remark(self, samples: Any) -> str:
         """What is to be said of decoded samples when they are saved (how many are valid), if anything."""
         return ""
+
+    @property
+    def levels(self) -> int:
+        """The highest value of a raw number, where these are whole numbers from 0 up (255, of images); else 0."""
+        return 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, where a sample is a row of some; else none."""
+        return ()
+
+    @property
+    def mixture(self) -> Any:
+        """The modes of the distribution that samples come of (``points.Mixture``), where they are known; else None."""
+        return None
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -30,6 +30,9 @@ class ImageDomain(Domain):
     """Images. ``shape`` is (channels, height, width); networks see float32 in [-1, 1]."""
 
     kind: ClassVar[str] = "image"
+    plain_images: ClassVar[bool] = True
+    scored: ClassVar[bool] = True
+    limits: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
     shape: tuple[int, int, int]
     bits: int = 8
     mirror: bool = False

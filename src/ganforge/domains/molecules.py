@@ -24,7 +24,7 @@ from torch import Tensor
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes
-from ganforge.domains.domain import Domain
+from ganforge.domains.domain import Domain, check_whole
 from ganforge.domains.molecules_chemistry import Graph, parse, picture, rdkit, smiles_of
 from ganforge.domains.molecules_example import small_molecules
 from ganforge.domains.molecules_files import Found, read_graphs, read_smiles
@@ -231,16 +231,17 @@ def open(spec: str, options: MoleculeOptions) -> tuple[MoleculeDomain, MoleculeS
     return described(spec, found, most, options.column)
 
 
-def open_like(spec: str, domain: MoleculeDomain) -> tuple[MoleculeDomain, MoleculeSource]:
-    """Read molecules as ``domain`` has them: at most as large, of the same kinds of atoms; for comparisons."""
+def open_like(spec: str, like: MoleculeDomain, split: str | None = None) -> tuple[MoleculeDomain, MoleculeSource]:
+    """Read molecules as ``like`` has them: at most as large, of the same kinds of atoms; for comparisons."""
+    check_whole(spec, split)
     rdkit()
-    lines = small_molecules() if spec in BUILTIN else read_smiles(Path(spec), domain.column)
-    found = read_graphs(lines, domain.most)
-    found.drop_strange(domain.atoms)
+    lines = small_molecules() if spec in BUILTIN else read_smiles(Path(spec), like.column)
+    found = read_graphs(lines, like.most)
+    found.drop_strange(like.atoms)
     if not found.graphs:
         first = f"; {found.first}" if found.first else ""
-        raise InputError(f"{spec} has no molecule of up to {domain.most} atoms of {', '.join(domain.atoms)}{first}")
-    return domain, MoleculeSource(pack(found.graphs, domain.atoms, domain.most), domain, found.messages())
+        raise InputError(f"{spec} has no molecule of up to {like.most} atoms of {', '.join(like.atoms)}{first}")
+    return like, MoleculeSource(pack(found.graphs, like.atoms, like.most), like, found.messages())
 
 
 def usual_size(found: Found) -> int:

@@ -91,6 +91,8 @@ class PointDomain(Domain):
 
     kind: ClassVar[str] = "points"
     shown: ClassVar[int] = 2500
+    scored: ClassVar[bool] = True
+    endless: ClassVar[bool] = True
     name: str = ""
     mean: tuple[float, ...] = (0.0, 0.0)
     scale: float = 1.0
@@ -99,6 +101,10 @@ class PointDomain(Domain):
     def mixture(self) -> Mixture | None:
         """The modes, for distributions that have them."""
         return MIXTURES[self.name]() if self.name in MIXTURES else None
+
+    def fresh(self, count: int, seed: int) -> PointSource:
+        """Points of the same distribution."""
+        return PointSource(draw_points(self.name, count, seed))
 
     def encode(self, raw: Batch) -> Batch:
         """(x - mean) / scale, float32 [n, features]."""

@@ -34,6 +34,7 @@ class SidesDomain(ImageDomain):
     """Images to be made from images: ``shape`` is what is made, ``input_shape`` what it is made from."""
 
     shown: ClassVar[int] = 8
+    plain_images: ClassVar[bool] = False
     rows: ClassVar[tuple[tuple[str, str], ...]] = ()
     """The rows of a picture: (key of the batch, caption)."""
     whole: ClassVar[bool] = False

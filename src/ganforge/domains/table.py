@@ -18,7 +18,7 @@ from torch import Tensor
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes
-from ganforge.domains.domain import Domain
+from ganforge.domains.domain import Domain, check_whole
 from ganforge.domains.pictures import figure_png
 from ganforge.domains.table_columns import Array, Column, Columns, as_numbers
 from ganforge.domains.table_doubts import doubts, is_either_way
@@ -65,6 +65,7 @@ class TableDomain(Domain):
     """
 
     kind: ClassVar[str] = "table"
+    scored: ClassVar[bool] = True
     shown: ClassVar[int] = 1000
     coded: ClassVar[bool] = True
     schema: tuple[Column, ...] = ()
@@ -87,6 +88,7 @@ class TableDomain(Domain):
                 Column.fit(name, column, absent.get(name, ""), spikes),
                 form=style.forms.get(name, ""),
                 comma=name in style.commas,
+                pointed=name in style.pointed,
             )
             for name, column in table.items()
         )
@@ -103,7 +105,7 @@ class TableDomain(Domain):
         delimiter = values.get("delimiter", ",")
         return cls(shape=tuple(values["shape"]), schema=schema, rows=values["rows"], delimiter=delimiter)
 
-    @cached_property
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(c.name for c in self.schema)
@@ -144,7 +146,7 @@ class TableDomain(Domain):
             if column.is_category:
                 out[:, i] = data[:, at : at + column.width].argmax(1)
                 continue
-            values = column.rounded(np.clip(data[:, at] * column.scale + column.mean, column.low, column.high))
+            values = column.kept(data[:, at] * column.scale + column.mean)
             out[:, i] = np.where(data[:, at + 1] > 0.5, np.nan, values) if column.has_missing else values
         return out
 
@@ -248,10 +250,14 @@ class TableDomain(Domain):
                 if side is not None:
                     values = as_numbers(np.asarray(side[column.name]))
                     bins = np.linspace(column.low, math.nextafter(max(column.high, column.low + 1e-9), math.inf), 31)
-                    axes.hist(values[~np.isnan(values)], bins=bins.tolist(), density=True, **style)
+                    heights, edges = np.histogram(values[~np.isnan(values)], bins=bins)
+                    axes.stairs(heights / max(heights.sum(), 1), edges, fill=True, **style)
             axes.axvline(column.low, ls=":", c="0.4")
             axes.axvline(column.high, ls=":", c="0.4")
             axes.set_yticks([])
+            if column.kind != "number":
+                ends = np.asarray([column.low, column.high])
+                axes.set_xticks(ends, column.text(column.from_raw(ends)))
         write_bytes(path, figure_png(figure))
 
 
@@ -342,9 +348,15 @@ def open(spec: str, options: TableOptions) -> tuple[TableDomain, TableSource]:
 
 
 def check_categories(spec: str, table: Columns, most: int) -> None:
-    """InputError for columns of free text or of keys; it names them all."""
-    many = {n: len(set(c.tolist()) - {None}) for n, c in table.items() if c.dtype == object}
-    many = {name: count for name, count in many.items() if count > most}
+    """InputError for columns of free text or of keys, and for empty ones; it names them all."""
+    given = {n: len(set(c.tolist()) - {None}) for n, c in table.items() if c.dtype == object}
+    given |= {n: 0 for n, c in table.items() if c.dtype.kind in "fM" and not (c == c).any()}
+    empty = [name for name, count in given.items() if not count]
+    many = {name: count for name, count in given.items() if count > most}
+    if empty and not many:
+        names = f"column '{empty[0]}' holds" if len(empty) == 1 else f"columns {', '.join(empty)} hold"
+        those = f"{'it' if len(empty) == 1 else 'them'} out with data.drop=[{','.join(empty)}]"
+        raise InputError(f"{spec}: {names} no value at all: leave {those}")
     if not many:
         return
     names, rows = list(many), len(table[next(iter(many))])
@@ -354,28 +366,30 @@ def check_categories(spec: str, table: Columns, most: int) -> None:
             f"say so with data.day_first=true (or false), or leave it out (data.drop=[{either}])"
         )
     said = " and ".join(f"'{name}' has {count:,} different values" for name, count in many.items())
+    besides = f"; {', '.join(empty)}, without a value, too" if empty else ""
     what = (
         ("which is text or a key, not a category", "it") if len(many) == 1 else ("text or keys, no categories", "them")
     )
     raise InputError(
         f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "
-        f"(data.drop=[{','.join(names)}]), or raise data.max_categories"
+        f"(data.drop=[{','.join((*names, *empty))}]{besides}), or raise data.max_categories"
     )
 
 
-def open_like(spec: str, domain: TableDomain) -> tuple[TableDomain, TableSource]:
-    """Read a table as the columns of ``domain`` have it, and no others: for comparing tables with each other.
+def open_like(spec: str, like: TableDomain, split: str | None = None) -> tuple[TableDomain, TableSource]:
+    """Read a table as the columns of ``like`` have it, and no others: for comparing tables with each other.
 
-    InputError when one of them is not there. A category that ``domain`` does not know is none of its categories.
+    InputError when one of them is not there. A category that ``like`` does not know is none of its categories.
     """
-    names = tuple(c.name for c in domain.schema if c.is_category and not all(isinstance(v, bool) for v in c.values))
-    numbers = tuple(c.name for c in domain.schema if c.kind == "number")
-    absent = {c.missing for c in domain.schema if c.missing}
+    check_whole(spec, split)
+    names = tuple(c.name for c in like.schema if c.is_category and not all(isinstance(v, bool) for v in c.values))
+    numbers = tuple(c.name for c in like.schema if c.kind == "number")
+    absent = {c.missing for c in like.schema if c.missing}
     table, _ = read(spec, TableOptions(missing=tuple({*MISSING, *absent})))
-    for name in domain.columns:
+    for name in like.columns:
         if name not in table:
             raise InputError(f"{spec} has no column '{name}': {nearest(name, table)}")
-    others = tuple(name for name in table if name not in domain.columns)
+    others = tuple(name for name in table if name not in like.columns)
     options = TableOptions(categorical=names, numeric=numbers, drop=others, missing=tuple({*MISSING, *absent}))
-    forms = {c.name: c.form for c in domain.schema if c.form}
-    return domain, TableSource(read(spec, options, forms)[0], domain)
+    forms = {c.name: c.form for c in like.schema if c.form}
+    return like, TableSource(read(spec, options, forms)[0], like)

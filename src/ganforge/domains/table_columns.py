@@ -17,6 +17,8 @@ Value = str | bool
 
 UNITS = {"date": "datetime64[D]", "time": "datetime64[us]"}
 MOST_DECIMALS = 6
+ACCIDENT, MOSTLY, DIFFERENT = 2e-6, 0.95, 100
+"""3.899999 is an accident of rounding where so many of the different values, of at least so many, have two decimals."""
 STEPS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000)
 """Microseconds."""
 
@@ -29,6 +31,7 @@ class Column:
     missing: what stands in a CSV for a missing value; None: no value was missing
     mean, scale, low, high: of the numbers, in their own units
     decimals: digits after the point (0: integers; None: any); comma: in files, it is a comma
+    pointed: whole numbers, too, are floating ones (127.0)
     form: of dates, as files write them (see ``table_dates``); empty for ISO 8601
     step: of times: all are multiples of so many microseconds (a day, an hour, a minute, a second), or 1
     modes: see ``table_modes``
@@ -44,6 +47,7 @@ class Column:
     high: float = 0.0
     decimals: int | None = None
     comma: bool = False
+    pointed: bool = False
     form: str = ""
     step: int = 1
     missing_share: float = 0.0
@@ -69,8 +73,7 @@ class Column:
         if not len(there):
             raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop=[{name}]")
         if np.isinf(there).any():
-            raise InputError(f"column '{name}' holds infinite values")
-        decimals = next((d for d in range(MOST_DECIMALS + 1) if np.array_equal(np.round(there, d), there)), None)
+            raise InputError(f"column '{name}' holds infinite values: mend them, or leave it out: data.drop=[{name}]")
         return cls(
             name=name,
             kind=kind,
@@ -79,7 +82,7 @@ class Column:
             scale=float(there.std()) or 1.0,
             low=float(there.min()),
             high=float(there.max()),
-            decimals=decimals if kind == "number" else 0,
+            decimals=decimals_of(there) if kind == "number" else 0,
             step=next((s for s in STEPS if not (there % s).any()), 1) if kind == "time" else 1,
             missing_share=gone,
             modes=find_modes(there, spikes),
@@ -112,6 +115,11 @@ class Column:
         return self.kind == "category"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether its numbers are integers, and of such a type."""
+        return self.decimals == 0 and not self.pointed
+
+    @property
     def has_missing(self) -> bool:
         """Whether a value was missing in training: then one may be missing in samples."""
         return self.missing is not None
@@ -142,18 +150,22 @@ class Column:
             picked = names[np.where(np.isnan(raw), len(self.counts), raw).astype(np.int64)]
             plain = all(isinstance(v, bool) for v in (*self.values, *picked[:1])) and not self.has_missing
             return picked.astype(bool) if plain and not np.isnan(raw).any() else picked
-        values = self.rounded(np.clip(raw, self.low, self.high))
+        values = self.kept(raw)
         if self.kind != "number":
             absent = np.isnan(values)
             dates = np.where(absent, 0, values).astype(np.int64).astype(UNITS[self.kind])
             return np.where(absent, np.datetime64("NaT"), dates)
-        return values.astype(np.int64) if self.decimals == 0 and not self.has_missing else values
+        return values.astype(np.int64) if self.is_whole and not self.has_missing else values
 
     def rounded(self, values: Array) -> Array:
         """Numbers with the column's decimals, times at its steps."""
         if self.step > 1:
             return np.round(values / self.step) * self.step
         return values if self.decimals is None else np.round(values, self.decimals)
+
+    def kept(self, values: Array) -> Array:
+        """Numbers with the column's decimals, or times at its steps, within its range."""
+        return np.clip(self.rounded(np.clip(values, self.low, self.high)), self.low, self.high)
 
     def text(self, column: Array, commas: bool = False) -> list[str]:
         """The column as a CSV writes it; with ``commas``, numbers have decimal commas if they had them."""
@@ -165,7 +177,7 @@ class Column:
         if self.kind != "number":
             texts = np.datetime_as_string(column, unit="D" if self.kind == "date" else "s")
             return [absent if t == "NaT" else t.replace("T", " ") for t in texts.tolist()]
-        form = ".10g" if self.decimals is None else f".{self.decimals}f"
+        form = ".10g" if self.decimals is None else f".{max(self.decimals, int(self.pointed))}f"
         texts = [absent if v != v else format(v, form) for v in column.tolist()]
         return [t.replace(".", ",") for t in texts] if commas and self.comma else texts
 
@@ -206,6 +218,17 @@ class Column:
             return read_dates([text], self.form)[0] if self.form else text
         except ValueError:
             return text
+
+
+def decimals_of(there: Array) -> int | None:
+    """Digits after the point of finite numbers; None: any number of them."""
+    different = np.unique(there)
+    enough, off = (MOSTLY, ACCIDENT) if len(different) >= DIFFERENT else (1.0, 0.0)
+    for digits in range(MOST_DECIMALS + 1):
+        gap = np.abs(np.round(different, digits) - different)
+        if gap.max() <= off and (gap == 0).mean() >= enough:
+            return digits
+    return None
 
 
 def as_numbers(column: Array) -> Array:

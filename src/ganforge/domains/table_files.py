@@ -32,13 +32,15 @@ class Style:
     """How a file writes its values, so that rows made from it are written alike.
 
     ``delimiter`` parts the fields, ``missing`` is what stands for a missing value in each column, ``forms`` the form of
-    dates (see ``table_dates``; none is ISO 8601), ``commas`` the columns with decimal commas.
+    dates (see ``table_dates``; none is ISO 8601), ``commas`` the columns with decimal commas, ``pointed`` those whose
+    whole numbers are floating ones (127.0).
     """
 
     delimiter: str = ","
     missing: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
     commas: frozenset[str] = frozenset()
+    pointed: frozenset[str] = frozenset()
 
 
 def delimiter_of(header: str) -> str:
@@ -96,7 +98,7 @@ def read_csv(
     columns: Columns = {}
     absent: dict[str, str] = {}
     found_forms: dict[str, str] = {}
-    commas = set()
+    commas, points = set(), set()
     for name, column in zip(header, zip(*cells, strict=True) if cells else [()] * len(header), strict=True):
         absent[name] = next((c for c in column if c in known), "")
         if name in texts or name in skip:
@@ -107,6 +109,8 @@ def read_csv(
         given = [None if c in known else next(there) for c in column]
         if any("," in c for c in column if c not in known) and not any("," in c for c in pointed):
             commas.add(name)
+        if pointed and all("." in c for c in pointed):
+            points.add(name)
         if name in numbers:
             columns[name] = typed(name, given, lines, path, 0.0)
             continue
@@ -114,7 +118,7 @@ def read_csv(
         columns[name] = typed(name, given, lines, path) if form is None else dated(name, given, lines, path, form)
         if form is not None:
             found_forms[name] = form
-    return columns, Style(delimiter, absent, found_forms, frozenset(commas))
+    return columns, Style(delimiter, absent, found_forms, frozenset(commas), frozenset(points))
 
 
 def known_form(there: Sequence[str], form: str | None) -> str | None:
@@ -221,9 +225,10 @@ def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> 
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     columns: Columns = {}
+    floating = set()
     for name, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if name in skip:
+        if name in skip or pa.types.is_null(kind):
             columns[name] = np.full(len(column), None, dtype=object)
         elif name in texts:
             columns[name] = np.asarray([None if v is None else str(v) for v in column.to_pylist()], dtype=object)
@@ -231,6 +236,8 @@ def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> 
             columns[name] = np.asarray(
                 [np.nan if v is None else float(v) for v in column.to_pylist()], dtype=np.float64
             )
+            if pa.types.is_floating(kind):
+                floating.add(name)
         elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
             unit = UNITS["date" if pa.types.is_date(kind) else "time"]
             columns[name] = np.asarray(column.cast(pa.date32() if unit.endswith("[D]") else pa.timestamp("us"))).astype(
@@ -240,7 +247,7 @@ def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> 
             columns[name] = np.asarray(column.to_pylist(), dtype=object)
         else:
             raise InputError(f"{path}: column '{name}' is of type {kind}, which no table has: data.drop=[{name}]")
-    return columns, Style()
+    return columns, Style(pointed=frozenset(floating))
 
 
 def need_pyarrow() -> tuple[Any, Any]:
@@ -285,8 +292,7 @@ def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:
         values = table[column.name]
         if column.kind == "number":
             absent = np.isnan(values.astype(np.float64))
-            whole = column.decimals == 0
-            given = np.where(absent, 0, values).astype(np.int64) if whole else values
+            given = np.where(absent, 0, values).astype(np.int64) if column.is_whole else values
             arrays[column.name] = pa.array(given, mask=absent)
         elif column.kind == "category":
             arrays[column.name] = pa.array(values.tolist())

@@ -22,7 +22,7 @@ from torch import Tensor
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes
-from ganforge.domains.domain import Domain
+from ganforge.domains.domain import Domain, check_whole
 from ganforge.domains.pictures import figure_png
 from ganforge.domains.text_example import sentences
 from ganforge.domains.text_words import begins_with_ids, join_words, most_frequent, without_id, words
@@ -233,16 +233,17 @@ def open(spec: str, options: TextOptions) -> tuple[TextDomain, TextSource]:
     return read_samples(spec, filled, level, options, messages)
 
 
-def open_like(spec: str, domain: TextDomain) -> tuple[TextDomain, TextSource]:
-    """Read text as ``domain`` has it: its level, its vocabulary, its length; for comparing texts with each other."""
+def open_like(spec: str, like: TextDomain, split: str | None = None) -> tuple[TextDomain, TextSource]:
+    """Read text as ``like`` has it: its level, its vocabulary, its length; for comparing texts with each other."""
+    check_whole(spec, split)
     options = TextOptions(
-        level=domain.level, running=None if domain.level == "char" else False, length=domain.shape[0],
-        lower=domain.lower, vocabulary=100_000,
+        level=like.level, running=None if like.level == "char" else False, length=like.shape[0],
+        lower=like.lower, vocabulary=100_000,
     )  # fmt: skip
     found, source = open(spec, options)
-    if found.vocabulary == domain.vocabulary:
-        return domain, source
-    return domain, TextSource(domain.numbers(found.decode({"data": source.tokens})), domain, source.messages)
+    if found.vocabulary == like.vocabulary:
+        return like, source
+    return like, TextSource(like.numbers(found.decode({"data": source.tokens})), like, source.messages)
 
 
 def read_samples(

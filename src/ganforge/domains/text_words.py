@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 
-WORD = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:['’]\w+)*|[^\w\s]")
-"""A number, a word (with its apostrophes), or one sign."""
-
+JOINERS = "\u200c\u200d"
+"""Without a width: in words of Persian and of Indian scripts, and between the parts of an emoji."""
+LAST_MARK = 0x1F000
+"""Beyond the last script with marks of its own; what follows are emoji and Chinese characters."""
 CLOSES_UP = re.compile(r" (?=[.,!?;:%)\]}…])|(?<=[(\[{]) ")
 """The spaces between words that print leaves out."""
 
 
 def words(line: str) -> list[str]:
     """The words and signs of a line: "A dog's life, 1.5 m." is A, dog's, life, a comma, 1.5, m and a full stop."""
-    return WORD.findall(line)
+    return pattern().findall(line)
+
+
+@cache
+def pattern() -> re.Pattern[str]:
+    """A number; a word, with its apostrophes, vowel signs and accents, and the # or @ of a tag; a flag; an emoji with
+    all its parts; or one sign.
+    """
+    marks = "".join(chr(code) for code in range(0x300, LAST_MARK) if unicodedata.category(chr(code))[0] == "M")
+    word = rf"\w[\w{marks}{JOINERS}]*"
+    emoji = rf"[^\w\s!-~][{marks}\U0001f3fb-\U0001f3ff]*"
+    return re.compile(
+        rf"\d+(?:[.,]\d+)+|(?:[#@](?=[^\W\d_]))?{word}(?:['’]{word})*|[\U0001f1e6-\U0001f1ff]{{2}}"
+        rf"|{emoji}(?:\u200d{emoji})*|[^\w\s]"
+    )
 
 
 def join_words(pieces: Iterable[str]) -> str:

@@ -30,7 +30,8 @@ from ganforge.engine.options import TrainOptions
 from ganforge.engine.rng import reseed
 from ganforge.engine.trainer import Trainer
 from ganforge.measure.disentanglement import dci, mig
-from ganforge.recipes.infogan import Infogan, Informed
+from ganforge.recipes.code_game import Informed
+from ganforge.recipes.infogan import Infogan
 
 SIDE, CHUNK = 16, 500
 FACTORS = ("kind", "x", "y", "size")

@@ -98,3 +98,17 @@ def test_augmentation_is_a_function_of_the_shard() -> None:
     other = [again.take(shard)["data"] for shard in reversed(range(6))][::-1]
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert not torch.equal(one[0].frac(), one[5].frac())
+
+
+def test_batches_are_encoded_on_the_cpu_where_a_device_has_no_float64() -> None:
+    """As Apple's GPUs have none; the meta device stands for one."""
+    found = Stream(Counted(10), PointDomain(shape=(2,)), 4, 0, torch.device("meta"))
+    encoded: list[torch.device] = []
+
+    class Watched(PointDomain):
+        def encode(self, raw: Batch) -> Batch:
+            encoded.append(raw["data"].device)
+            return super().encode(raw)
+
+    found.domain = Watched(shape=(2,))
+    assert found.take(0)["data"].device.type == "meta" and [d.type for d in encoded] == ["cpu"]

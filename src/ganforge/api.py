@@ -1,4 +1,4 @@
-"""The verbs, in Python: train, resume, load."""
+"""The verbs, in Python: train, resume, diagnose."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -19,8 +19,9 @@ from ganforge.core.errors import GanforgeError, InputError, RunError
 from ganforge.core.game import Game, PerShard
 from ganforge.core.store import write_bytes
 from ganforge.core.watch import Watcher
-from ganforge.domains import is_builtin
-from ganforge.engine.options import BUDGETS
+from ganforge.diagnose import Context, Diagnosis, diagnose, read_log
+from ganforge.domains import is_builtin, module_for
+from ganforge.engine.options import BUDGETS, GivenOptions, TrainOptions
 from ganforge.engine.run import Run, claim_run, refuse_existing
 from ganforge.engine.snapshots import Snapshots
 from ganforge.engine.trainer import Trainer
@@ -28,7 +29,11 @@ from ganforge.engine.world import leave_world
 from ganforge.model import Model, load
 from ganforge.plan import Plan, estimate, facts, make_plan, memory_warning
 from ganforge.progress import ProgressDisplay, span
+from ganforge.recipes.recipe import Recipe, recipe_name
 from ganforge.report import write_report
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -41,28 +46,62 @@ class Outcome:
 
 
 def train(
-    recipe: str = "dcgan",
+    recipe: str | type[Recipe] = "dcgan",
     data: str | Path = "digits",
     *,
     run: str | Path | None = None,
     root: str | Path = "runs",
     params: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
+    fork: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
     quiet: bool = False,
-    **options: Any,
+    **options: Unpack[GivenOptions],
 ) -> Model:
     """Train ``recipe`` on ``data`` and return the model; everything else is left in the run folder.
 
-    ``params`` are the recipe's hyper-parameters, ``data_options`` those of the data's domain, and ``options`` the
-    fields of ``TrainOptions`` (samples, minutes, rounds, seed, device ..). Raises InputError for wrong input, RunError
-    when training cannot go on.
+    What is averaged over training is what generates (``model.path`` is the run). Ctrl-C saves, and the model is then as
+    far as training came. One process: for several, ``ganforge train --gpus N``, or torchrun.
+
+    Args:
+        recipe: a name ('ganforge recipes' lists them), "my.module:MyRecipe", or a class.
+        data: a folder, a file (.zip, .npz, .csv, .parquet, .txt ..), or a built-in set (digits, ring, sentences ..).
+        run: the run folder to create. Without, it is ``root``/RECIPE-DATA-NN.
+        params: the recipe's parameters, by name ('ganforge recipes NAME' lists them): {"size": 32, "lr": 1e-3}. A
+            number may be a ``Schedule``.
+        data_options: how data are read, by name: {"resolution": 64, "channels": 1, "mirror": True}.
+        fork: start from the weights of this run, with the settings given here.
+        watchers: see every event of training, beside those that are there anyway; a verdict of theirs may end it.
+        quiet: print nothing. Otherwise progress goes to stderr.
+        options: how long, how often, where; all fields of ``ganforge.engine.options.TrainOptions``. Budgets, of which
+            the first to be reached ends the run: ``samples`` (real ones, 200_000 or "200k"), ``minutes``, ``rounds``;
+            by default the recipe's own. ``seed``; ``device`` ("auto", "cpu", "cuda", "cuda:1", "mps"); ``holdout``
+            (real data, or a share such as "0.1", that are kept from training); ``stop="auto"``, ``metric``,
+            ``target``, ``evaluate_samples`` (judging as it trains: the best state is kept); ``checkpoint_samples`` ..
+
+    Raises:
+        InputError: wrong input, in one line, before anything is written.
+        RunError: training cannot go on (a full disk, losses that stay non-finite).
 
     >>> model = ganforge.train("dcgan", "digits", minutes=2)
-    >>> images = model.generate(64, seed=0)
+    >>> images = model.generate(64, seed=0)  # uint8 [64, 8, 8, 1]
     """
-    settings = Settings(recipe, str(data), dict(params or {}), dict(data_options or {}), dict(options))
-    return start(settings, run, root, watchers, console_for(quiet)).model
+    name = recipe if isinstance(recipe, str) else recipe_name(recipe)
+    settings = Settings(name, str(data), dict(params or {}), dict(data_options or {}), dict(options))
+    check_places(settings)
+    return start(settings, run, root, watchers, console_for(quiet), None if fork is None else Path(fork)).model
+
+
+def check_places(settings: Settings) -> None:
+    """InputError for a training option that is a parameter of the recipe, or an option of the data: which it is."""
+    strange = settings.train.keys() - {field.name for field in fields(TrainOptions)}
+    if not strange:
+        return
+    recipe, name = settings.recipe_class(), min(strange)
+    data = module_for(settings.path, recipe.kinds).OPTIONS
+    for place, kind in (("params", recipe), ("data_options", data)):
+        if name in {field.name for field in fields(kind)}:
+            raise InputError(f"'{name}' belongs to {place}: {place}={{'{name}': {settings.train[name]!r}}}")
 
 
 def train_whole(settings: Settings, run: Path, quiet: bool = False) -> Model:
@@ -73,9 +112,40 @@ def train_whole(settings: Settings, run: Path, quiet: bool = False) -> Model:
     return outcome.model
 
 
-def resume(run: str | Path, *, quiet: bool = False, watchers: Sequence[Watcher] = (), **options: Any) -> Model:
-    """Go on with a run from its newest whole checkpoint; ``options`` may change its length and cadence."""
-    return go_on(Path(run), [], dict(options), watchers, console_for(quiet)).model
+def resume(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    watchers: Sequence[Watcher] = (),
+    quiet: bool = False,
+    **options: Unpack[GivenOptions],
+) -> Model:
+    """Go on with a run from its newest whole checkpoint, bit by bit as if it had never stopped; return the model.
+
+    Args:
+        run: the run folder.
+        data: where its data are now, if they were moved.
+        watchers, quiet: as of ``train``.
+        options: as of ``train``, but only what leaves the course of training alone: budgets, counted from the run's
+            start, cadence, ``device``, ``threads``, ``stop``, ``metric``, ``target``.
+
+    Raises:
+        InputError: no such run, other data than it was trained on, or a setting that may not change.
+        RunError: training cannot go on, or another process trains this run.
+    """
+    moved = [] if data is None else [f"data.path={data}"]
+    return go_on(Path(run), moved, dict(options), watchers, console_for(quiet)).model
+
+
+def diagnose_run(run: str | Path) -> Diagnosis:
+    """What is wrong with a run, by its log so far: the fault's name, the evidence, and a remedy as a command.
+
+    InputError where it is no run, or has no log yet.
+    """
+    context, lines = Context.of(Path(run)), read_log(Path(run))
+    if not lines:
+        raise InputError(f"{Path(run) / 'log.jsonl'} has no lines yet, so nothing can be judged")
+    return diagnose(lines, context)
 
 
 def console_for(quiet: bool) -> Console:
@@ -290,5 +360,5 @@ def say(console: Console) -> Callable[[str], None]:
 
 def short(name: str) -> str:
     """A name for use in a folder name."""
-    stem = Path(name).stem if "/" in name or "." in name else name
+    stem = Path(name).stem if Path(name).name != name or "." in name else name
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem.rpartition(":")[2])[:40] or "run"

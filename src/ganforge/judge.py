@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -34,14 +33,41 @@ ENDLESS = 2**40
 DIVERGED = "the model makes values that are not finite: its training has diverged"
 
 
-def evaluate(what: str | Path, against: str | Path, metrics: Sequence[str] = (), **options: Any) -> Evaluation:
+def evaluate(
+    what: str | Path, against: str | Path, metrics: Sequence[str] = (), *, holdout: str | Path | None = None,
+    features: str = "auto", weights: str | Path | None = None, n: int | None = None, real: int | None = None,
+    whole: bool = False, neighbors: int = 5, resizer: str = "bicubic", resolution: int | str | None = None,
+    channels: int | None = None, target: str | None = None, seed: int = 0, truncation: float = 1.0,
+    device: str = "auto", tell: Callable[[str], None] | None = None,
+) -> Evaluation:  # fmt: skip
     """Judge a run, or samples in files, by real data: scores with intervals, beside the real-versus-real floor.
 
-    ``metrics`` and ``options`` are those of ``ganforge evaluate``. Raises InputError for what cannot be compared.
+    Args:
+        what: a run folder, or samples: a folder, .zip, .npz, .csv, .txt.
+        against: the real data. holdout: other real data, which the model has not seen.
+        metrics: names, as of 'ganforge evaluate --help' (default: all that apply).
+        features: what images are compared in: auto, pixels, classifier, self-supervised, inception, squeezenet,
+            onnx:FILE (other data: values); ``weights``: the feature network's, as safetensors.
+        n: generated samples (default: as many as there are, up to 10,000). real: real samples a side, at most.
+        whole: compare with all real samples, not with the half that the floor leaves.
+        neighbors: of precision, recall, density and coverage.
+        resizer: bicubic or bilinear. resolution, channels: at which images are read (64, or "64x48").
+        target: the column of a table that tstr and f1 predict.
+        seed: of the samples, the split and all random choices. truncation: of a run's samples.
+        device: of the model and the feature network. tell: hears what is done next.
 
-    >>> print("\\n".join(ganforge.evaluate("runs/dcgan-digits-01", "digits").lines()))
+    Raises:
+        InputError: no such run or data, or what cannot be compared.
+
+    >>> result = ganforge.evaluate("runs/dcgan-digits-01", "digits")
+    >>> result.scores["fid"].value, result.floors["fid"].value
     """
-    return compare(str(what), str(against), metrics=tuple(metrics), **options)[0]
+    return compare(
+        str(what), str(against), None if holdout is None else str(holdout),
+        (metrics,) if isinstance(metrics, str) else tuple(metrics), features,
+        None if weights is None else Path(weights), n, real, whole, neighbors, resizer,
+        None if resolution is None else str(resolution), channels, seed, truncation, device, tell=tell, target=target,
+    )[0]  # fmt: skip
 
 
 def compare(
@@ -50,11 +76,12 @@ def compare(
     neighbors: int = 5, resizer: str = "bicubic", resolution: str | None = None, channels: int | None = None,
     seed: int = 0, truncation: float = 1.0, device: str = "auto", keep: bool = False,
     tell: Callable[[str], None] | None = None, target: str | None = None,
-    opened: tuple[Domain, Source] | None = None,
+    opened: tuple[Domain, Source] | None = None, strict: bool = True,
 ) -> tuple[Evaluation, Domain, Source]:  # fmt: skip
     """What ``ganforge evaluate`` does, as values: the result, and the real data's domain and source.
 
-    ``opened`` is what ``against`` names, where that has been opened already.
+    ``opened`` is what ``against`` names, where that has been opened already. Not ``strict``: metrics that were asked
+    for and cannot be had are left out, with a note.
     """
     choose(metrics)
     if resizer not in FILTERS:
@@ -85,7 +112,7 @@ def compare(
     if general is None or general:
         extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
 
-    options = Options(metrics, n, real, seed, neighbors=neighbors, whole=whole, target=target)
+    options = Options(metrics, n, real, seed, neighbors=neighbors, whole=whole, target=target, strict=strict)
     versions = {"ganforge": __version__, "torch": torch.__version__}
     result = measure(
         draw,
@@ -152,17 +179,16 @@ def open_samples(
     ``trained`` are the data options of the run that is judged, for kinds that are read in several ways.
     """
     module = module_like(spec, like)
-    split = {"split": (trained or {}).get("split")}
+    split = (trained or {}).get("split")
     if like is not None and like.kind == module.DOMAIN.kind and hasattr(module, "open_like"):
-        known = inspect.signature(module.open_like).parameters
-        return module.open_like(spec, like, **{name: value for name, value in split.items() if name in known})
+        return module.open_like(spec, like, split)
     values: dict[str, Any] = {}
     if like is not None and like.kind == module.DOMAIN.kind:
         values = {**(trained or {}), **like.reading}
-    if module.DOMAIN.kind == "image":
+    if module.DOMAIN.plain_images:
         size = int(resolution) if resolution and resolution.isdigit() else resolution
         given = {"resolution": size, "channels": channels, "bits": like.reading.get("bits") if like else None}
-        given |= split if any(field.name == "split" for field in fields(module.OPTIONS)) else {}
+        given |= {"split": split} if any(field.name == "split" for field in fields(module.OPTIONS)) else {}
         values = {k: v for k, v in given.items() if v is not None}
     return module.open(spec, checked(module.OPTIONS, values, "data"))
 
@@ -207,7 +233,7 @@ def from_files(
     the samples are of another kind than the real data.
     """
     found, source = open_samples(what, resolution, channels, domain)
-    if (found.kind == "image") != (domain.kind == "image"):
+    if found.plain_images != domain.plain_images:
         raise InputError(f"{what} holds samples of kind {found.kind}, but the real data are of kind {domain.kind}")
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
 
@@ -319,8 +345,7 @@ def latents_of(model: Model, seed: int, truncation: float) -> Latents | None:
 
 def unrounded(domain: Domain, encoded: torch.Tensor) -> torch.Tensor:
     """Images as levels that are not rounded, so that tiny differences stay; other kinds as they are encoded."""
-    levels = getattr(domain, "levels", None)
-    return encoded if levels is None else (encoded.float().clamp(-1, 1) + 1) * (levels / 2)
+    return (encoded.float().clamp(-1, 1) + 1) * (domain.levels / 2) if domain.levels else encoded
 
 
 def as_raw(domain: Domain, made: Batch) -> torch.Tensor:
@@ -337,7 +362,7 @@ def write(result: Evaluation, domain: Domain, source: Source, out: Path) -> list
         return [out]
     write_json(out / "evaluation.json", result.to_dict())
     written = [out / "evaluation.json"]
-    if domain.kind == "image" and result.gallery:
+    if domain.plain_images and result.gallery:
         images = []
         for pair in result.duplicates:
             pair_of = [result.gallery[pair.first], result.gallery[pair.second]]

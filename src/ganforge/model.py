@@ -42,11 +42,16 @@ class Model:
     """A trained generator with the domain it was trained on.
 
     ``generate`` and ``interpolate`` return samples as the domain shows them: uint8 [n, height, width, channels] for
-    images, float32 [n, 2] for points, a dict of columns for tables.
+    images (16 bits: uint16), uint8 [n, frames, height, width, channels] for clips, float32 [n, 2] for points, a dict of
+    columns for tables, a list of strings for text and molecules.
+
+    game: the networks, in evaluation mode, without gradients. domain: what the samples are; ``domain.save(samples,
+    path)`` writes them. facts: what model.json says (``recipe``, ``params``, ``samples``: real ones seen in training).
+    path: the folder that it was loaded from (None: made in memory).
     """
 
-    def __init__(self, game: Game, domain: Domain, facts: dict[str, Any]) -> None:
-        self.game, self.domain, self.facts = game.eval().requires_grad_(False), domain, facts
+    def __init__(self, game: Game, domain: Domain, facts: dict[str, Any], path: Path | None = None) -> None:
+        self.game, self.domain, self.facts, self.path = game.eval().requires_grad_(False), domain, facts, path
 
     def __repr__(self) -> str:
         return f"Model({self.facts['recipe']}, {self.domain.kind} {self.domain.shape}, {self.facts['samples']} samples)"
@@ -73,7 +78,10 @@ class Model:
         if frames is not None and frames < 1:
             raise InputError(f"the number of frames must be at least 1, not {frames}")
         if label is not None and "label" not in self.game.conditions:
-            raise InputError(f"a label was asked for, but this {self.facts['recipe']} was trained without conditions")
+            raise InputError(
+                f"a label was asked for, but this {self.facts['recipe']} was trained without conditions; "
+                "of tables, --where column=value asks for rows"
+            )
         if self.game.needs:
             raise InputError(
                 f"this {self.facts['recipe']} makes nothing without an input: ganforge translate RUN INPUT --out OUTPUT"
@@ -136,6 +144,8 @@ class Model:
     ) -> Any:
         """``n`` samples. The same seed gives the same samples, and a larger ``n`` begins with those of a smaller.
 
+        ``label`` is the class of all, by name or index, of a conditional model (None: classes with the training data's
+        shares). ``truncation``, above 0 and up to 1, trades variety for quality.
         ``frames`` is the length of clips; longer ones begin with the frames of shorter ones. ``where`` constrains rows
         of tables: ``{"education": "Masters"}``, or ``["education=Masters", "age>=30"]``. ``prompt`` says in words what
         to make; of several, sample i gets prompt i modulo their number. ``progress`` hears how many of ``n`` are made.
@@ -237,7 +247,7 @@ class Model:
         Of images a probability, of points a density. ``game.likelihood`` says whether it is exact or a lower bound; a
         bound's noise is a function of ``seed``. InputError when this model has no likelihood.
         """
-        return self._ask("log_prob", samples, seed).double().cpu().numpy()
+        return self._ask("log_prob", samples, seed).cpu().double().numpy()
 
     def bits_per_dim(self, samples: Any, seed: int = 0) -> float:
         """-log2 p per value (pixel and channel, or coordinate), the mean over ``samples``: lower is better."""
@@ -307,4 +317,4 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Model
         odd = sorted(set(weights) ^ expected)[0]
         raise Corrupt(f"{place}: its weights do not fit the recipe '{facts['recipe']}' (first difference: {odd})")
     game.load_state_dict(weights, strict=False)
-    return Model(game, domain, facts)
+    return Model(game, domain, facts, path)

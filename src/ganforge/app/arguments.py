@@ -10,11 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from ganforge.model import Model
 
 INTERRUPTED = 130
 STILL = 10.0
@@ -29,11 +32,19 @@ Allow = Annotated[
     typer.Option("--allow", help="A module of your own that the recipe may be imported from.", metavar="MODULE"),
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write; the suffix decides the format.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DIRECTIONS = ("principal", "coordinate", "features", "closed-form")
+"""The kinds of directions of latent space."""
 
 
 def say(text: str) -> None:
     """Print a plain line."""
     typer.echo(text)
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """Names with commas between them; none of None."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def count_to_stderr(what: str) -> Callable[[int, int], None]:
@@ -77,7 +88,7 @@ def telling(quiet: bool = False, apart: str | None = None) -> Iterator[Callable[
         watcher.join()
 
 
-def allow(module: str | None) -> None:
+def allow_module(module: str | None) -> None:
     """Import the user's own module, if one is named: only what is imported already may be a run's recipe."""
     if not module:
         return
@@ -86,3 +97,17 @@ def allow(module: str | None) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise InputError(f"--allow {module}: {error}") from error
+
+
+def open_run(run: Path, device: str, allowed: str | None) -> Model:
+    """The model of a run, whose recipe may come from the module that is ``allowed``."""
+    from ganforge.model import load
+
+    allow_module(allowed)
+    return load(run, device)
+
+
+def check_directions(kind: str) -> None:
+    """InputError for an unknown kind of directions."""
+    if kind not in DIRECTIONS:
+        raise InputError(f"unknown kind '{kind}': {nearest(kind, DIRECTIONS)}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, allow, count_to_stderr, say
+from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, count_to_stderr, open_run, say
 from ganforge.app.augment import AUGMENT_EXAMPLES, augment
 from ganforge.app.compare import COMPARE_EXAMPLES, compare
 from ganforge.app.data import data_app
@@ -80,15 +80,13 @@ def generate(
         bool, typer.Option("--overwrite", help="Write into a folder though it holds other files.")
     ] = False,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
     """Make samples: a folder of them with a grid picture (samples that were made there before give way), or one file,
     as --out says."""
     from ganforge.app import output
-    from ganforge.model import load
 
-    allow(allow_)
     asked = [
         *([] if label is None else [f"-label{label}"]),
         *([] if truncation == 1 else [f"-truncation{truncation:g}"]),
@@ -99,7 +97,7 @@ def generate(
     target = out or run / "generated" / f"seed{seed}{of_class}"
     if out is not None and not overwrite and output.is_folder(out):
         output.refuse_strangers(out)
-    model = load(run, device)
+    model = open_run(run, device, allow)
     samples = model.generate(
         n, seed, label, truncation, where or (), frames, prompt, progress=None if quiet else count_to_stderr("samples")
     )
@@ -136,13 +134,10 @@ def interpolate(
     label: Label = None,
     out: Out = None,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Walk through latent space: a GIF or MP4, or a strip as PNG."""
-    from ganforge.model import load
-
-    allow(allow_)
-    model = load(run, device)
+    model = open_run(run, device, allow)
     samples = model.interpolate(waypoints, steps, seed, label, mode)  # type: ignore[arg-type]
     for target in (
         [out] if out else [run / "generated" / f"interpolation-{mode}-seed{seed}{s}" for s in (".gif", ".png")]
@@ -153,7 +148,8 @@ def interpolate(
 
 @app.command(epilog="Example: ganforge recipes wgan-gp")
 def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.", metavar="RECIPE")] = None) -> None:
-    """List the recipes, or tell what one is, its parameters with their defaults, and its paper."""
+    """List the recipes with the kinds of data that they take, or tell what one is, its parameters with their defaults,
+    and its paper."""
     import dataclasses
     import inspect
 
@@ -163,7 +159,8 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.
         for each in recipe_names():
             recipe = find_recipe(each)
             able = f" [{', '.join(recipe.abilities)}]" if recipe.abilities else ""
-            say(f"{each:12} {recipe.title}: {recipe.paper}{able}")
+            kinds = ", ".join(recipe.kinds or ("image", "points", "table"))
+            say(f"{each:12} {kinds:21} {recipe.title}: {recipe.paper}{able}")
         return
     recipe = find_recipe(name)
     say(
@@ -279,7 +276,10 @@ def show_usage(error: Any) -> int:
         error.show()
         return error.exit_code
     command = error.ctx.command_path if error.ctx is not None else "ganforge"
-    return fail(f"{' '.join(error.format_message().split())} (see '{command} --help')", error.exit_code)
+    text = " ".join(error.format_message().split())
+    if command.endswith(" train") and "unexpected extra argument" in text:
+        text += ": data are named with --data"
+    return fail(f"{text} (see '{command} --help')", error.exit_code)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, say, telling
-from ganforge.app.arguments import allow as allow_module
+from ganforge.app.arguments import Allow, Device, Json, RunPath, allow_module, say, telling
 
 DUALITY_EXAMPLES = (
     "Examples: ganforge duality runs/dcgan-digits-01 | ganforge duality RUN --steps 5000 --holdout test.zip --json"
@@ -25,13 +24,13 @@ def duality(
     live: Annotated[bool, typer.Option("--live", help="Judge G as it plays, not its average.")] = False,
     seed: Annotated[int, typer.Option(help="Of the split, fresh weights and noise.")] = 0,
     device: Device = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Write the result to this .json too.")] = None,
-    allow_: Allow = None,
+    allow: Allow = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
     """Measure the duality gap: how far a trained game is from equilibrium, in its own payoff."""
-    allow_module(allow_)
+    allow_module(allow)
     from ganforge.api import memory_errors
     from ganforge.core.store import write_json
     from ganforge.duality import duality_gap

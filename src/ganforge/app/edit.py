@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, allow, say
-from ganforge.core.errors import InputError, nearest
+from ganforge.app.arguments import Allow, Device, Json, Label, Out, RunPath, Seed, check_directions, open_run, say
+from ganforge.core.errors import InputError
 
-KINDS = ("principal", "coordinate", "features", "closed-form")
 JUDGED = 64
 """Samples of the first class whose way to the other is measured."""
 EDIT_EXAMPLES = (
@@ -50,10 +49,10 @@ def edit(
     n: Annotated[int, typer.Option("-n", "--number", help="Samples to edit: rows of the picture.")] = 8,
     seed: Seed = 0,
     label: Label = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     out: Out = None,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Move samples, or projected pictures, along a direction of latent space: a picture, a row for each."""
     low, high = ends(strength)
@@ -61,8 +60,7 @@ def edit(
         raise InputError(f"the number of samples must be at least 1, not {n}")
     if steps < 2:
         raise InputError(f"--steps must be at least 2, not {steps}")
-    if kind not in KINDS:
-        raise InputError(f"unknown kind '{kind}': {nearest(kind, KINDS)}")
+    check_directions(kind)
     classes = direction.split(":")
     between = len(classes) == 2 and all(classes)
     if not between and not (direction.isdecimal() and int(direction) > 0):
@@ -75,10 +73,8 @@ def edit(
 
     from ganforge import judge as judging
     from ganforge import latent
-    from ganforge.model import load
 
-    allow(allow_)
-    model = load(run, device)
+    model = open_run(run, device, allow)
     points = None
     if latents is not None:
         inputs, points, layer_of = latent.read_latents(model, latents)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import allow as allow_module
-from ganforge.app.arguments import telling
+from ganforge.app.arguments import Allow, Device, Json, allow_module, listed, telling
 from ganforge.core.errors import InputError
 
 METRICS = (
@@ -46,16 +45,16 @@ def evaluate(
     target: Annotated[str | None, typer.Option(help="The column of a table that tstr and f1 predict.")] = None,
     seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
     truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json and duplicates.png; or a .json.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    allow: Annotated[str | None, typer.Option(help="A module of your own that holds the run's recipe.")] = None,
+    device: Device = "auto",
+    allow: Allow = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
 ) -> None:
     """Judge a run, or anyone's samples: metrics with intervals, beside what real data score against real data."""
     from ganforge import judge
 
-    names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+    names = listed(metrics)
     allow_module(allow)
     keep = bool(out and out.suffix != ".json")
     with telling(quiet or json) as tell:

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import NoReturn
 
+KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
 GRACE_SECONDS = 15.0
 """How long the others may take to end by themselves once one process has failed."""
 
@@ -56,13 +57,13 @@ def wait(started: list[subprocess.Popen[bytes]]) -> int:
             return code if code >= 0 else 128 - code
         late = time.monotonic() - failed_at
         if code and late > GRACE_SECONDS:
-            send(started, signal.SIGKILL if late > 2 * GRACE_SECONDS else signal.SIGTERM)
+            send(started, KILL if late > 2 * GRACE_SECONDS else signal.SIGTERM)
             time.sleep(1.0)
         time.sleep(0.05)
 
 
 def send(started: list[subprocess.Popen[bytes]], number: int) -> None:
-    """Signal those that still run."""
+    """Signal those that still run. On Windows a Ctrl-C has reached all of them already, and the rest is their end."""
     for process in started:
-        if process.poll() is None:
+        if process.poll() is None and not (os.name == "nt" and number == signal.SIGINT):
             process.send_signal(number)

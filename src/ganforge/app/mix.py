@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, allow, say
+from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, open_run, say
 
 MIX_EXAMPLES = (
     "Examples: ganforge mix runs/stylegan2-faces-01 | ganforge mix RUN --layers fine --rows 3 --columns 8 | "
@@ -23,14 +23,12 @@ def mix(
     label: Label = None,
     out: Out = None,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Mix styles: each sample of the first column, with styles of each of the first row."""
     from ganforge import latent
-    from ganforge.model import load
 
-    allow(allow_)
-    model = load(run, device)
+    model = open_run(run, device, allow)
     samples = latent.mix(model, rows, columns, layers, seed, label)
     target = out or run / "generated" / f"mix-{layers}-seed{seed}.png"
     model.domain.animate(samples, target, columns + 1)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Label, RunPath, Seed, allow, say
+from ganforge.app.arguments import Allow, Device, Json, Label, RunPath, Seed, open_run, say
 from ganforge.core.errors import InputError
 
 PROJECT_EXAMPLES = (
@@ -36,9 +36,9 @@ def project(
         bool,
         typer.Option("--encoder", help="Learn an encoder from the model's own samples first (kept in the run)."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Find the latents of pictures: what the model makes of them stands beside them, with its PSNR."""
     if out.suffix or out.is_file():
@@ -46,10 +46,8 @@ def project(
     from ganforge import latent
     from ganforge.app.translate import png_names, storable
     from ganforge.domains.image_pictures import make_folder, png, write
-    from ganforge.model import load
 
-    allow(allow_)
-    model = load(run, device)
+    model = open_run(run, device, allow)
     targets, names, notes = latent.read_pictures(model, images)
     for note in notes:
         typer.echo(note, err=True)

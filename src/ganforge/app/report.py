@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, allow, say, telling
+from ganforge.app.arguments import Allow, Device, RunPath, allow_module, listed, say, telling
 from ganforge.core.errors import GanforgeError
 
 REPORT_EXAMPLES = (
@@ -30,7 +30,7 @@ def report(
     n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
     seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the page is.")] = False,
 ) -> None:
     """Write report.html of a run anew: one self-contained page, with scores by real data."""
@@ -39,14 +39,14 @@ def report(
 
     if not (run / "run.json").is_file() and not (run / "config.yaml").is_file():
         Run.open(run)  # says what is wrong
-    allow(allow_)
+    allow_module(allow)
 
     def judge(tell: Callable[[str], None]) -> None:
         from ganforge.appraisal import appraise, is_current, keep
 
         if evaluate is None and against is None and is_current(run):
             return
-        names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+        names = listed(metrics)
         options = {"features": features, "weights": weights, "holdout": holdout, "n": n, "seed": seed, "tell": tell}
         for path in keep(appraise(run, against, device=device, metrics=names, **options), seed, tell):
             tell(f"wrote {path}")

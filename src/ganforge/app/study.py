@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, say
-from ganforge.app.arguments import allow as allow_module
+from ganforge.app.arguments import Allow, Device, allow_module, say
 from ganforge.core.errors import InputError
 
 STUDY_EXAMPLES = (
@@ -39,7 +38,7 @@ def study(
     seed: Annotated[int, typer.Option(help="Of the images and the order.")] = 0,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Let people try to tell generated images from real ones: the fooling rate, with an interval."""
     folder = out or default_folder(what)
@@ -47,7 +46,7 @@ def study(
         if against is None:
             raise InputError("a study needs real images: --against DATA (or --report, for the answers so far)")
         shown = duration(seconds)
-        allow_module(allow_)
+        allow_module(allow)
         from ganforge.study import Desk, Journal, open_stimuli, serve
 
         stimuli = open_stimuli(what, against, seed, truncation, device, resolution, channels)

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, allow, say
-from ganforge.core.errors import InputError, nearest
+from ganforge.app.arguments import Allow, Device, Json, Label, Out, RunPath, Seed, check_directions, open_run, say
+from ganforge.core.errors import InputError
 
-KINDS = ("principal", "coordinate", "features", "closed-form")
 TRAVERSE_EXAMPLES = (
     "Examples: ganforge traverse RUN | ganforge traverse RUN --kind coordinate --count 12 --out axes.png | "
     "ganforge traverse RUN --against digits --features classifier --json"
@@ -38,21 +37,18 @@ def traverse(
     ] = None,
     seed: Seed = 0,
     label: Label = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     out: Out = None,
     device: Device = "auto",
-    allow_: Allow = None,
+    allow: Allow = None,
 ) -> None:
     """Walk along directions of latent space: a picture, and how much each direction changes the samples."""
-    if kind not in KINDS:
-        raise InputError(f"unknown kind '{kind}': {nearest(kind, KINDS)}")
+    check_directions(kind)
     if (features is None) != (against is None):
         raise InputError("--features and --against go together: features are fitted to the real data")
     from ganforge import judge, latent
-    from ganforge.model import load
 
-    allow(allow_)
-    model = load(run, device)
+    model = open_run(run, device, allow)
     extract = judge.features_for(model, against, features, seed) if against and features else None
     found = latent.traverse(model, count, steps, reach, kind, seed, label, extract)  # type: ignore[arg-type]
     target = out or run / "generated" / f"traversal-{kind}-seed{seed}.png"

@@ -14,7 +14,8 @@ class Event:
     """What training reports: at its ``start``, each ``tick`` (numbers since the last), and at its ``end``.
 
     ``message`` tells of something out of the ordinary (kind ``message``: a skipped step, a rollback), or says in a line
-    what a watcher thinks (kind ``verdict``). An ``evaluation`` holds scores, by the names of the log.
+    what a watcher thinks (kind ``verdict``, to which none answers). An ``evaluation`` holds scores, by the names of the
+    log.
     """
 
     kind: Literal["start", "tick", "evaluation", "message", "verdict", "end"]

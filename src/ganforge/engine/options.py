@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import AfterValidator, Field
 
@@ -67,6 +67,32 @@ class TrainOptions:
         """Whether the run is evaluated as it trains."""
         asked = (self.target, self.evaluate_samples, self.holdout)
         return self.stop == "auto" or any(each is not None for each in asked)
+
+
+class GivenOptions(TypedDict, total=False):
+    """Some of ``TrainOptions``, by their names: what train() and resume() take. A count may be text, as in "200k"."""
+
+    samples: int | str | None
+    minutes: float | None
+    rounds: int | str | None
+    seed: int
+    shards: int | None
+    device: str
+    threads: int | None
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: bool
+    tick_samples: int | str | None
+    snapshot_samples: int | str | None
+    checkpoint_samples: int | str | None
+    checkpoint_minutes: float
+    keep: int
+    on_nonfinite: Literal["rollback", "stop"]
+    holdout: str | None
+    stop: Literal["budget", "auto"]
+    metric: str
+    target: float | None
+    evaluate_samples: int | str | None
+    evaluate_count: int | str
 
 
 BUDGETS = ("samples", "minutes", "rounds")

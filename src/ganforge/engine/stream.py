@@ -56,7 +56,8 @@ class Stream:
         raw = self.source.take(self.rows(shard))
         if self.device.type == "cuda":
             raw = {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in raw.items()}
-        elif self.device.type != "cpu":
-            raw = {k: v.to(self.device) for k, v in raw.items()}
         reseed(self.seed, "augment", shard)
-        return self.domain.augment(self.domain.encode(raw))
+        batch = self.domain.encode(raw)
+        if self.device.type not in ("cpu", "cuda"):  # mps has no float64, in which tables are encoded
+            batch = {k: v.to(self.device) for k, v in batch.items()}
+        return self.domain.augment(batch)

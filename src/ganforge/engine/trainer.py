@@ -251,7 +251,7 @@ class Trainer:
                 self.run.event({**line, "kind": kind, "message": message})
         for watcher in self.watchers:
             verdict = watcher.see(event)
-            if verdict is not None:
+            if verdict is not None and kind != "verdict":  # one on a verdict would call for the next
                 self.hear(verdict, line)
 
     def hear(self, verdict: Verdict, line: Mapping[str, Any]) -> None:

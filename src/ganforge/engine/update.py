@@ -251,10 +251,10 @@ def summarize(noted: Mapping[str, list[Tensor]], world: World) -> dict[str, tupl
     names = sorted(noted)
     if not names:
         return {}
-    sums = torch.stack([torch.stack([v.double().sum() for v in noted[n]]).sum() for n in names])
-    counts = torch.tensor(
-        [float(sum(v.numel() for v in noted[n])) for n in names], dtype=torch.float64, device=sums.device
-    )
+    device = noted[names[0]][0].device
+    wide = torch.float32 if device.type == "mps" else torch.float64  # of which mps has none
+    sums = torch.stack([torch.stack([v.to(wide).sum() for v in noted[n]]).sum() for n in names])
+    counts = torch.tensor([float(sum(v.numel() for v in noted[n])) for n in names], dtype=wide, device=sums.device)
     world.reduce([sums, counts])
     return {n: (c, s) for n, c, s in zip(names, counts.tolist(), sums.tolist(), strict=True)}
 

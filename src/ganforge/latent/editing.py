@@ -55,12 +55,12 @@ def between_classes(
         chosen = (classes == k).to(x.device)
         if int(chosen.sum()) < FEWEST:
             raise InputError(f"only {int(chosen.sum())} of {samples:,} samples are of class '{name}': too few to tell")
-        means.append(x[chosen].double().mean(0))
+        means.append(x[chosen].cpu().double().mean(0))
     way = means[1] - means[0]
-    vector = (way / way.norm().clamp_min(1e-12)).cpu()
+    vector = way / way.norm().clamp_min(1e-12)
     change = gram(model, {key: value[:64] for key, value in inputs.items()}, seed=seed, space=space)
     share = float(vector @ change @ vector / change.trace())
-    scale = float((x.double().cpu() @ vector).std())
+    scale = float((x.cpu().double() @ vector).std())
     return Direction(f"{first}:{second}", vector.float(), share, scale), judge
 
 

@@ -48,7 +48,7 @@ def learn_encoder(
     photos. A function of the model and the seed. InputError for models without a latent vector, or of other data than
     images.
     """
-    if model.domain.kind != "image":
+    if not model.domain.plain_images:
         raise InputError(f"only pictures can be encoded, and this model makes samples of kind '{model.domain.kind}'")
     first = inputs_of(model, 2, seed, None)
     size, classes = first["z"].shape[1], len(model.domain.classes) if "label" in model.game.conditions else 0

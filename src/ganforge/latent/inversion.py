@@ -126,11 +126,11 @@ def project(
 
 def check(model: Model, images: np.ndarray, steps: int | None, starts: int) -> None:
     """InputError for what cannot be projected."""
-    if model.domain.kind != "image":
+    if not model.domain.plain_images:
         raise InputError(f"only pictures can be projected, and this model makes samples of kind '{model.domain.kind}'")
     channels, height, width = model.domain.shape
     wanted = (height, width, channels)
-    dtype = np.uint8 if getattr(model.domain, "levels", 255) == 255 else np.uint16
+    dtype = np.uint8 if model.domain.levels == 255 else np.uint16
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1:] != wanted or images.dtype != dtype or not len(images):
         raise InputError(

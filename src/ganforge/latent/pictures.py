@@ -18,7 +18,7 @@ def read_pictures(model: Model, path: str | Path) -> tuple[np.ndarray, list[str]
     """The pictures of a file, a folder or a .zip at a model's size and channels: levels [n, height, width, channels],
     their names, and notes on what was resized or could not be read. InputError where nothing could be."""
     path = Path(path)
-    if model.domain.kind != "image":
+    if not model.domain.plain_images:
         raise InputError(f"only pictures can be projected, and this model makes samples of kind '{model.domain.kind}'")
     if not path.exists():
         raise InputError(f"no image and no folder at {path}")
@@ -28,7 +28,7 @@ def read_pictures(model: Model, path: str | Path) -> tuple[np.ndarray, list[str]
         files = open_files(path)
         entries = [Entry(name, lambda name=name: files.read(name)) for name in files.images]
     channels, height, width = model.domain.shape
-    fit = Fit((height, width), channels, getattr(model.domain, "bits", 8))
+    fit = Fit((height, width), channels, model.domain.reading["bits"])
     pictures, names, notes = [], [], []
     for entry, planes in in_order(lambda e: decode(e.load(), Fit(), MAX_PIXELS), iter(entries), None):
         try:

@@ -78,10 +78,11 @@ class Space:
 
     @torch.no_grad()
     def made(self, inputs: Batch, x: Tensor) -> Tensor:
-        """The same a chunk at a time, float32 on the CPU; images within [-1, 1] as their pictures are."""
+        """The same a chunk at a time, float32 on the CPU; within the limits of what a sample can show."""
         parts = zip(chunks_of(inputs), x.split(CHUNK), strict=True)
         whole = torch.cat([self.make(part, points).float().cpu() for part, points in parts])
-        return whole.clamp(-1, 1) if self.model.domain.kind == "image" else whole
+        limits = self.model.domain.limits
+        return whole if limits is None else whole.clamp(*limits)
 
 
 def output_of(model: Model, module: nn.Module, inputs: Batch) -> Tensor:
@@ -152,19 +153,19 @@ def first_linear_map(model: Model) -> Tensor:
     if size > LARGEST:
         raise InputError(f"closed-form directions are for latents of up to {LARGEST} numbers; this one has {size}")
     one = {key: value[:1] for key, value in inputs.items()}
-    start = output_of(model, module, one).double()
+    start = output_of(model, module, one).cpu().double()
 
     def moved(steps: Tensor) -> Tensor:
         rest = {key: value.expand(len(steps), *value.shape[1:]) for key, value in one.items()}
-        return output_of(model, module, {**rest, "z": one["z"] + steps}).double() - start
+        return output_of(model, module, {**rest, "z": one["z"] + steps}).cpu().double() - start
 
     axes = torch.eye(size, device=one["z"].device, dtype=one["z"].dtype)
     columns = torch.cat([moved(part) for part in axes.split(CHUNK)])  # [size, outputs], A transposed
-    way = (inputs["z"][1:] - one["z"]).double()
-    gap = moved(way.to(one["z"].dtype)) - way @ columns
+    way = (inputs["z"][1:] - one["z"]).cpu().double()
+    gap = moved(way.to(one["z"])) - way @ columns
     if float(gap.norm()) > 1e-3 * float((way @ columns).norm()):
         raise InputError(
             f"the first layer ({name}) of {model.facts['recipe']} is not linear in z, so directions have no closed "
             "form: take those of kind principal or features"
         )
-    return (columns @ columns.T).cpu()
+    return columns @ columns.T

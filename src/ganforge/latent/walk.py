@@ -90,7 +90,7 @@ def gram(model: Model, inputs: Batch, probes: int = PROBES, seed: int = 0, space
                     )
                 u = torch.randn(made.shape, generator=seeded).to(made.device, made.dtype)
                 (gradient,) = torch.autograd.grad((made * u).sum(), z)
-            rows = gradient.double().cpu()
+            rows = gradient.cpu().double()
             total += rows.T @ rows
             seen += len(rows)
     return total / seen
@@ -114,7 +114,7 @@ def directions(
         raise InputError("directions in closed form are those of z: they take no layer")
     space = Space(model, layer)
     inputs = inputs_of(model, max(points, FEATURES) if kind == "features" else points, seed, label)
-    latents = space.at(inputs).double().cpu()
+    latents = space.at(inputs).cpu().double()
     size = latents.shape[1]
     if not 1 <= count <= size:
         raise InputError(f"a latent of {size} numbers has 1 to {size} directions, not {count}")
@@ -150,7 +150,7 @@ def components(model: Model, inputs: Batch, latents: Tensor, count: int, own: bo
     else:
         layer = first_layer(model)[1]
         with torch.no_grad():
-            features = torch.cat([output_of(model, layer, part).double().cpu() for part in chunks_of(inputs)])
+            features = torch.cat([output_of(model, layer, part).cpu().double() for part in chunks_of(inputs)])
     features = features - features.mean(0)
     scores, values, vectors = torch.linalg.svd(features, full_matrices=False)  # features = scores * values @ vectors
     variances = values.square() / (len(features) - 1)
@@ -178,7 +178,7 @@ def traverse(
     """Walk from -``reach`` to ``reach`` along each direction (in units of z), through the first latent of the seed.
 
     Each direction's move is the mean Euclidean distance of features between both ends over ``points`` latents: those of
-    ``extract``, or, without one, pixels in [0, 1] for images and standardized values for other kinds. InputError for
+    ``extract``, or, without one and for what is no plain image, pixels in [0, 1] or standardized values. InputError for
     fewer than 2 steps, a reach that is not above 0, and what ``directions`` refuses.
     """
     if steps < 2 or not reach > 0:
@@ -198,16 +198,18 @@ def traverse(
         ends = [space.made(inputs, inputs["z"] + sign * reach * vector) for sign in (-1, 1)]
         low, high = (_features(model, end, extract) for end in ends)
         moves.append(mean_score((high - low).norm(dim=1), how=f"normal, {points} latents"))
-    named = extract.name if extract is not None else "pixels" if model.domain.kind == "image" else "values"
+    encoded = "values" if model.domain.limits is None else "pixels"
+    named = extract.name if extract is not None and model.domain.plain_images else encoded
     samples = model.domain.decode({"data": torch.cat(rows)})
     return Traversal(found, tuple(distances.tolist()), samples, tuple(moves), named)
 
 
 def _features(model: Model, made: Tensor, extract: Extractor | None) -> Tensor:
     """float64 [n, d]."""
-    if extract is not None and model.domain.kind == "image":
-        return smooth(extract)({"data": unrounded(model.domain, made)})[0].double()
-    return made.flatten(1).double() / (2 if model.domain.kind == "image" else 1)
+    if extract is not None and model.domain.plain_images:
+        return smooth(extract)({"data": unrounded(model.domain, made)})[0].cpu().double()
+    low, high = model.domain.limits or (0.0, 1.0)
+    return made.flatten(1).double() / (high - low)
 
 
 def draw(model: Model, found: Traversal, path: Path) -> None:

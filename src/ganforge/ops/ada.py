@@ -76,7 +76,7 @@ class AdaptiveAugment(nn.Module):
         super().__init__()
         self.chosen, self.target, self.samples = tuple(chosen), target, samples
         self.register_buffer("p", torch.zeros(()))
-        self.register_buffer("seen", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(2))  # whole numbers, exact in float32, which all devices have
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` augmented, as float32."""
@@ -90,7 +90,7 @@ class AdaptiveAugment(nn.Module):
 
         p rises where r_t, over ``EVERY`` rounds, is above the target, else it falls.
         """
-        self.seen += torch.tensor([count, right], dtype=torch.float64).to(self.seen.device)
+        self.seen += torch.tensor([count, right], dtype=self.seen.dtype).to(self.seen.device)
         if round_ % EVERY:
             return
         judged, correct = self.seen.tolist()

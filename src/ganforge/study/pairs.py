@@ -165,10 +165,10 @@ def open_stimuli(
     else:
         made, found = open_samples(what, resolution, channels)
         identity, samples = found.fingerprint, FromFiles(made, found, seed)
-    if made.kind != "image":
+    if not made.plain_images:
         raise InputError(f"{what} holds {made.kind}, and a study shows images")
     domain, source = open_samples(against, *size_of(made))
-    if domain.kind != "image" or domain.shape != made.shape:
+    if not domain.plain_images or domain.shape != made.shape:
         raise InputError(
             f"{what} holds images of shape {made.shape}, but {against} holds {domain.kind} of shape {domain.shape}: "
             "they cannot be shown together"

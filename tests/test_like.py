@@ -137,7 +137,7 @@ def test_sixteen_bits_are_grown_and_compared(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("ganforge.augmentation.arms", lambda *_: {name: torch.rand(2, 40) > 0.5 for name in ARMS})
     data = labelled(tmp_path)
     found = augment(
-        data, tmp_path / "out", real_per_class=20, per_class=2, seeds=2, recipe="cgan", samples=64, quiet=True,
+        data, tmp_path / "out", real_per_class=20, per_class=2, classifiers=2, recipe="cgan", samples=64, quiet=True,
         params={"size": 8, "conditioning": "projection"}, data_options={"mirror": True},
     )  # fmt: skip
     assert found.real == 40 and found.generated == 4

@@ -21,7 +21,8 @@ from ganforge.engine.run import Run
 from ganforge.engine.stream import Stream
 from image_makers import file, noise, put
 from shard_makers import stream
-from test_streamed import Counting, in_memory  # noqa: F401 (a fixture)
+from test_streamed import in_memory  # noqa: F401 (a fixture)
+from test_streamed_order import Counting
 from test_streamed_training import same, trained
 
 pa = pytest.importorskip("pyarrow")

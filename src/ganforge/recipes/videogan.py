@@ -38,8 +38,8 @@ class Videogan(Recipe):
     the digit that was asked for (97.4 %). Frame distance 0.006 (real against real 0.007), clip distance 0.6 (0.3),
     motion 13.4 levels a frame (12.9), and by thirds of clips three times as long 13.3, 12.8, 11.6:
     `python bench/video.py --data moving-digits`.
-    Colored shapes at 32 pixels, 11,000 clips (1.7 CPU-minutes), schedules fitted: smooth paths, ragged things;
-    frame distance 0.097 (0.010), clip distance 1.2 (0.4), motion by thirds 2.5, 2.4, 2.3 (2.9): docs/benchmarks.md.
+    Colored shapes at 32 pixels, 22,000 clips (3.6 CPU-minutes), schedules fitted: smooth paths, ragged things; frame
+    distance 0.032 (0.010), clip distance 0.9 (0.4), motion by thirds 2.4, 2.5, 2.5 (2.9): docs/benchmarks.md.
 
     latent: size of the content z
     motion: size of each frame's noise, and of its motion code

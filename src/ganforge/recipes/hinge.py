@@ -17,9 +17,10 @@ class Hinge(TwoPlayerRecipe):
 
     For: stable training without a gradient penalty: D is 1-Lipschitz layer by layer, and takes 5 steps for each of G.
 
-    Measured: KL of class shares 0.017, one class 46 % from uniform (`python bench/quality.py images --data
-    digits --recipe hinge --seeds 1 --samples 60000 --set size=32`); with one discriminator step for each of G
-    it collapsed (KL 1.26).
+    Measured: digits, seed 0, a million images (697 s on one busy CPU thread): every class within 10.0 % of uniform, KL
+    0.001, no near-copies, Frechet distance in the classifier's features 3.90, held-out real 1.16 (`python
+    bench/quality.py images --data digits --recipe hinge --seeds 1`). With one discriminator step for each of G it
+    collapsed (60,000 images, KL 1.26).
     """
 
     title: ClassVar[str] = "Hinge GAN with spectral normalization (SNGAN)"

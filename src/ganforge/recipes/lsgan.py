@@ -16,9 +16,9 @@ class Lsgan(TwoPlayerRecipe):
 
     For: a smoother loss than cross-entropy, which goes on pulling at fakes that D already takes for real.
 
-    Measured: digits, seed 0, a million images (163 s on one busy CPU thread): one class 18.0 % from uniform, KL 0.002, no
-    near-copies above the held-out rate, Frechet distance in the classifier's features 2.56, held-out real 1.16 (`python
-    bench/quality.py images --data digits --recipe lsgan --seeds 1`).
+    Measured: digits, seed 0, a million images (163 s on one busy CPU thread): one class 18.0 % from uniform, KL 0.002,
+    no near-copies above the held-out rate, Frechet distance in the classifier's features 2.56, held-out real 1.16
+    (`python bench/quality.py images --data digits --recipe lsgan --seeds 1`).
     """
 
     title: ClassVar[str] = "LSGAN"

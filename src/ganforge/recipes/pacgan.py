@@ -16,8 +16,9 @@ class Pacgan(TwoPlayerRecipe):
 
     For: keeping modes at almost no cost. pack=2 to 4; the batch must be a multiple of it.
 
-    Measured: KL of class shares 0.014, one class 42 % from uniform (`python bench/quality.py images --data
-    digits --recipe pacgan --seeds 1 --samples 100000 --set size=32`).
+    Measured: digits, seed 0, a million images (176 s on one busy CPU thread): every class within 11.3 % of uniform, KL
+    0.001, no near-copies above the held-out rate, Frechet distance in the classifier's features 3.63, held-out real
+    1.16 (`python bench/quality.py images --data digits --recipe pacgan --seeds 1`).
     """
 
     title: ClassVar[str] = "PacGAN"

@@ -40,8 +40,8 @@ class Stylegan2(TwoPlayerRecipe):
     For: a latent space to walk in, truncation, styles by layer; with ada, small sets. Slow to learn variety within a
     class where a run is short.
 
-    Measured: digits, seed 0, 200,000 samples (475 s on one busy CPU thread): every class within 6.6 % of uniform, KL
-    0.0004, no near-copies, Frechet distance in the classifier's features 12.3, held-out real 1.2; 25.0 after 60,000
+    Measured: digits, seed 0, 200,000 samples (182 s on one busy CPU thread): every class within 6.6 % of uniform, KL
+    0.0004, no near-copies, Frechet distance in the classifier's features 11.7, held-out real 1.2; 25.0 after 60,000
     (`python bench/quality.py images --data digits --recipe stylegan2 --seeds 1`).
     """
 

@@ -30,9 +30,10 @@ class Stylegan3(Stylegan2):
 
     Measured: MNIST, seed 0, 4,000 images, size 8, 8 layers and a margin of 5 (the defaults before): EQ-T 38.9 dB,
     EQ-T_frac 42.0 dB, where StyleGAN2 has 13.1 and 13.3 dB (an image that does not move at all: 11) (`python
-    bench/equivariance.py --samples 4000`); with 5 layers and a margin of 3 before training only (below). Digits after
-    60,000 of 200,000 images, 6 layers and a margin of 3: distance 38.7 (real 1.2), one class missed. Runs of up to
-    23,000 images with the new layers collapse as those of StyleGAN2 do; longer ones have not been made.
+    bench/equivariance.py --samples 4000`); with 5 layers and a margin of 3 before training only (below). Digits, seed 0,
+    200,000 images (401 s on one busy CPU thread): every class within 6.6 % of uniform, KL 0.0004, no near-copies, but
+    little variety within a class: Frechet distance in the classifier's features 11.4, held-out real 1.2 (`python
+    bench/quality.py images --data digits --recipe stylegan3 --seeds 1`).
     """
 
     title: ClassVar[str] = "StyleGAN3"

@@ -16,8 +16,9 @@ class Minibatch(TwoPlayerRecipe):
 
     For: a cure for mode collapse that needs no penalty; label_smoothing=0.1 is the same paper's section 3.4.
 
-    Measured: KL of class shares 0.017, one class 45 % from uniform (`python bench/quality.py images --data
-    digits --recipe minibatch --seeds 1 --samples 100000 --set size=32`).
+    Measured: digits, seed 0, a million images (287 s on one busy CPU thread): one class 22.0 % from uniform, KL 0.007,
+    no near-copies above the held-out rate, Frechet distance in the classifier's features 3.06, held-out real 1.16
+    (`python bench/quality.py images --data digits --recipe minibatch --seeds 1`).
     """
 
     title: ClassVar[str] = "Minibatch discrimination"

@@ -14,6 +14,8 @@ from ganforge.live import features_for, tell_own
 from ganforge.measure import kinds
 from ganforge.model import load
 
+TRAINED = "judged on inputs that it was trained on (--holdout keeps some from it)"
+
 
 def examine(path: Path, tell: Callable[[str], None] = lambda text: None, device: str = "auto") -> None:
     """Leave the scores that a diagnosis looks at in the run's folder, or why they cannot be had.
@@ -31,13 +33,10 @@ def examine(path: Path, tell: Callable[[str], None] = lambda text: None, device:
         result = tell_own(model, source, held, metrics, extract, tell=tell)
         about |= {"against": spec, "scores": result.brief(), "protocol": result.protocol.to_dict()}
         left_out = [note for note in result.notes if note.startswith(("left out: ", "no floor"))]
-        about["unable"] = [f"no score: {note.removeprefix('left out: ')}" for note in left_out]
-        about["unable"] = list(about["unable"]) + ([] if held else [TRAINED] * bool(model.game.needs))
+        unable = [f"no score: {note.removeprefix('left out: ')}" for note in left_out]
+        about["unable"] = [*unable, TRAINED] if model.game.needs and not held else unable
     except RunError:
         raise
     except GanforgeError as error:
         about["unable"] = [f"samples could not be judged: {error}"]
     write_json(path / JUDGED, about)
-
-
-TRAINED = "judged on inputs that it was trained on (--holdout keeps some from it)"

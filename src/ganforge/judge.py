@@ -63,10 +63,11 @@ def evaluate(
     >>> result.scores["fid"].value, result.floors["fid"].value
     """
     return compare(
-        str(what), str(against), None if holdout is None else str(holdout),
-        (metrics,) if isinstance(metrics, str) else tuple(metrics), features,
-        None if weights is None else Path(weights), n, real, whole, neighbors, resizer,
-        None if resolution is None else str(resolution), channels, seed, truncation, device, tell=tell, target=target,
+        str(what), str(against), holdout=None if holdout is None else str(holdout),
+        metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics), features=features,
+        weights=None if weights is None else Path(weights), n=n, real=real, whole=whole, neighbors=neighbors,
+        resizer=resizer, resolution=None if resolution is None else str(resolution), channels=channels, seed=seed,
+        truncation=truncation, device=device, tell=tell, target=target,
     )[0]  # fmt: skip
 
 

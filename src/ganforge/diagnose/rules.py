@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ganforge.diagnose import scored
+from ganforge.diagnose.scored import HUGE, LARGE, nears
 from ganforge.diagnose.signals import FEWEST, Context, Line, Window
 from ganforge.diagnose.verdict import Diagnosis, Rule, Severity, found, outcome, ranked, say, scores, sight
 
@@ -40,8 +41,6 @@ MISSED = 0.9
 """Class coverage (of an evaluation of a labelled set) up to which modes are missing."""
 ENORMOUS = 1e6
 """A gradient norm that no loss has that works."""
-LARGE, HUGE = 0.018, 0.03
-"""A median step above this share of the weights is too large: LARGE where the fakes are off and get no better."""
 
 
 def is_far(w: Window) -> bool:
@@ -55,11 +54,6 @@ def stalls(w: Window, sure: bool = True) -> bool:
         return False
     margin = w.improvement_error if sure else -w.improvement_error
     return w.improvement + margin < IMPROVES * min(1.0, len(w.late) / 40)
-
-
-def nears(w: Window) -> bool:
-    """The fakes clearly get better: D teaches G something, whatever it ranks."""
-    return w.improvement is not None and w.improvement - w.improvement_error >= 0.25
 
 
 # ---- the rules

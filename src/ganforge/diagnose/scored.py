@@ -12,14 +12,14 @@ from ganforge.diagnose.verdict import Diagnosis, found, ranked, say, scores
 STILL = 1e-7
 """A step below this share of the weights, from the start on: this player does not learn at all."""
 LARGE, HUGE = 0.018, 0.03
-"""A median step above this share of the weights is too large: LARGE where samples are bad (as in rules.py), HUGE where
+"""A median step above this share of the weights is too large: LARGE where samples are bad and get no better, HUGE where
 nothing judges them. In 40 healthy runs of all kinds, 0.017 at most."""
 SETTLED = 150
 """Rounds after which steps are no longer large only because weights are new."""
 SMALL = 1e-3
 """Below, a loss that does not fall is not the steps' fault."""
 NEARS = 0.25
-"""The share by which batches of fakes clearly get nearer to reals within a window (as in rules.py)."""
+"""The share by which batches of fakes clearly get nearer to reals within a window."""
 HALF = 0.5
 """On the scale of scores, where 1 is a fault: from here on a run is not done."""
 COPIES = "memorization"
@@ -72,8 +72,12 @@ def improves(w: Window, those: list[Told]) -> bool | None:
             lasting.append(sum(values[-half:]) / half < 0.95 * sum(values[:half]) / half)
     if lasting:
         return any(lasting)
-    nearer = w.improvement is not None and w.improvement - w.improvement_error >= NEARS
-    return True if nearer or any(falling(w, name) for name in (*w.held, OBJECTIVE)) else None
+    return True if nears(w) or any(falling(w, name) for name in (*w.held, OBJECTIVE)) else None
+
+
+def nears(w: Window) -> bool:
+    """The fakes clearly get better: D teaches G something, whatever it ranks."""
+    return w.improvement is not None and w.improvement - w.improvement_error >= NEARS
 
 
 def falling(w: Window, name: str) -> bool:

@@ -54,7 +54,7 @@ def random_graphs(domain: MoleculeDomain, train: torch.Tensor, seed: int) -> lis
     code = GraphCode(domain.most, len(domain.atoms) + 1, 4)
     shares = code.encode(train[:20_000].long()).mean(0, keepdim=True).clamp_min(1e-9)
     logits = shares.log() + gumbel((COUNT, code.size), generator=torch.Generator().manual_seed(seed))
-    return domain.smiles(code.repair(logits, torch.tensor([0, *domain.room])))
+    return domain.smiles(code.repair(logits, torch.tensor([0, *domain.room]), domain.known_bonds()))
 
 
 def main() -> None:

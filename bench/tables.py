@@ -2,6 +2,7 @@
 
 python bench/tables.py --data adult.csv [--epochs 100] [--seeds 1] [--only real ours package] [--set given=one]
 python bench/tables.py --small        (scikit-learn's own tables, at ctgan's defaults)
+python bench/tables.py --made [--tables rare tails ..] [--epochs 20] [--seeds 1]      (tables with a known truth)
 
 The protocol: 23,000 rows at random are training data, the others test data. Each generator learns from the training
 rows and makes 23,000 rows. On these, AdaBoost, a decision tree, logistic regression and an MLP learn to predict
@@ -27,8 +28,9 @@ import torch
 import ganforge
 from ganforge.domains.table import TableDomain, TableOptions, read
 from ganforge.measure.tabular import RowFeatures, closest, column_shapes, copied_share, f1_scores, pair_trends
+from made_tables import MADE
 
-TRAIN_ROWS = 23_000
+TRAIN_ROWS, MADE_ROWS = 23_000, 20_000
 TARGET, POSITIVE = "income", ">50K"
 DCR_ROWS = 2_000
 Table = dict[str, np.ndarray]
@@ -40,21 +42,23 @@ def split(table: Table, seed: int) -> tuple[Table, Table]:
     return ({k: v[part] for k, v in table.items()} for part in (order[:TRAIN_ROWS], order[TRAIN_ROWS:]))  # type: ignore[return-value]
 
 
-def by_ours(train: Table, epochs: int, seed: int, settings: Sequence[str]) -> tuple[Table, float, float]:
+def by_ours(
+    train: Table, epochs: int, seed: int, settings: Sequence[str], missing: str = "?"
+) -> tuple[Table, float, float]:
     """(rows, seconds of training, of sampling) of our ctgan."""
     import yaml
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.csv"
-        TableDomain.fit(train, dict.fromkeys(train, "?")).save(train, path)
+        TableDomain.fit(train, dict.fromkeys(train, missing)).save(train, path)
         params = {k: yaml.safe_load(v) for k, _, v in (s.partition("=") for s in settings)}
-        started = time.perf_counter()
+        started, rows = time.perf_counter(), len(next(iter(train.values())))
         model = ganforge.train(
-            "ctgan", path, run=Path(folder) / "run", params=params, samples=epochs * TRAIN_ROWS or None, seed=seed,
+            "ctgan", path, run=Path(folder) / "run", params=params, samples=epochs * rows or None, seed=seed,
             threads=1, quiet=True, snapshot_samples=10**9, checkpoint_samples=10**9,
         )  # fmt: skip
         trained = time.perf_counter()
-        return model.generate(TRAIN_ROWS, seed=seed), trained - started, time.perf_counter() - trained
+        return model.generate(rows, seed=seed), trained - started, time.perf_counter() - trained
 
 
 def by_package(train: Table, epochs: int, seed: int, settings: Sequence[str]) -> tuple[Table, float, float]:
@@ -107,6 +111,28 @@ def judge(name: str, rows: Table, train: Table, test: Table, seconds: tuple[floa
     }
 
 
+def made(names: Sequence[str], epochs: int, seed: int, settings: Sequence[str], only: Sequence[str]) -> None:
+    """Tables of ``made_tables``: 20,000 training rows, as many made ones, judged by as many others (``real``)."""
+    for name in names:
+        make, look = MADE[name]
+        train, held = (make(MADE_ROWS, np.random.default_rng([seed, side])) for side in (0, 1))
+        near = RowFeatures(train, scale="range")
+        some = {k: v[:DCR_ROWS] for k, v in held.items()}
+        to_train = {"real": closest(some, train, near)}
+        for who in only:
+            rows, *spent = (train, 0.0, 0.0) if who == "real" else by_ours(train, epochs, seed, settings, "")
+            found = look(train, rows, held)
+            found["shapes"] = float(np.mean(list(column_shapes(held, rows).values())))
+            found["pairs"] = float(np.mean(list(pair_trends(held, rows).values())))
+            if who != "real":
+                some = {k: v[:DCR_ROWS] for k, v in rows.items()}
+                distances, other = closest(some, train, near), closest(some, held, near)
+                found["nearer"] = float((distances < other).mean() + (distances == other).mean() / 2)
+                found["copies"], found["copies_held"] = copied_share(distances), copied_share(to_train["real"])
+                found["train_s"] = spent[0]
+            print(f"{name} seed {seed} {who:5}", "  ".join(f"{k} {v:.4g}" for k, v in found.items()), flush=True)
+
+
 def small(seed: int) -> None:
     """Scikit-learn's tables at the defaults: half of the rows for training, half held out; scores and their floors."""
     from sklearn import datasets
@@ -144,8 +170,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["real", "ours", "package"])
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
     parser.add_argument("--small", action="store_true", help="scikit-learn's tables instead")
+    parser.add_argument("--made", action="store_true", help="tables with a known truth instead")
+    parser.add_argument("--tables", nargs="+", default=list(MADE), choices=list(MADE))
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.made:
+        for seed in range(given.first, given.first + given.seeds):
+            made(given.tables, given.epochs, seed, given.settings, [k for k in given.only if k != "package"])
+        return
     if given.small:
         small(given.first)
         return

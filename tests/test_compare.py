@@ -216,11 +216,26 @@ def test_recipes_are_trained_for_equal_time_and_set_side_by_side(tmp_path: Path)
         ),
         (("--data", "customers", "--recipes", "ctgan"), "give held-out data (--against TEST)"),
         (("--data", "digits", "--recipes", "gan", "--against", "digits"), "must be others than digits"),
+        (("--data", "digits", "--recipes", "gan,ctgan"), "error: ctgan: digits does not hold what this recipe needs"),
+        (("--data", "digits", "--recipes", "gan", "--metrics", "kid"), "error: --metrics is for runs that are there"),
+        (("--data", "digits", "--recipes", "gan", "--seed", "1"), "error: --seed is for runs that are there"),
     ],
 )
 def test_wrong_contests_are_one_line(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
     said = ganforge("compare", *arguments, "--out", tmp_path / "x")
     assert said.code == 2 and expected in said.error
+
+
+def test_a_run_is_judged_by_its_own_data_where_none_are_given(runs: Path, tmp_path: Path) -> None:
+    run = next(path for path in sorted(runs.iterdir()) if (path / "run.json").is_file())
+    said = ganforge("evaluate", run, "--metrics", "fid", "-n", 100, "--json", "--features", "pixels")
+    given = ganforge(
+        "evaluate", run, "--against", "digits", "--metrics", "fid", "-n", 100, "--json", "--features", "pixels"
+    )
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["scores"] == json.loads(given.out)["scores"]
+    alone = ganforge("evaluate", tmp_path)
+    assert alone.code == 2 and "--against DATA" in alone.error
 
 
 def test_tables_are_compared_by_their_own_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

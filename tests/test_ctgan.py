@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from scipy.stats import chisquare
 from torch.nn.functional import cross_entropy
 
 import ganforge
-from ganforge.config import checked
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
 from ganforge.core.schedule import Schedule, value_at
@@ -72,6 +72,30 @@ def test_gumbel_softmax_draws_by_the_softmax() -> None:
     for part in (slice(0, 3), slice(3, 5)):
         share = logits[0, part].softmax(0)
         assert chisquare(hard[:, part].sum(0).numpy(), (share * 20_000).numpy(), sum_check=False).pvalue > 1e-3
+
+
+def test_numbers_are_drawn_within_their_modes() -> None:
+    """Each mode has a mean and a deviation of its own, and the loss is the normal density's; none for single values."""
+    torch.manual_seed(0)
+    code = RowCode(
+        3, [Numbers(0, False, ((0.5, -1.0, 0.1), (0.5, 2.0, 0.5))), Numbers(1, True, ((1.0, 0.0, 0.0),))], []
+    )
+    made = torch.randn(1, code.outputs).expand(20_000, -1)
+    codes = code.draw(made, code.noise((20_000,)))
+    mean, spread = code.placed(made[:1])
+    for mode in (0, 1):
+        there = codes[codes[:, code.first + mode] == 1, 0]
+        bound = torch.distributions.Normal(mean[0, mode], spread[0, mode]).sample((200_000,)).clamp(-1, 1)
+        assert float(there.mean()) == pytest.approx(float(bound.mean()), abs=0.02)
+        assert float(there.std()) == pytest.approx(float(bound.std()), rel=0.05)
+    assert not codes[:, 1].any()
+    share = made[0, 2 * code.modal : 2 * code.modal + 2].softmax(0)
+    assert float(codes[:, code.first].mean()) == pytest.approx(float(share[0]), abs=0.02)
+    real = code.encode(torch.tensor([[-1.1, 0.0, 0.0], [2.5, 0.0, 1.0]]))
+    normal = torch.distributions.Normal(mean[0, :2], spread[0, :2])
+    expected = -normal.log_prob(real[:, :1]).diagonal() - 0.5 * math.log(2 * math.pi)
+    found = code.place_loss(made[:2], real)
+    torch.testing.assert_close(found, torch.stack([expected, torch.zeros(2)], 1))
 
 
 def test_cross_entropy_is_that_of_the_columns_asked_for() -> None:
@@ -166,11 +190,37 @@ def test_any_number_of_columns_is_given_and_kept() -> None:
     assert not game.told(codes, 0 * given)[0].any()
 
 
+def test_rare_categories_come_more_often_where_they_are_given() -> None:
+    """balance=log: half of the rows come by a category, which they are told. Given this, all its rows are equally
+    likely, so that nothing that depends on it is distorted; the other half is as the data are.
+    """
+    torch.manual_seed(0)
+    table = {k: v for k, v in customers(4000).items() if k in ("age", "education", "city", "bought")}
+    domain = TableDomain.fit(table)
+    game = Ctgan(size=8, batch=4000, balance="log").build(domain)
+    assert isinstance(game, RowGame)
+    rows = domain.encode(TableSource(table, domain).take(torch.arange(4000)))["data"]
+    real = game.code.encode(rows)
+    parts = [game.choose({"data": rows}) for _ in range(10)]
+    city = list(domain.columns).index("city")
+    at = game.cells.place[domain.cells.index((city, 5))]  # Fenwick, the rarest
+    drawn, told = (torch.cat([part[side][:2000] for part in parts]) for side in (0, 1))
+    assert all(torch.equal(part[0][2000:], real[2000:]) for part in parts)
+    assert float(drawn[:, at].mean()) > 1.6 * float(real[:, at].mean())
+    some = (drawn[:, at] == 1) & (told[:, game.code.owner[at]] == 1)
+    education = game.code.apart(drawn[some])[list(game.code.widths).index(4)]
+    share = game.code.apart(real[real[:, at] == 1])[list(game.code.widths).index(4)].mean(0)
+    seen = education.sum(0)
+    kept = share > 0
+    assert chisquare(seen[kept].numpy(), (share * len(education))[kept].numpy(), sum_check=False).pvalue > 1e-4
+    assert float(told[:2000].mean()) > float(told.new_tensor(0.5))
+
+
 def test_small_tables_are_not_learned_by_heart() -> None:
     """Below 5,000 rows G is told one category, unless the user wants more; each way has rates of its own."""
     small, large = (TableDomain.fit(customers(rows)) for rows in (400, 5000))
-    assert Ctgan.defaults_for(small)["given"] == "one" and Ctgan.defaults_for(large) == {}
-    assert Ctgan.defaults_given(small, {"given": "any"}) == {}
+    assert Ctgan.defaults_for(small)["given"] == "one" and Ctgan.defaults_for(large) == {"balance": "log"}
+    assert Ctgan.defaults_given(small, {"given": "any"}) == {"balance": "log"}
     assert Ctgan.defaults_given(large, {"given": "one"}) == Ctgan.defaults_for(small)
 
 
@@ -202,8 +252,10 @@ def test_settings_of_the_game_are_what_they_say() -> None:
     assert not inputs["noise"].any()
     codes, given = torch.zeros(50, game.code.size), torch.zeros(50, game.code.blocks)
     made, (_, fake, _) = game.make(codes, given)  # the softmax of the logits, and nothing else
-    expected = torch.cat([block.softmax(1) for block in game.code.apart(made / 0.2)], 1)
+    expected = torch.cat([block.softmax(1) for block in game.code.logits(made / 0.2)], 1)
     torch.testing.assert_close(fake[:, game.code.first :], expected)
+    mean = game.code.placed(made)[0] * expected[:, : game.code.modal]
+    torch.testing.assert_close(fake[:, : game.code.first], mean @ game.code.graded)
     pays = [[(m.player, m.every, m.order) for m in Ctgan(lazy=k).build(domain).moves(Clock())] for k in (1, 3)]
     assert pays == [[("G", 1, 1), ("D", 1, 2)], [("G", 1, 1), ("D", 1, 1), ("D", 3, 2)]]
 
@@ -331,8 +383,6 @@ def test_other_data_are_refused() -> None:
         open_data("digits", kinds=Ctgan.kinds)
     with pytest.raises(InputError, match="of kind points"):
         Ctgan().build(open_data("ring")[0])
-    with pytest.raises(InputError, match="balance changes nothing"):
-        checked(Ctgan, {"balance": "log"}, "params")
     with pytest.raises(InputError, match="pack 10 must divide batch 64"):
         ganforge.train("ctgan", "customers", params={"batch": 64, "pack": 10}, quiet=True)
 

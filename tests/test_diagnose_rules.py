@@ -101,6 +101,35 @@ FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("betas", "fault"), [([0.5, 0.999], "learning rate too high"), ([0.0, 0.99], "undertrained")])
+def test_a_step_counts_for_more_with_momentum(betas: list[float], fault: str) -> None:
+    """As much as r3gan's G moves, on images, by default: without momentum, steps in turn do not add up."""
+    lines = log(fake_missing=line_between(0.4, 0.25), fake_stray=line_between(0.3, 0.2), G_update_ratio=0.034)
+    context = replace(CONTEXT, images=True, params={**CONTEXT.params, "betas": betas})
+    assert diagnose(lines, context).fault == fault
+    pace = Window.of(lines, context).pace["G"]
+    random_walk = [0.0] * 20_000
+    draw, step = random.Random(0), 0.0
+    for i in range(len(random_walk)):  # Adam's first moment of independent gradients, scaled to steps of size 1
+        step = betas[0] * step + (1 - betas[0]) * draw.gauss(0, 1)
+        random_walk[i] = step / math.sqrt((1 - betas[0]) / (1 + betas[0]))
+    far = [sum(random_walk[i : i + 50]) for i in range(0, len(random_walk), 50)]
+    spread = math.sqrt(sum(x * x for x in far) / len(far) / 50)
+    assert pace == pytest.approx(0.034 * spread, rel=0.1)
+
+
+def test_blurred_pictures_are_not_healthy() -> None:
+    """BigGAN after 103 rounds on 600 photos: grey fog, nearer to most photos than another photo is."""
+    fog = log(fake_missing=-0.01, fake_stray=-0.17, fake_spread=0.85, D_pair_right=0.77)
+    found = diagnose(fog[:10], replace(CONTEXT, images=True))
+    assert found.severity == "info"
+    found = diagnose(fog, replace(CONTEXT, images=True))
+    assert found.fault == "plateau" and "blurred" in found.evidence
+    assert diagnose(fog, CONTEXT).fault == "healthy"  # points have no looks
+    good = log(fake_missing=-0.08, fake_stray=-0.13, D_pair_right=0.96)
+    assert diagnose(good, replace(CONTEXT, images=True)).fault == "healthy"
+
+
 def test_how_far_is_far_depends_on_the_data() -> None:
     """Any two images are about as far apart as any others, so that the unit of distance is small there."""
     lines = log(fake_missing=0.25, fake_stray=0.25)
@@ -124,6 +153,15 @@ def test_remedies_name_only_settings_that_the_recipe_has() -> None:
         bare = diagnose(log(**columns), Context(params={"lr": 1e-3}, run="runs/x"))
         assert all(word.startswith("lr=") for word in bare.remedy.command.split() if "=" in word)
         assert "train" not in diagnose(log(**columns)).remedy.command  # no run to name: the sentence alone
+
+
+def test_against_collapse_of_what_keeps_modes_already() -> None:
+    """r3gan has both penalties, and statistics of batches: it is not told to train r3gan more slowly."""
+    params = {"lr": 1e-3, "betas": [0.0, 0.99], "r1": 0.1, "minibatch_stddev": True, "batch": 64}
+    collapse = FAULTS["partial"][2]
+    found = diagnose(log(**collapse, G_update_ratio=0.03), replace(CONTEXT, params=params, images=True))
+    assert found.fault == "mode collapse (partial)" and "larger batches" in found.remedy.text
+    assert found.remedy.command.endswith("--set batch=128")
 
 
 def test_remedy_scales_a_schedule() -> None:

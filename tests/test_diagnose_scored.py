@@ -17,11 +17,11 @@ from command import ganforge as command_line
 from ganforge.app.diagnose import diagnose as command
 from ganforge.app.diagnose import look
 from ganforge.diagnose import Context, Diagnoser, diagnose, read_log
-from ganforge.diagnose.signals import JUDGED, NEAR_KINDS, flat_scores
+from ganforge.diagnose.signals import JUDGED, flat_scores
 from ganforge.domains import modules
 from ganforge.measure import kinds
 from ganforge.measure.intervals import Score
-from ganforge.measure.kinds import ALIKE, COPIES, IGNORED, POOR, USELESS, Samples, Tells, Trial
+from ganforge.measure.kinds import ALIKE, COPIES, IGNORED, POOR, RARE, USELESS, Samples, Tells, Trial
 from ganforge.measure.lost import lost_share, lost_shares
 from ganforge.measure.metrics import molecules, pairs
 from ganforge.measure.molecules import properties
@@ -29,7 +29,7 @@ from ganforge.report.contents import Contents
 from test_diagnose_live import verdicts
 from test_diagnose_rules import CONTEXT, TICKS, line_between, log
 
-OTHER = replace(CONTEXT, kind="text")
+OTHER = replace(CONTEXT, near=False)
 TEXT = ("train", "lm", "--data", "sentences", "--size", "8", "--batch", "16", *QUIETLY)
 
 
@@ -85,7 +85,7 @@ def test_every_kind_has_something_that_tells() -> None:
         assert told and all(scores for scores in told.values())
         known = kinds.names_of(module.DOMAIN.kind)
         assert set(told) <= set(known) | {"prdc"}
-    assert {POOR, ALIKE, COPIES, IGNORED, USELESS} >= {
+    assert {POOR, ALIKE, COPIES, IGNORED, USELESS, RARE} >= {
         t.fault for m in modules() for s in kinds.tells_of(m.DOMAIN.kind).values() for t in s.values()
     }
     assert lost_shares({"precision": exact(0.2)}, {"precision": exact(1.0)}, "image")["precision"].value == 1.0
@@ -94,15 +94,15 @@ def test_every_kind_has_something_that_tells() -> None:
 # ---- rules
 
 
-@pytest.mark.parametrize("kind", sorted({m.DOMAIN.kind for m in modules()}))
-def test_nothing_is_healthy_that_nothing_has_judged(kind: str) -> None:
-    context = replace(CONTEXT, kind=kind)
+@pytest.mark.parametrize("near", [True, False])
+def test_nothing_is_healthy_that_nothing_has_judged(near: bool) -> None:
+    context = replace(CONTEXT, near=near)
     found = diagnose(log(), context)
     blind = diagnose(plain_log(), context)
     assert blind.fault == "undecided" and "no judge" in blind.evidence and "not seen" in blind.evidence
     assert "ganforge diagnose runs/x" in blind.remedy.command
-    assert (found.fault == "healthy") == (kind in NEAR_KINDS)
-    if kind in NEAR_KINDS:
+    assert (found.fault == "healthy") == near
+    if near:
         assert "not seen: scores of samples" in found.evidence
     else:
         assert found.fault == "undecided"

@@ -121,3 +121,19 @@ def test_unet_takes_any_size_and_sees_the_time(shape: tuple[int, int, int]) -> N
     assert not torch.allclose(out[:1], net(x[:1], torch.tensor([700])))
     flat = MlpDenoiser((3,), 8)
     assert flat(torch.randn(2, 3), torch.tensor([1, 2])).shape == (2, 3)
+
+
+def test_the_bounds_last_term_is_that_of_time_one() -> None:
+    """Ho et al. 2020, eq. 5: the data are judged from x_1, the others' times are drawn from 2 and up."""
+    domain, _ = open_data("ring")
+    game = checked(Ddpm, {"size": 8, "steps": 20, "draws": 50}, "params").build(domain)
+    times: list[torch.Tensor] = []
+
+    def predict(x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        times.append(t)
+        return x, x
+
+    game.predict = predict  # type: ignore[method-assign]
+    game.log_prob({"data": torch.zeros(40, 2)})
+    assert bool((times[0] == 1).all()) and int(torch.stack(times[1:]).min()) == 2
+    assert len(torch.stack(times[1:]).unique()) == 19

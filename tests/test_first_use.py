@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ganforge.core.game import Clock
 from ganforge.domains import open_data
 from ganforge.engine import averaged
 from ganforge.engine.trainer import Trainer
-from ganforge.progress import losses_of
+from ganforge.progress import losses_of, patience, rate
 from image_makers import file, noise, put
 
 ROWS = [(20 + i * 7 % 30, f"{1.5 + i * 37 % 80:.2f}", "abc"[i % 3]) for i in range(60)]
@@ -182,6 +183,54 @@ def test_the_estimate_holds_lazy_moves_in_proportion(monkeypatch: Any, seconds: 
     assert found.seconds / found.rounds == pytest.approx(3.5, rel=0.02)
 
 
+def settings_of(here: Path, params: dict[str, Any] | None = None, **train: Any) -> Settings:
+    sizes = {"size": 8, "batch": 16, **(params or {})}
+    return Settings("dcgan", str(here / "photos"), sizes, {}, {"device": "cpu", **train})
+
+
+def test_before_a_run_too_little_and_too_few_are_told(here: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(plan, "WARM_UP_SECONDS", 0.0)
+
+    def told(settings: Settings, seconds: float = 1.0) -> str:
+        its = made_plan(settings)
+        rounds = int((settings.train.get("samples") or 800_000) / 16)
+        return "\n".join(plan.cautions(its, plan.Estimate(rounds, seconds, 100.0, 0, {})))
+
+    whole = told(settings_of(here))
+    assert whole == "few: 16 images, each to be seen 50,000 times, are learned by heart: find more, or --set " + (
+        "augment=ada; --holdout 0.1 shows it"
+    )
+    assert "augment" not in told(settings_of(here, {"augment": "color"}))
+    assert "holdout" not in told(settings_of(here, holdout="0.25"))
+    short = told(settings_of(here, samples=640))
+    assert short == "short: 640 samples are 0.0008 of this recipe's own budget, 800,000 (about 2 h 13 min here): " + (
+        "expect unfinished samples"
+    )
+    assert "--resolution" in told(settings_of(here), 2e5)
+    assert "memory: about 1048576.0 GiB" in "\n".join(
+        plan.cautions(made_plan(settings_of(here)), plan.Estimate(50_000, 1.0, 100.0, 2**50, {}))
+    )
+
+
+def test_a_round_that_takes_long_is_tried_with_few_samples(here: Path, monkeypatch: Any) -> None:
+    its = made_plan(settings_of(here, samples=1600))
+    assert plan.probe(its) is None  # a small batch: whole rounds tell more
+    monkeypatch.setattr(plan, "LARGE_BATCH", 1)
+    assert plan.probe(its) is None  # and so they do where they are quick
+    now, batches = [0.0], []
+
+    def play(trainer: Trainer) -> None:
+        now[0] += 1.0 * trainer.batch
+        batches.append(trainer.batch)
+
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "round", play)
+    found = plan.estimate(its)
+    assert set(batches) == {4} and (found.rounds, found.seconds) == (100, 1600.0)
+    assert "1,600 s" not in found.line() and "26 min 40 s at 1 samples/s" in found.line()
+    assert plan.probe(made_plan(settings_of(here, {"pack": 8}, samples=1600))) is None  # 4 make no pack
+
+
 def test_runs_that_are_about_as_quick_have_points_about_as_large() -> None:
     assert area(1.0, [1.0, 1.02]) == AREAS[0] and area(1.02, [1.0, 1.02]) < 1.1 * AREAS[0]
     assert area(10.0, [1.0, 10.0]) == area(1000.0, [1.0, 1000.0]) == AREAS[1]
@@ -192,6 +241,16 @@ def test_losses_in_a_few_words() -> None:
     assert losses_of(values, ["G", "D"]) == "loss D 1.200 G 0.500"
     values = {"G/grad_norm": 3.0, "G/nll": 2.5, "G/update_ratio": 1e-3, "memory_bytes": 9.0, "fake/spread": 1.0}
     assert losses_of(values, ["G"]) == "G/nll 2.500"
+
+
+def test_speeds_in_words_and_long_silences() -> None:
+    assert [rate(x) for x in (12345.6, 10, 9.74, 0.0192)] == ["12,346", "10", "9.7", "0.019"]
+    told: list[str] = []
+    with patience(told.append, "still busy", 0.05):
+        time.sleep(0.2)
+    with patience(told.append, "never said", 5.0):
+        pass
+    assert told == ["still busy"]
 
 
 # ---- tables

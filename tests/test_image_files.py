@@ -76,6 +76,15 @@ def test_float_pixels_are_refused() -> None:
         decode(file(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), Fit(), 100)
 
 
+@pytest.mark.parametrize(("mode", "says"), [("LA", "in 4 channels: --channels 1 reads one, laid"), ("RGB", "in 3 ch")])
+def test_grey_in_more_channels_than_it_needs_is_said(tmp_path: Path, mode: str, says: str) -> None:
+    put(tmp_path, {f"{i}.png": file(noise("L", seed=i).convert(mode)) for i in range(3)})
+    assert says in read(tmp_path).messages[0]
+    assert read(tmp_path, channels=1).messages == ()
+    put(tmp_path, {"3.png": file(noise("RGB").convert("RGBA" if mode == "LA" else mode))})
+    assert read(tmp_path).messages == ()
+
+
 def test_transparency_is_laid_over_white() -> None:
     clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
     assert (decode(file(clear), Fit(channels=3), 100) == 255).all()

@@ -60,6 +60,18 @@ def test_metadata_beats_folders_and_needs_a_label_column(tmp_path: Path) -> None
         read(plain, labels="metadata")
 
 
+def test_columns_that_may_be_labels_are_offered(tmp_path: Path) -> None:
+    rows = [f"{i}.png,note {i},{'cat' if i % 2 else 'dog'},{i % 3}" for i in range(40)]
+    put(tmp_path, {**some(40), "metadata.csv": ("file_name,caption,kind,room\n" + "\n".join(rows) + "\n").encode()})
+    source = read(tmp_path)
+    assert source.classes == ()
+    (told,) = source.messages
+    assert "metadata.csv" in told and "--set data.label_column=kind" in told and "(or room)" in told
+    assert "caption" not in told  # a value for each image is no class
+    assert read(tmp_path, label_column="kind").classes == ("cat", "dog")
+    assert not read(tmp_path, labels="none").messages
+
+
 def test_metadata_in_the_split_and_as_json_lines(tmp_path: Path) -> None:
     lines = "\n".join(json.dumps({"file_name": f"{i}.png", "label": i % 2}) for i in range(3))
     put(tmp_path, {**some(3, prefix="train/"), "train/metadata.jsonl": lines, **some(1, prefix="test/")})

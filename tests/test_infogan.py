@@ -93,6 +93,15 @@ def test_views_inform_as_much_as_a_noisy_channel_lets_through() -> None:
     assert float(view_information(p.log(), p.log())) == pytest.approx(expected, abs=1e-9)
 
 
+def test_an_empty_category_has_a_gradient() -> None:
+    """Where no sample has any chance of a category, its share is 0 in float32, and 0 log 0 has a gradient too."""
+    logits = torch.tensor([[0.0, 0.0, -200.0]]).repeat(4, 1).requires_grad_()
+    bound = view_information(logits, logits.detach().clone())
+    assert float(bound.detach()) == pytest.approx(0, abs=1e-6)
+    bound.backward()
+    assert logits.grad is not None and bool(logits.grad.isfinite().all())
+
+
 def test_gradients_of_the_bounds() -> None:
     torch.manual_seed(0)
     category = torch.randint(5, (6,))

@@ -83,6 +83,21 @@ def test_noise_of_every_level_changes_the_image() -> None:
     assert whole.abs().max() <= 1
 
 
+def test_an_image_is_the_enlarged_one_plus_its_details() -> None:
+    """Equation 2 of the paper, with a coarsest image and details of one value each."""
+
+    class Constant(torch.nn.Module):
+        def forward(self, z: torch.Tensor, low: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
+            return torch.full_like(low, 0.25)
+
+    domain, _ = open_data("digits")
+    game = Lapgan(size=4, latent=4, smallest=4).build(domain).eval()
+    game.G.forward = lambda z, label: torch.full((len(z), 1, *game.levels[-1]), -0.5)  # type: ignore[method-assign]
+    game.details = torch.nn.ModuleList(Constant() for _ in game.details)
+    made = game.sample(game.draw(2, torch.Generator().manual_seed(0)))["data"]
+    torch.testing.assert_close(made, torch.full((2, *domain.shape), -0.5 + 0.25 * len(game.details)))
+
+
 def test_labels_that_are_not_there() -> None:
     with pytest.raises(InputError, match="labels=true needs labels"):
         Lapgan(labels=True).build(bare((1, 16, 16)))

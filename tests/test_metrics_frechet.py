@@ -135,6 +135,14 @@ def test_interval_covers_the_mean_fid_at_these_counts() -> None:
     assert 0.7 < widths / spread < 1.5
 
 
+def test_the_interval_from_a_part_of_the_rows_is_that_of_all() -> None:
+    x, y = gaussian(4000, 4, 0), gaussian(4000, 4, 1, 0.3, 1.3)
+    whole = fid(Moments.of(x), Moments.of(y), x, y)
+    part = fid(Moments.of(x), Moments.of(y), x[:500], y[:500])
+    assert part.value == whole.value
+    assert 0.6 < (part.high - part.low) / (whole.high - whole.low) < 1.6  # type: ignore[operator]
+
+
 def test_infinity_takes_the_bias_away() -> None:
     d, truth = 40, 40 * 0.1**2
     biased, unbiased = [], []

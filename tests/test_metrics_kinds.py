@@ -39,7 +39,7 @@ app.command()(command.evaluate)
 
 TABLE = {
     "column_shapes", "worst_column", "pair_trends", "correlation_gap", "f1", "f1_adaboost", "f1_tree", "f1_logistic",
-    "f1_mlp", "dcr", "copied", "too_close",
+    "f1_mlp", "dcr", "copied", "too_close", "tail_reach", "rare_auc", "rare_share",
 }  # fmt: skip
 TEXT = {f"{name}{n}" for name in ("bleu", "self_bleu") for n in (2, 3, 4, 5)} | {
     "distinct1", "distinct2", "copied", "unique",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,7 +208,7 @@ def test_largest_piece() -> None:
 
 
 def test_repair_makes_molecules_and_leaves_them_alone() -> None:
-    """Random graphs become valid, all of them; molecules stay as they are; nothing is added."""
+    """Random graphs become valid, all of them; molecules stay as they are; atoms are never changed."""
     domain, source = open_data("small-molecules", kinds=("molecules",))
     code, room = code_of(domain), torch.tensor([0, *domain.room])
     logits = torch.randn(300, code.size, generator=torch.Generator().manual_seed(0))
@@ -216,7 +217,8 @@ def test_repair_makes_molecules_and_leaves_them_alone() -> None:
     before = sum(s is not None for s in domain.smiles(raw))
     after = domain.smiles(repaired)
     assert before < 30 and None not in after and len(set(after)) > 100
-    assert bool((repaired <= raw).all())
+    assert bool((repaired <= raw)[:, : domain.most].all())
+    assert bool((repaired - raw <= 1).all())  # pieces are joined by single bonds
     nothing = code.split(torch.zeros(1, code.size))[0]
     nothing[..., 0], nothing[0, 3, 2] = 1.0, 0.5
     alone = code.repair(code.join(nothing, torch.zeros(1, code.pairs, 4)), room)
@@ -237,6 +239,31 @@ def test_surest_bonds_are_kept() -> None:
         pairs[0, pair, order] = 5.0 + sure
     kept = code.repair(code.join(nodes, pairs), torch.tensor([0, 4, 2]))
     assert kept.tolist() == [[2, 1, 1, 1, 1, 1, 0, 1, 1, 0]]
+
+
+def test_repair_keeps_to_known_bonds_and_joins_pieces() -> None:
+    """Where something is wrong, bonds that the data have not go; a single bond that they have joins the pieces."""
+    domain, _ = open_data("small-molecules", kinds=("molecules",))
+    code, room, known = code_of(domain), torch.tensor([0, *domain.room]), domain.known_bonds()
+    logits = torch.randn(300, code.size, generator=torch.Generator().manual_seed(1))
+    logits[:, domain.most * code.node_kinds :: 4] += 2
+    raw, repaired = code.harden(logits), code.repair(logits, room, known)
+    smiles = domain.smiles(repaired)
+    assert None not in smiles
+    changed = (raw != repaired).any(1)
+    nodes, pairs = repaired[:, : domain.most], repaired[:, domain.most :]
+    there = known[nodes[:, code.first], nodes[:, code.second]].gather(-1, pairs.unsqueeze(-1)).squeeze(-1)
+    assert bool(there[changed].all()) and int(changed.sum()) > 250
+    before = code.repair(logits, room, torch.zeros_like(known).index_fill_(-1, torch.tensor([0, 2, 3]), True))
+    assert float((nodes > 0).sum(1).float().mean()) > float((before[:, : domain.most] > 0).sum(1).float().mean()) + 1
+    assert bool(replace(domain, bonds=()).known_bonds().all())  # a model of before: any bond
+    graph = torch.zeros(1, code.size)
+    odd, edges = code.split(graph)
+    odd[..., 0], edges[..., 0] = 5.0, 5.0
+    odd[0, :2, domain.atoms.index("O") + 1] = 9.0
+    edges[0, 0, 1] = 9.0  # a peroxide, which is a molecule, stays
+    wanted = code.join(odd, edges)
+    assert int(code.repair(wanted, room, known & False | (torch.arange(4) == 0))[0, domain.most]) == 1
 
 
 # ---- rewards and measures

@@ -225,7 +225,7 @@ def test_wrong_arguments():
         ConvDiscriminator((2,))
     with pytest.raises(InputError, match="needs labelled data"):
         MlpGenerator((2,), 4, conditioning="concat")
-    with pytest.raises(ValueError, match="flat data"):
+    with pytest.raises(InputError, match="flat data"):
         MlpGenerator((2,), 4, norm="instance")
     for key in ("norm", "conditioning", "activation", "output"):
         with pytest.raises(ValueError, match="unknown"):

@@ -82,6 +82,13 @@ def test_nearness_by_loops() -> None:
     assert found["repeats"] == 0 and float(nearness(fake, torch.cat([real, real[:1]]))["repeats"]) == 2 / 8
 
 
+def test_repeats_are_seen_in_images_of_low_contrast() -> None:
+    """Far from the origin, 128 rows' distances are found by products: equal images must not drift apart by rounding."""
+    pages = (0.95 + 0.02 * normal(64, 3, 32, 32)).float()
+    found = nearness(pages, torch.cat([pages, pages]))
+    assert float(found["repeats"]) == 1.0
+
+
 def only(monkeypatch: pytest.MonkeyPatch, *turns: int) -> None:
     """Of ada's changes, let those numbered ``turns`` happen to all images, and no other."""
     count = iter(range(100))

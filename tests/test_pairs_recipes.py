@@ -152,14 +152,17 @@ def test_perceptual_term_of_a_trained_network() -> None:
     assert not any("squeeze" in name for name in player.game.state_dict())
 
 
-def test_cycle_terms_by_hand() -> None:
-    player = trainer("cyclegan", "inverted-digits", blocks=1, lazy=1, cycle=3.0, identity=2.0)
+@pytest.mark.parametrize(
+    ("loss", "cost"), [("least-squares", lambda x: (x - 1) ** 2 / 2), ("non-saturating", lambda x: F.softplus(-x))]
+)
+def test_cycle_terms_by_hand(loss: str, cost: Any) -> None:
+    player = trainer("cyclegan", "inverted-digits", blocks=1, loss=loss, lazy=1, cycle=3.0, identity=2.0)
     game: Any = player.game
     batch = player.stream.take(0)
     terms = game.moves(Clock())[0].play(batch)
     a, b = batch["input"], batch["data"]
     fake_b, fake_a = game.G(a), game.F(b)
-    verdict = sum(((D(x) - 1) ** 2).mean() / 2 for D, x in ((game.D_B, fake_b), (game.D_A, fake_a)))
+    verdict = sum(cost(D(x)).mean() for D, x in ((game.D_B, fake_b), (game.D_A, fake_a)))
     back = (game.F(fake_b) - a).abs().mean() + (game.G(fake_a) - b).abs().mean()
     left = (game.G(b) - b).abs().mean() + (game.F(a) - a).abs().mean()
     assert float(terms["loss"]) == pytest.approx(float(verdict), rel=1e-4)
@@ -176,6 +179,45 @@ def test_a_lazy_identity_counts_for_the_rounds_without() -> None:
     a, b = batch["input"], batch["data"]
     left = (game.G(b) - b).abs().mean() + (game.F(a) - a).abs().mean()
     assert float(terms[0]["identity"]) == pytest.approx(3 * 5 * float(left), rel=1e-4)
+
+
+def test_patch_discriminators_pay_for_their_steepness() -> None:
+    """R1 of the mean logit, each so many rounds, against differences of the logit along the gradient."""
+    player = trainer("cyclegan", "inverted-digits", blocks=1, r1=4.0, lazy_r1=2)
+    game: Any = player.game
+    assert [[m.every for m in game.moves(Clock(round=i))] for i in range(2)] == [[1, 1, 2]] * 2
+    batch = player.stream.take(0)
+    game.D_B.double()
+    terms = game.moves(Clock())[2].play({"input": batch["input"], "data": batch["data"].double()})
+    x, slopes = batch["data"].double(), []
+    for i in range(len(x)):
+        given = x[i : i + 1].clone().requires_grad_()
+        (g,) = torch.autograd.grad(game.D_B(given).mean(), given)
+        step = 1e-4 * g / g.norm()
+        with torch.no_grad():
+            slopes.append(float(game.D_B(given + step).mean() - game.D_B(given - step).mean()) / 2e-4)
+    assert terms["r1_B"].item() == pytest.approx(4 / 2 * np.mean(np.square(slopes)), rel=1e-3)
+    player = trainer("cyclegan", "inverted-digits", blocks=1, r1=0.0)
+    assert [m.player for m in player.game.moves(Clock())] == ["G", "D"]
+
+
+@pytest.mark.parametrize("loss", ["least-squares", "hinge"])
+def test_discriminators_are_watched_on_held_out_images(loss: str) -> None:
+    """What is right depends on the loss: halfway between the labels of least squares is 1/2."""
+    player = trainer("cyclegan", "inverted-digits", blocks=1, loss=loss, augment="translation", r1=1.0)
+    check_game.check_every_player_learns(player)
+    game: Any = player.game
+    batch = player.stream.take(0)
+    game.__dict__.pop("noted", None)
+    player.updates.look(batch, 0)
+    half = 0.5 if loss == "least-squares" else 0.0
+    want = [float((D(batch[key]) > half).float().mean()) for D, key in ((game.D_A, "input"), (game.D_B, "data"))]
+    assert [float(v) for v in game.noted["D/held_real_right"]] == pytest.approx(want)
+
+
+def test_unknown_augmentation_is_refused() -> None:
+    with pytest.raises(InputError, match="translation"):
+        trainer("cyclegan", "inverted-digits", augment="translatoin")
 
 
 def test_wider_translators_have_wider_discriminators() -> None:

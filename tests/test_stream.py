@@ -97,7 +97,7 @@ def test_augmentation_is_a_function_of_the_shard() -> None:
     one = [first.take(shard)["data"] for shard in range(6)]
     other = [again.take(shard)["data"] for shard in reversed(range(6))][::-1]
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert not torch.equal(one[0].frac(), one[5].frac())
+    assert not torch.allclose(one[0].frac(), one[5].frac(), atol=1e-3)  # rounding alone would make them unequal
 
 
 def test_batches_are_encoded_on_the_cpu_where_a_device_has_no_float64() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import play
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
 from ganforge.core.schedule import Schedule
+from ganforge.engine.averaged import estimate_moments
 from ganforge.engine.rng import reseed
 from ganforge.engine.update import Updates
 from ganforge.engine.world import World
@@ -210,3 +211,22 @@ def test_penalty_moves_stay_fp32_under_bf16(tmp_path: Path) -> None:
         game = Mixed(order=order)
         Updates(game, World(), 0, ("cpu", torch.bfloat16)).round(Clock(), game.moves(Clock()), lambda r, s: batch, 8)
     assert seen == {1: torch.bfloat16, 2: torch.float32}
+
+
+def test_moments_for_averaged_weights_are_the_mean_over_all_batches() -> None:
+    """Batches around 0, 1, .. 15: a moving average would remember the last ones only. What is not reached stays."""
+
+    class Normed(Game):
+        def __init__(self) -> None:
+            super().__init__()
+            self.G, self.D = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+
+        def sample(self, inputs: Batch) -> Batch:
+            return {"data": self.G(inputs["z"])}
+
+    game = Normed()
+    game.D.running_mean.fill_(3.0)  # type: ignore[union-attr]
+    estimate_moments(game, [game.G, game.D], lambda i: {"z": torch.tensor([[i - 1.0], [i + 1.0]])})
+    assert float(game.G.running_mean) == pytest.approx(7.5)  # type: ignore[arg-type]
+    assert float(game.G.running_var) == pytest.approx(2.0)  # type: ignore[arg-type]
+    assert float(game.D.running_mean) == 3.0  # type: ignore[arg-type]

@@ -27,8 +27,8 @@ from ganforge.engine.snapshots import Snapshots
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import leave_world
 from ganforge.model import Model, load
-from ganforge.plan import Plan, estimate, facts, make_plan, memory_warning
-from ganforge.progress import ProgressDisplay, span
+from ganforge.plan import Plan, cautions, estimate, facts, make_plan
+from ganforge.progress import ProgressDisplay, patience, span
 from ganforge.recipes.recipe import Recipe, recipe_name
 from ganforge.report import write_report
 
@@ -184,10 +184,11 @@ def prepare(settings: Settings, old: Run | None, tell: Callable[[str], None]) ->
     game = plan.build()
     if old is not None:
         adopt(game, old, tell)
-    guess = estimate(plan)
+    with patience(tell, "measuring how long a round takes .."):
+        guess = estimate(plan)
     tell(guess.line())
-    if (warning := memory_warning(guess.memory_bytes)) is not None:
-        tell(warning)
+    for caution in cautions(plan, guess):
+        tell(caution)
     return plan, game, guess.rounds
 
 

@@ -102,7 +102,10 @@ def contest(
         settings = {name: Settings(name, train_on, dict((params or {}).get(name, {})), {}, {}) for name in recipes}
         for each in settings.values():  # what cannot be trained is said before anything is
             with connected():
-                make_plan(each, lambda text: None)
+                try:
+                    make_plan(each, lambda text: None)
+                except InputError as error:
+                    raise InputError(f"{each.recipe}: {str(error).replace(train_on, str(data))}") from None
         rows = []
         for (name, seed), place in places.items():
             tell(f"{name}, seed {seed}")

@@ -203,7 +203,8 @@ def tell_own(
     ``kept`` is filled with what metrics learn from the real samples.
     """
     unseen = held or source
-    count = min(TOLD, len(unseen)) if model.game.needs else TOLD
+    told = kinds.most(model.domain.kind, metrics, "TOLD", TOLD)
+    count = min(told, len(unseen)) if model.game.needs else told
     options = Options(metrics, count, REAL, rows=1000, pairs=1000, strict=False, kept={} if kept is None else kept)
     draw = judge.from_model(model, 0, 1.0, unseen)
     give = judge.decoded_by_model(model, 0, 1.0, unseen)
@@ -247,7 +248,7 @@ def judges(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]
     options = plan.options
     automatic = options.stop == "auto"
     domain = plan.domain
-    diagnoser = Diagnoser(Context.of(run.path), automatic, read_log(run.path), domain.plain_images, domain.kind)
+    diagnoser = Diagnoser(Context.of(run.path, domain), automatic, read_log(run.path))
     if not options.evaluates or not (domain.scored or automatic or options.evaluate_samples):
         return [diagnoser]  # a judge of other kinds may have to learn first: only where it is asked for
     extract = features_for(domain, plan.source, plan.held, trainer.device)

@@ -316,5 +316,9 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Model
     if set(weights) != expected:
         odd = sorted(set(weights) ^ expected)[0]
         raise Corrupt(f"{place}: its weights do not fit the recipe '{facts['recipe']}' (first difference: {odd})")
-    game.load_state_dict(weights, strict=False)
+    try:
+        game.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise Corrupt(f"{place}: its weights are those of another version of '{facts['recipe']}' ({first})") from None
     return Model(game, domain, facts, path)

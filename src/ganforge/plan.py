@@ -28,11 +28,20 @@ from ganforge.engine.rng import reseed
 from ganforge.engine.run import Run
 from ganforge.engine.trainer import Trainer, peak_memory
 from ganforge.engine.world import World, join_world
-from ganforge.progress import now_and_then, span
+from ganforge.progress import now_and_then, rate, span
 from ganforge.recipes.recipe import Recipe, recipe_name
 
 WARM_UP_SECONDS = 2.0
 
+SHORT = 0.1
+"""The share of a recipe's own budget below which a run is called short."""
+LARGE_BATCH, LONG_ROUND, PROBED = 2**23, 10.0, 4
+"""Numbers in a batch (64 images of 3 x 209 x 209) above which so few samples are tried first, and no more than these if
+a whole round would take so many seconds."""
+LONG = 24 * 3600.0
+"""Seconds above which a run is called long."""
+FEW, OFTEN = 500, 50
+"""So few images, each seen so often, are learned by heart."""
 SMALL_BATCH = 16_384
 """Numbers in a batch (samples x values of each): 64 digits of 8 x 8 are 4,096, 64 of MNIST's 50,176."""
 
@@ -85,7 +94,7 @@ class Estimate:
         """One line for people."""
         millions = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in self.parameters.items())
         return (
-            f"estimate: {self.rounds:,} rounds, {span(self.seconds)} at {self.samples_per_second:,.0f} samples/s, "
+            f"estimate: {self.rounds:,} rounds, {span(self.seconds)} at {rate(self.samples_per_second)} samples/s, "
             f"{self.memory_bytes / 2**30:.2f} GiB of memory; parameters: {millions}"
         )
 
@@ -170,6 +179,8 @@ def check_gpus(device: str) -> None:
 
 def estimate(plan: Plan) -> Estimate:
     """Measure a few rounds of a throwaway game: the run's time and memory, before anything is written."""
+    if (tried := probe(plan)) is not None:
+        return tried
     trainer = plan.trainer(plan.build())
     trainer.round()
     started, rounds, seconds = time.perf_counter(), 0, 0.0
@@ -182,12 +193,44 @@ def estimate(plan: Plan) -> Estimate:
         trainer.clock, started = Clock(), time.perf_counter()
         trainer.round()
         per_round += (plan.world.agree(time.perf_counter() - started) - per_round) / every
-    memory = peak_memory(trainer.device)
-    total, minutes = trainer.total_rounds(), plan.options.minutes
-    by_time = math.ceil(60 * minutes / per_round) if minutes else None
-    expected = min(n for n in (total, by_time) if n is not None)
-    parameters = {name: sum(p.numel() for p in player.parameters()) for name, player in trainer.game.players.items()}
-    return Estimate(expected, expected * per_round, plan.recipe.batch / per_round, memory, parameters)
+    return expected(plan, trainer.game, per_round, peak_memory(trainer.device))
+
+
+def expected(plan: Plan, game: Game, per_round: float, memory: int) -> Estimate:
+    """What a round's seconds come to."""
+    options, batch = plan.options, plan.recipe.batch
+    limits = (
+        options.rounds,
+        math.ceil(options.samples / batch) if options.samples is not None else None,
+        math.ceil(60 * options.minutes / per_round) if options.minutes else None,
+    )
+    rounds = min(n for n in limits if n is not None)
+    parameters = {name: sum(p.numel() for p in player.parameters()) for name, player in game.players.items()}
+    return Estimate(rounds, rounds * per_round, batch / per_round, memory, parameters)
+
+
+def probe(plan: Plan) -> Estimate | None:
+    """A guess from rounds of few samples, where a batch is so large that a whole round takes long, or more memory than
+    there is; else None: whole rounds tell more."""
+    batch = next((n for n in range(PROBED, plan.recipe.batch // 2 + 1) if plan.recipe.batch % n == 0), 0)
+    if plan.recipe.batch * math.prod(plan.domain.shape) < LARGE_BATCH or not batch or plan.world.shards > 1:
+        return None
+    try:
+        few = replace(plan, recipe=replace(plan.recipe, batch=batch))
+        before = psutil.Process().memory_info().rss
+        trainer = few.trainer(few.build())
+    except (InputError, ValueError):  # a recipe that cannot have so small a batch
+        return None
+    memory, times = 0, plan.recipe.batch / batch
+    trainer.round()
+    started = time.perf_counter()
+    trainer.round()
+    per_round = times * (time.perf_counter() - started)
+    if trainer.device.type == "cpu":
+        memory = before + round(times * max(peak_memory(trainer.device) - before, 0))
+    if per_round < LONG_ROUND and memory_warning(memory) is None:
+        return None
+    return expected(plan, trainer.game, per_round, memory or peak_memory(trainer.device))
 
 
 def memory_warning(memory: int) -> str | None:
@@ -196,6 +239,29 @@ def memory_warning(memory: int) -> str | None:
     if memory > 0.9 * (free + psutil.Process().memory_info().rss):
         return f"memory: about {memory / 2**30:.1f} GiB needed, {free / 2**30:.1f} GiB free; lower batch or size"
     return None
+
+
+def cautions(plan: Plan, guess: Estimate) -> list[str]:
+    """What to say before a run: too little memory, too little time or too much, too few images."""
+    found = [memory_warning(guess.memory_bytes)]
+    usual, seen = plan.recipe.budget(plan.domain), guess.rounds * plan.recipe.batch
+    if seen < SHORT * usual:
+        whole = span(usual / guess.samples_per_second)
+        found.append(
+            f"short: {seen:,} samples are {seen / usual:.2g} of this recipe's own budget, {usual:,} (about {whole} "
+            "here): expect unfinished samples"
+        )
+    if guess.seconds > LONG:
+        found.append("long: a smaller --resolution, --size or --batch is quicker; --minutes sets an end")
+    count = len(plan.source)
+    if plan.domain.plain_images and count < FEW and seen >= OFTEN * count:
+        helps = ", or --set augment=ada" if getattr(plan.recipe, "augment", None) == "" else ""
+        told = "" if plan.held is not None else "; --holdout 0.1 shows it"
+        found.append(
+            f"few: {count:,} images, each to be seen {seen // count:,} times, are learned by heart: find more{helps}"
+            + told
+        )
+    return [each for each in found if each]
 
 
 def facts(plan: Plan, forked_from: str | None = None) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -26,6 +28,23 @@ def span(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def rate(per_second: float) -> str:
+    """A number a second in words: 1,234, 9.7, 0.019."""
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+
+
+@contextlib.contextmanager
+def patience(tell: Callable[[str], None], text: str, seconds: float = 8.0) -> Iterator[None]:
+    """Says ``text`` once if the block takes longer than ``seconds``: silence looks like a fault."""
+    timer = threading.Timer(seconds, tell, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def losses_of(values: Mapping[str, float], players: Sequence[str]) -> str:
@@ -78,9 +97,9 @@ class ProgressDisplay:
         done = self.trainer.progress()
         elapsed = time.monotonic() - self.began
         left = elapsed * (1 - done) / (done - self.first) if done > self.first else 0.0
-        rate = event.values["samples_per_second"]
+        speed = rate(event.values["samples_per_second"])
         losses = losses_of(event.values, list(self.trainer.game.players))
-        text = f"round {event.clock.round:,} | {rate:,.0f} samples/s | {losses} | {span(left)} left"
+        text = f"round {event.clock.round:,} | {speed} samples/s | {losses} | {span(left)} left"
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=done, text=text)
         elif time.monotonic() - self.printed > LINE_SECONDS or done >= 1.0:

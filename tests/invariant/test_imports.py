@@ -23,7 +23,7 @@ ALLOWED = {
     "config": {"core", "domains", "engine", "recipes"},
     "translation": {"core", "domains", "ops", "engine.rng"},
     "model": {"core", "domains", "ops", "recipes", "config", "engine.rng", "translation"},
-    "diagnose": {"core"},
+    "diagnose": {"core", "domains"},
     "judge": {"core", "domains", "engine.rng", "measure", "config", "model"},
     "latent": {"core", "domains", "measure", "model", "judge"},
     "duality": {"core", "domains", "losses", "engine", "measure", "config", "plan", "judge"},

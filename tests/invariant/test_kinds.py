@@ -42,6 +42,7 @@ def test_no_kind_of_data_is_named(path: Path) -> None:
 def test_kinds_say_what_they_can_do() -> None:
     domains = {m.DOMAIN.kind: m.DOMAIN for m in modules()}
     assert {kind for kind, domain in domains.items() if domain.plain_images} == {"image"}
+    assert {kind for kind, domain in domains.items() if domain.nearness} == {"image", "points"}
     assert {kind for kind, domain in domains.items() if domain.scored} == {
         "image", "points", "table", "paired", "unpaired",
     }  # fmt: skip

@@ -55,15 +55,17 @@ def count_to_stderr(what: str) -> Callable[[int, int], None]:
 
 
 @contextlib.contextmanager
-def telling(quiet: bool = False, apart: str | None = None) -> Iterator[Callable[[str], None]]:
+def telling(
+    quiet: bool = False, apart: str | None = None, doing: str = "reading data"
+) -> Iterator[Callable[[str], None]]:
     """A function that says on stderr what is done next, and after some time that it is still being done.
 
-    What begins with ``apart`` says itself how far it is.
+    What begins with ``apart`` says itself how far it is. ``doing`` is what is done at first.
     """
     if quiet:
         yield lambda text: None
         return
-    now, since, ended = "reading data", time.monotonic(), threading.Event()
+    now, since, ended = doing, time.monotonic(), threading.Event()
 
     def tell(text: str) -> None:
         nonlocal now, since

@@ -32,9 +32,12 @@ def compare(
     minutes: Annotated[float, typer.Option(min=0.01, help="With --recipes: of computing, for each and seed.")] = 3.0,
     seeds: Annotated[int, typer.Option(min=1, help="With --recipes: how many seeds of each.")] = 1,
     against: Annotated[str | None, typer.Option(help="Real data; default: what all were trained on.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for comparison.html, comparison.csv and pareto.png.")] = Path(
-        "comparison"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for comparison.html, .csv and pareto.png; with --recipes for the runs and contest.md."
+        ),
+    ] = Path("comparison"),
     metrics: Annotated[
         str | None, typer.Option(help="As in 'ganforge evaluate'. Default: of images, fid,prdc,birthday.")
     ] = None,
@@ -61,6 +64,13 @@ def compare(
     if recipes is not None or data is not None:
         if runs or recipes is None or data is None:
             raise InputError("give runs to compare, or both --data and --recipes to train them first")
+        changed = {"metrics": metrics, "quality": quality, "diversity": diversity, "weights": weights, "number": n}
+        unused = [name for name, value in changed.items() if value is not None]
+        unused += [name for name, usual in {"features": features == "auto", "seed": seed == 0}.items() if not usual]
+        if unused:
+            raise InputError(
+                f"--{unused[0]} is for runs that are there: after this one, ganforge compare {out}/*-* --{unused[0]} .."
+            )
         with telling(quiet or json) as tell:
             compete(data, recipes, minutes, seeds, against, out, json, tell)
         return

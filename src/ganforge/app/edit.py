@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Json, Label, Out, RunPath, Seed, check_directions, open_run, say
+from ganforge.app.arguments import (
+    Allow,
+    Device,
+    Json,
+    Label,
+    Out,
+    RunPath,
+    Seed,
+    check_directions,
+    open_run,
+    say,
+    telling,
+)
 from ganforge.core.errors import InputError
 
 JUDGED = 64
@@ -85,18 +97,19 @@ def edit(
         inputs = latent.inputs_of(model, n, seed, label)
     judge = None
     columns: list[int] = []
-    if between:
-        data = judging.open_samples(str(against), *judging.size_of(model.domain), model.domain)
-        judging.check_same_kind(model, str(run), data[0], str(against))
-        way, judge = latent.between_classes(model, data, *classes, seed=seed, label=label, layer=layer)
-        columns = [data[0].class_index(k) for k in classes]
-        if latents is None:  # rows that begin in the first class
-            inputs = latent.judged_as(model, judge, judge.classes[columns[0]], max(n, JUDGED), seed, label)
-    else:
-        index = int(direction)
-        way = latent.directions(model, index, kind, seed, label, layer=layer)[-1]  # type: ignore[arg-type]
-    strengths = torch.linspace(low, high, steps).tolist()
-    samples, made = latent.edit(model, way, strengths, inputs, layer, points)
+    with telling(doing="measuring what changes samples"):
+        if between:
+            data = judging.open_samples(str(against), *judging.size_of(model.domain), model.domain)
+            judging.check_same_kind(model, str(run), data[0], str(against))
+            way, judge = latent.between_classes(model, data, *classes, seed=seed, label=label, layer=layer)
+            columns = [data[0].class_index(k) for k in classes]
+            if latents is None:  # rows that begin in the first class
+                inputs = latent.judged_as(model, judge, judge.classes[columns[0]], max(n, JUDGED), seed, label)
+        else:
+            index = int(direction)
+            way = latent.directions(model, index, kind, seed, label, layer=layer)[-1]  # type: ignore[arg-type]
+        strengths = torch.linspace(low, high, steps).tolist()
+        samples, made = latent.edit(model, way, strengths, inputs, layer, points)
     rows = len(made) // steps if latents is not None else n
     named = f"{kind}{direction}" if not between else "-".join("".join(c for c in k if c.isalnum()) for k in classes)
     target = out or run / "generated" / f"edit-{named}-seed{seed}.png"

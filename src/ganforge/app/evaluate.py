@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json as json_text
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganforge.app.arguments import Allow, Device, Json, allow_module, listed, telling
 from ganforge.core.errors import InputError
+
+if TYPE_CHECKING:
+    from ganforge.domains.domain import Domain, Source
 
 METRICS = (
     "fid", "fid_infinity", "kid", "prdc", "is", "birthday", "memorization", "vendi", "swd", "modes",
@@ -24,7 +27,12 @@ def evaluate(
     what: Annotated[
         str, typer.Argument(help="A run, or samples: a folder, .zip, .npz, .csv, .txt.", metavar="RUN|SAMPLES")
     ],
-    against: Annotated[str, typer.Option(help="The real data: folder, .zip, .npz, .parquet, .csv or a built-in set.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="The real data: folder, .zip, .npz, .parquet, .csv, or built in. Default: what a run learned from."
+        ),
+    ] = None,
     holdout: Annotated[str | None, typer.Option(help="Real data that the model has not seen.")] = None,
     metrics: Annotated[
         str | None,
@@ -58,9 +66,14 @@ def evaluate(
     allow_module(allow)
     keep = bool(out and out.suffix != ".json")
     with telling(quiet or json) as tell:
+        opened = None
+        if against is None:
+            against, domain, source = own_data(what)
+            opened = domain, source
+            tell(f"judged by what it learned from, {against}; --against DATA takes other data")
         result, domain, source = judge.compare(
             what, against, holdout, names, features, weights, n, real, whole, neighbors, resizer, resolution, channels,
-            seed, truncation, device, keep, tell, target,
+            seed, truncation, device, keep, tell, target, opened,
         )  # fmt: skip
     if not result.scores:
         left_out = [note.removeprefix("left out: ") for note in result.notes if note.startswith("left out: ")]
@@ -71,3 +84,12 @@ def evaluate(
             if not json:
                 typer.echo(f"wrote {path}")
     typer.echo(json_text.dumps(result.to_dict(), indent=2) if json else "\n".join(result.lines()))
+
+
+def own_data(what: str) -> tuple[str, Domain, Source]:
+    """The data that a run was trained on. InputError for samples in files: nobody knows what they are made after."""
+    from ganforge.appraisal import own_data as of_run
+
+    if not (Path(what) / "run.json").is_file():
+        raise InputError(f"give the real data that {what} is to be judged by: --against DATA")
+    return of_run(Path(what))

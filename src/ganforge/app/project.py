@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Json, Label, RunPath, Seed, open_run, say
+from ganforge.app.arguments import Allow, Device, Json, Label, RunPath, Seed, open_run, say, telling
 from ganforge.core.errors import InputError
 
 PROJECT_EXAMPLES = (
@@ -58,7 +58,8 @@ def project(
             typer.echo(f".. encoder: step {step:,}, loss {loss:.3f}", err=True)
 
         learned = latent.encoder_of(model, run / "encoder", tell)
-    found = latent.project(model, targets, steps, seed, label, layer, starts, learned)
+    with telling(doing=f"finding the latents of {len(names):,} pictures"):
+        found = latent.project(model, targets, steps, seed, label, layer, starts, learned)
     make_folder(out)
     found.save(out / "latents.npz", names)
     model.domain.animate(found.pairs(), out / "pairs.png", 2 * min(len(names), 4))

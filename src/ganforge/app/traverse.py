@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Json, Label, Out, RunPath, Seed, check_directions, open_run, say
+from ganforge.app.arguments import (
+    Allow,
+    Device,
+    Json,
+    Label,
+    Out,
+    RunPath,
+    Seed,
+    check_directions,
+    open_run,
+    say,
+    telling,
+)
 from ganforge.core.errors import InputError
 
 TRAVERSE_EXAMPLES = (
@@ -49,8 +61,9 @@ def traverse(
     from ganforge import judge, latent
 
     model = open_run(run, device, allow)
-    extract = judge.features_for(model, against, features, seed) if against and features else None
-    found = latent.traverse(model, count, steps, reach, kind, seed, label, extract)  # type: ignore[arg-type]
+    with telling(doing="measuring what changes samples"):
+        extract = judge.features_for(model, against, features, seed) if against and features else None
+        found = latent.traverse(model, count, steps, reach, kind, seed, label, extract)  # type: ignore[arg-type]
     target = out or run / "generated" / f"traversal-{kind}-seed{seed}.png"
     latent.draw(model, found, target)
     if json:

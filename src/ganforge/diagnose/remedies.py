@@ -12,6 +12,9 @@ from ganforge.diagnose.signals import Window
 GRADIENT_PENALTY: dict[str, str | None] = {"clip": "0", "gp": "10"}
 """What bounds a critic's slope without clipping its weights."""
 
+HASTE = 0.031
+"""A pace (``Window.pace``) above which a remedy also slows the players down."""
+
 
 @dataclass(frozen=True)
 class Remedy:
@@ -57,8 +60,8 @@ def slower(w: Window, factor: float) -> dict[str, str | None]:
 
 def steady(w: Window) -> Remedy:
     """Against divergence and oscillation: the player whose steps are too large slows down, D is penalized."""
-    step = max(w.level("G/update_ratio") or 0.0, w.level("D/update_ratio") or 0.0)
-    factor = min(0.3, max(3e-3 / step, 1e-3)) if step > 0 else 0.1
+    pace = max(w.pace.values(), default=0.0)
+    factor = min(0.3, max(5.2e-3 / pace, 1e-3)) if pace > 0 else 0.1
     penalty: dict[str, str | None] = {}
     if not any(number(w, name) for name in ("r1", "r2", "gp")):
         penalty = GRADIENT_PENALTY if number(w, "clip") else {"r1": "1"}
@@ -69,13 +72,19 @@ def steady(w: Window) -> Remedy:
 
 
 def diversify(w: Window) -> Remedy:
-    """Against collapse: slow down if the steps are huge; else let D see several samples at once, and smooth it."""
-    step = max(w.level("G/update_ratio") or 0.0, w.level("D/update_ratio") or 0.0)
-    rates = slower(w, max(3e-3 / step, 1e-3)) if step > 1e-2 else {}
+    """Against collapse: slow down if the steps are huge; else let D see several samples at once, and smooth it; where
+    it is so already, larger batches."""
+    pace = max(w.pace.values(), default=0.0)
+    rates = slower(w, max(5.2e-3 / pace, 1e-3)) if pace > HASTE else {}
     seen = {} if w.context.params.get("minibatch_stddev") else {"minibatch_stddev": "true"}
     penalty = {} if any(number(w, n) for n in ("r1", "gp")) else {"r1": "1"}
+    changes = {**rates, **seen, **penalty}
+    if w.context.params and not w.context.params.keys() & changes.keys():
+        batch = int(number(w, "batch"))
+        larger = {"batch": f"{2 * batch}"} if batch else {}
+        return Remedy("larger batches show D more of what is left out", again(w, **larger))
     text = "let D see how much a batch varies, and penalize its slope; or train r3gan, which keeps modes"
-    return Remedy(text, again(w, **rates, **seen, **penalty))
+    return Remedy(text, again(w, **changes))
 
 
 def weaken(w: Window) -> Remedy:
@@ -89,7 +98,7 @@ def weaken(w: Window) -> Remedy:
     rate = p.get("lr") if p.get("lr_discriminator") is None else p["lr_discriminator"]
     factor = min(0.25, max(3e-3 / theirs, 1e-3)) if theirs else 0.25
     penalty = {} if any(number(w, n) for n in ("r1", "gp")) else {"r1": "1"}
-    lr = {"lr": scaled(p.get("lr"), factor)} if step is not None and step > 2e-2 else {}
+    lr = {"lr": scaled(p.get("lr"), factor)} if w.pace.get("G", 0.0) > HASTE else {}
     text = f"D's learning rate x {factor:.2g}, and a penalty on its slope"
     return Remedy(text, again(w, lr_discriminator=scaled(rate, factor), **lr, **penalty))
 
@@ -196,6 +205,7 @@ REMEDIES = {
     "poor samples": improve,
     "condition ignored": improve,
     "no better than its input": improve,
+    "rare cases lost": go_on,
 }
 
 

@@ -11,9 +11,9 @@ from ganforge.diagnose.verdict import Diagnosis, found, ranked, say, scores
 
 STILL = 1e-7
 """A step below this share of the weights, from the start on: this player does not learn at all."""
-LARGE, HUGE = 0.018, 0.03
-"""A median step above this share of the weights is too large: LARGE where samples are bad and get no better, HUGE where
-nothing judges them. In 40 healthy runs of all kinds, 0.017 at most."""
+LARGE, HUGE = 0.031, 0.045
+"""A pace (``Window.pace``) above this is too large: LARGE where samples are bad and get no better, HUGE where nothing
+judges them. In 60 healthy runs of all kinds 0.034 at most, and those get better."""
 SETTLED = 150
 """Rounds after which steps are no longer large only because weights are new."""
 SMALL = 1e-3
@@ -23,7 +23,7 @@ NEARS = 0.25
 HALF = 0.5
 """On the scale of scores, where 1 is a fault: from here on a run is not done."""
 COPIES = "memorization"
-GRAVE = ("poor samples", "condition ignored", "mode collapse (partial)", "no better than its input")
+GRAVE = ("poor samples", "condition ignored", "mode collapse (partial)", "rare cases lost", "no better than its input")
 """What scores tell, the gravest first."""
 FEW, OFTEN = 100, 50
 """So few samples, each seen so often: what is made are copies or their mixtures, unless held-out data refute it."""
@@ -88,14 +88,18 @@ def falling(w: Window, name: str) -> bool:
 
 def hasty(w: Window) -> Diagnosis | None:
     """Steps are so large that samples stay bad; where nothing judges samples, far larger than any that work."""
-    steps = {p: s for p in w.players if (s := w.level(f"{p}/update_ratio")) is not None}
-    fast = max(steps.values(), default=0.0)
+    fast = max(w.pace.values(), default=0.0)
     bad = [t for t in w.told if t.value >= HALF and t.fault != COPIES]
     blind = not w.told and not w.context.near and w.rounds >= SETTLED
     if not (fast >= HUGE and blind) and not (fast >= LARGE and bad and not improves(w, bad)):
         return None
-    moved = ", ".join(f"a step of {p} changes its weights by {s:.1%}" for p, s in steps.items())
-    return found(w, "learning rate too high", "warn", moved, scores(w, {t.name for t in bad}))
+    return found(w, "learning rate too high", "warn", moved(w), scores(w, {t.name for t in bad}))
+
+
+def moved(w: Window) -> str:
+    """How large the players' steps are, in words."""
+    steps = {player: w.level(f"{player}/update_ratio") or 0.0 for player in w.pace}
+    return ", ".join(f"a step of {player} changes its weights by {step:.1%}" for player, step in steps.items())
 
 
 def judged(w: Window) -> Diagnosis | None:

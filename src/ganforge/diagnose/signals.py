@@ -24,11 +24,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ganforge.core.store import read_json, read_lines
+
+if TYPE_CHECKING:
+    from ganforge.domains.domain import Domain
 
 Line = Mapping[str, Any]
 
@@ -39,9 +42,6 @@ FEWEST = 12
 OBJECTIVE = "objective"
 """The name of what an only player minimizes, the sum of its losses: it alone means what it says."""
 NO_LOSSES = ("grad_norm", "update_ratio")
-NEAR_KINDS = ("image", "points")
-"""The kinds of data of which the nearness of fakes and reals in the log was found to tell whether a GAN has worked
-(bench/diagnosis.py). Of others it is a hint at most: two clips that are mostly background are near each other."""
 WORST = "lost/worst"
 """The name of the worst of the scores that tell something: 0 as real data, 1 and more a fault."""
 JUDGED = "judged.json"
@@ -53,26 +53,22 @@ class Context:
     """What stands in no line of the log.
 
     count: real samples in the data. params: the hyper-parameters. run: the folder, for the remedies' commands.
-    images: whether the data are images. rollbacks: how often, of late, training went back to a checkpoint or ended
-    because numbers were not finite. kind: of the data. unable: why scores could not be had.
+    images, near: ``plain_images`` and ``nearness`` of the data's domain. rollbacks: how often, of late, training went
+    back to a checkpoint or ended because numbers were not finite. unable: why scores could not be had.
     """
 
     count: int | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     run: str = ""
     images: bool = False
+    near: bool = True
     rollbacks: int = 0
-    kind: str = ""
     unable: tuple[str, ...] = ()
 
-    @property
-    def near(self) -> bool:
-        """Whether the nearness of fakes and reals in the log tells how good fakes are."""
-        return self.kind in ("", *NEAR_KINDS)
-
     @classmethod
-    def of(cls, run: Path) -> Context:
-        """The context of a run folder. InputError where it is none."""
+    def of(cls, run: Path, domain: Domain | None = None) -> Context:
+        """The context of a run folder, with data of ``domain`` (None: as its model has them). InputError where it is
+        none."""
         import yaml
 
         from ganforge.core.errors import InputError
@@ -87,19 +83,30 @@ class Context:
         except yaml.YAMLError as error:
             raise InputError(f"{run / 'config.yaml'} is not valid YAML: {str(error).splitlines()[0]}") from None
         count = (facts.get("data") or {}).get("count")
-        domain = run / "model" / "domain.json"
-        kind = str(read_json(domain).get("kind", "")) if domain.is_file() else ""
+        images, near = kind_of(run) if domain is None else (domain.plain_images, domain.nearness)
         last = max((number(line.get("round")) or 0.0 for line in read_log(run)), default=0.0)
         late = [e for e in read_lines(run / "events.jsonl") if (number(e.get("round")) or 0.0) >= (1 - LATE) * last]
         return cls(
             count=int(count) if isinstance(count, int | float) else None,
             params=settings.get("params") or {},
             run=str(run),
-            images=kind == "image",
+            images=images,
+            near=near,
             rollbacks=sum("not finite" in str(e.get("message", "")) for e in late),
-            kind=kind,
             unable=tuple(str(note) for note in read_judged(run).get("unable", ())),
         )
+
+
+def kind_of(run: Path) -> tuple[bool, bool]:
+    """``plain_images`` and ``nearness`` of the data that a run's model is of; (False, True) while it has none."""
+    from ganforge.domains import modules
+
+    described = run / "model" / "domain.json"
+    if not described.is_file():
+        return False, True
+    kind = read_json(described).get("kind")
+    found = next((m.DOMAIN for m in modules() if m.DOMAIN.kind == kind), None)
+    return (False, False) if found is None else (found.plain_images, found.nearness)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
@@ -281,6 +288,17 @@ class Window:
         """Who has learned in the window, or at the start of the run."""
         names = dict.fromkeys(name for line in (*self.early, *self.late) for name in line)
         return tuple(name.removesuffix("/grad_norm") for name in names if name.endswith("/grad_norm"))
+
+    @cached_property
+    def pace(self) -> dict[str, float]:
+        """How far each player goes in a round, relative to its weights: its median step, times what Adam's momentum b
+        adds as steps point alike from round to round: sqrt((1 + b) / (1 - b)), the spread of their sum over that of as
+        many independent ones. Without betas among the hyper-parameters, b = 0.5."""
+        betas = self.context.params.get("betas")
+        first = number(betas[0]) if isinstance(betas, list | tuple) and betas else None
+        b = min(max(0.5 if first is None else first, 0.0), 0.99)
+        steps = {player: self.level(f"{player}/update_ratio") for player in self.players}
+        return {player: math.sqrt((1 + b) / (1 - b)) * s for player, s in steps.items() if s is not None}
 
     @property
     def held(self) -> tuple[str, ...]:

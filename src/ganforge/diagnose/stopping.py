@@ -28,18 +28,8 @@ class Diagnoser:
     A diagnosis that is only informative (healthy, undertrained) is told to nobody; ``last`` holds it.
     """
 
-    def __init__(
-        self,
-        context: Context | None = None,
-        stop: bool = False,
-        lines: Iterable[Line] = (),
-        images: bool = False,
-        kind: str = "",
-    ) -> None:
-        context = context or Context()
-        self.context = replace(  # rollbacks are those of an earlier session
-            context, rollbacks=0, images=images or context.images, kind=kind or context.kind
-        )
+    def __init__(self, context: Context | None = None, stop: bool = False, lines: Iterable[Line] = ()) -> None:
+        self.context = replace(context or Context(), rollbacks=0)  # those were of an earlier session
         self.stop = stop
         self.lines: list[Line] = list(lines)
         self.last: Diagnosis | None = None

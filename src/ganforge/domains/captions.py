@@ -73,6 +73,7 @@ class CaptionDomain(ImageDomain):
 
     kind: ClassVar[str] = "captions"
     plain_images: ClassVar[bool] = False
+    nearness: ClassVar[bool] = False
     scored: ClassVar[bool] = False
     shown: ClassVar[int] = 24
     coded: ClassVar[bool] = True

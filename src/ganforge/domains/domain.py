@@ -131,6 +131,9 @@ class Domain(ABC):
     """Whether a sample is one image and nothing more: what is for images (galleries, projection, studies) suits it."""
     scored: ClassVar[bool] = False
     """Whether distances of features (FID and its kin) say how good samples are, so that a run can follow one."""
+    nearness: ClassVar[bool] = False
+    """Whether the nearness of fakes and reals that training notes was found to tell if a GAN has worked
+    (bench/diagnosis.py). Else it is a hint at most: two clips that are mostly background are near each other."""
     endless: ClassVar[bool] = False
     """Whether samples come of a known distribution: ``fresh`` draws others."""
     limits: ClassVar[tuple[float, float] | None] = None

@@ -31,6 +31,7 @@ class ImageDomain(Domain):
 
     kind: ClassVar[str] = "image"
     plain_images: ClassVar[bool] = True
+    nearness: ClassVar[bool] = True
     scored: ClassVar[bool] = True
     limits: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
     shape: tuple[int, int, int]

@@ -65,6 +65,8 @@ def list_images(files: Files, labels: Labels, label_column: str | None, split: s
     if labels == "none":
         found = None
     found = found or None
+    if found is None and labels == "auto":
+        messages += _offered(files, root)
 
     def entries() -> Iterator[Entry]:
         for name in names:
@@ -124,9 +126,7 @@ def _from_folders(names: list[str], root: str) -> list[str] | None:
 
 def _from_metadata(files: Files, names: list[str], root: str, column: str | None, demanded: bool) -> list[str] | None:
     """Labels from the metadata files in ``root`` or above it; [] when one says that there are none."""
-    homes = {root[: i + 1] for i, c in enumerate(root) if c == "/"} | {""}
-    candidates = [m for m in files.metadata if m[: m.rfind("/") + 1] in homes and not m.endswith("captions.csv")]
-    candidates.sort(key=lambda m: (-m.count("/"), m))  # the nearest first
+    candidates = _metadata(files, root)
     unlabelled = False
     for name in candidates:
         home, where = name[: name.rfind("/") + 1], f"{files.where}: {name}"
@@ -142,6 +142,32 @@ def _from_metadata(files: Files, names: list[str], root: str, column: str | None
         looked = ", ".join(candidates) or "no metadata.csv and no dataset.json found"
         raise InputError(f"{files.where}: no labels in metadata: {what} ({looked})")
     return [] if unlabelled else None
+
+
+def _metadata(files: Files, root: str) -> list[str]:
+    """The metadata files in ``root`` or above it, the nearest first."""
+    homes = {root[: i + 1] for i, c in enumerate(root) if c == "/"} | {""}
+    found = [m for m in files.metadata if m[: m.rfind("/") + 1] in homes and not m.endswith("captions.csv")]
+    return sorted(found, key=lambda m: (-m.count("/"), m))
+
+
+def _offered(files: Files, root: str) -> list[str]:
+    """A message where no column is called a label, but some look like one: few values, each of them often."""
+    for name in _metadata(files, root):
+        if name.endswith(".json"):
+            continue
+        try:
+            rows = [row for _, row in table_rows(files, name)]
+        except InputError:
+            continue  # without labels the table is not needed
+        columns = [c for c in (rows[0] if rows else ()) if c.lower() not in (NAME_COLUMN, *LABEL_COLUMNS)]
+        values = {c: {str(row.get(c) or "").strip() for row in rows} for c in columns}
+        fit = [c for c, found in values.items() if "" not in found and 2 <= len(found) <= len(rows) / 10]
+        if fit:
+            named = f"none of its columns is called label or class; for labels from '{fit[0]}'"
+            others = f" (or {', '.join(fit[1:6])})" if len(fit) > 1 else ""
+            return [f"no labels are taken from {name}: {named}{others} --set data.label_column={fit[0]}"]
+    return []
 
 
 def _dataset_json(text: str, where: str) -> list[tuple[str, str, str]] | None:

@@ -184,6 +184,7 @@ def _decode_into(
         return decode(entry.load(), fit, options.max_pixels)
 
     writer, kept, skipped = Writer(folder), [], []
+    grey = fit.channels is None
     try:
         with closing(in_order(work, listing.entries(), options.workers)) as decoded:
             for i, (entry, planes) in enumerate(decoded):
@@ -198,10 +199,14 @@ def _decode_into(
                         raise Mixed
                     writer.add(planes)
                     kept.append(i)
+                    grey = grey and len(planes) > 2 and bool((planes[1:3] == planes[0]).all())
                 if progress is not None and (i % 256 == 255 or i + 1 == listing.count):
                     progress(i + 1, listing.count)
         if skipped:
             messages = [*messages, f"skipped {len(skipped):,} of {listing.count:,} files that could not be read"]
+        if grey and kept:
+            over = ", laid over white" if writer.shape[0] == 4 else ""
+            messages = [*messages, f"all images are grey, in {writer.shape[0]} channels: --channels 1 reads one{over}"]
         return _finish(writer, listing, options, kept, tuple(skipped), messages)
     finally:
         writer.close()

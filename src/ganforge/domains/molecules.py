@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain, check_whole
-from ganforge.domains.molecules_chemistry import Graph, parse, picture, rdkit, smiles_of
+from ganforge.domains.molecules_chemistry import ORDERS, Graph, parse, picture, rdkit, smiles_of
 from ganforge.domains.molecules_example import small_molecules
 from ganforge.domains.molecules_files import Found, read_graphs, read_smiles
 
@@ -33,6 +34,10 @@ MOST_ATOMS = 40
 """Of a molecule, hydrogens not counted: the numbers grow with the square."""
 COVERED = 0.995
 """The share of molecules that are kept whole, where the user says nothing."""
+
+
+RARE_BOND = 1e-4
+"""Bonds of a smaller share of molecules are not made by a repair."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,8 @@ class Molecules(list[str | None]):
 @dataclass(frozen=True, kw_only=True)
 class MoleculeDomain(Domain):
     """``atoms`` are the kinds of atoms, such as C or O-, commonest first; ``room`` the largest sum of bond orders that
-    an atom of each kind had; ``molecules`` how many there were, and ``column`` that of a
-    table in which they were.
+    an atom of each kind had; ``bonds`` those that were not too rare (see ``bonds_of``); ``molecules`` how many there
+    were, and ``column`` that of a table in which they were.
     """
 
     kind: ClassVar[str] = "molecules"
@@ -72,8 +77,21 @@ class MoleculeDomain(Domain):
     coded: ClassVar[bool] = True
     atoms: tuple[str, ...] = ()
     room: tuple[int, ...] = ()
+    bonds: tuple[str, ...] = ()
     molecules: int = 0
     column: str = "smiles"
+
+    def known_bonds(self) -> Tensor:
+        """Which bonds there were between atoms of two kinds (0: no atom), of each order; of no bond, and where an older
+        model does not say, all: bool [kinds + 1, kinds + 1, orders + 1].
+        """
+        kinds = len(self.atoms) + 1
+        known = torch.full((kinds, kinds, ORDERS + 1), not self.bonds)
+        known[..., 0] = True
+        for a, b, order in (bond.split() for bond in self.bonds):
+            i, j = self.atoms.index(a) + 1, self.atoms.index(b) + 1
+            known[i, j, int(order)] = known[j, i, int(order)] = True
+        return known
 
     @property
     def most(self) -> int:
@@ -263,6 +281,7 @@ def described(spec: str, found: Found, most: int, column: str) -> tuple[Molecule
         shape=(size,),
         atoms=atoms,
         room=tuple(room[kind] for kind in atoms),
+        bonds=bonds_of(found.graphs, RARE_BOND * len(found.graphs)),
         molecules=len(found.graphs),
         column=column,
     )
@@ -271,6 +290,14 @@ def described(spec: str, found: Found, most: int, column: str) -> tuple[Molecule
         *found.messages(),
     ]
     return domain, MoleculeSource(pack(found.graphs, atoms, most), domain, messages)
+
+
+def bonds_of(graphs: Iterable[Graph], least: float) -> tuple[str, ...]:
+    """The bonds of at least so many molecules, such as ``C O 2``: both kinds of atoms and the order; sorted."""
+    counted: Counter[str] = Counter()
+    for kinds, bonds in graphs:
+        counted.update({" ".join((*sorted((kinds[i], kinds[j])), str(int(order)))) for i, j, order in bonds})
+    return tuple(sorted(bond for bond, count in counted.items() if count >= least))
 
 
 def kinds_of(graphs: Iterable[Graph]) -> tuple[Mapping[str, int], Mapping[str, int]]:

@@ -92,6 +92,7 @@ class PointDomain(Domain):
     kind: ClassVar[str] = "points"
     shown: ClassVar[int] = 2500
     scored: ClassVar[bool] = True
+    nearness: ClassVar[bool] = True
     endless: ClassVar[bool] = True
     name: str = ""
     mean: tuple[float, ...] = (0.0, 0.0)

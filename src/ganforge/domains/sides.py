@@ -35,6 +35,7 @@ class SidesDomain(ImageDomain):
 
     shown: ClassVar[int] = 8
     plain_images: ClassVar[bool] = False
+    nearness: ClassVar[bool] = False
     rows: ClassVar[tuple[tuple[str, str], ...]] = ()
     """The rows of a picture: (key of the batch, caption)."""
     whole: ClassVar[bool] = False

@@ -21,7 +21,7 @@ from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain, check_whole
 from ganforge.domains.pictures import figure_png
 from ganforge.domains.table_columns import Array, Column, Columns, as_numbers
-from ganforge.domains.table_doubts import doubts, is_either_way
+from ganforge.domains.table_doubts import check_categories, doubts
 from ganforge.domains.table_example import customers
 from ganforge.domains.table_files import (
     Style,
@@ -32,6 +32,7 @@ from ganforge.domains.table_files import (
     read_parquet,
     write_parquet,
 )
+from ganforge.domains.table_ties import ties_of
 from ganforge.domains.table_where import Constraint, parse
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL")
@@ -82,10 +83,11 @@ class TableDomain(Domain):
         missing values.
         """
         style = style or Style()
+        ties = ties_of(table)
         absent = style.missing if missing is None else missing
         schema = tuple(
             replace(
-                Column.fit(name, column, absent.get(name, ""), spikes),
+                Column.fit(name, column, absent.get(name, ""), spikes, ties.get(name)),
                 form=style.forms.get(name, ""),
                 comma=name in style.commas,
                 pointed=name in style.pointed,
@@ -126,7 +128,7 @@ class TableDomain(Domain):
             at = [self.places[i] for i in numbers]
             mean = data.new_tensor([self.schema[i].mean for i in numbers])
             scale = data.new_tensor([self.schema[i].scale for i in numbers])
-            values = (data[:, numbers] - mean) / scale
+            values = (self.own(data, numbers) - mean) / scale
             out[:, at] = values.nan_to_num(0.0)
             gaps = [k for k, i in enumerate(numbers) if self.schema[i].has_missing]
             if gaps:
@@ -146,9 +148,28 @@ class TableDomain(Domain):
             if column.is_category:
                 out[:, i] = data[:, at : at + column.width].argmax(1)
                 continue
-            values = column.kept(data[:, at] * column.scale + column.mean)
+            values = column.uncoded(data[:, at])
+            if column.follows:
+                other = self.columns.index(column.follows)
+                values = values + column.slope * np.nan_to_num(out[:, other], nan=self.schema[other].middle)
+            values = column.kept(values)
             out[:, i] = np.where(data[:, at + 1] > 0.5, np.nan, values) if column.has_missing else values
         return out
+
+    def own(self, data: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Columns of raw values [n, columns] less what follows from others, on their scales: float64 [n, numbers]."""
+        values = data[:, numbers]
+        tied = [k for k, i in enumerate(numbers) if self.schema[i].follows]
+        if tied:
+            others = [self.columns.index(self.schema[numbers[k]].follows) for k in tied]
+            middle = data.new_tensor([self.schema[i].middle for i in others])
+            other = torch.where(data[:, others].isnan(), middle, data[:, others])
+            values[:, tied] -= data.new_tensor([self.schema[numbers[k]].slope for k in tied]) * other
+        bent = [k for k, i in enumerate(numbers) if self.schema[i].bent[1]]
+        if bent:
+            center, width = data.new_tensor([self.schema[numbers[k]].bent for k in bent]).unbind(1)
+            values[:, bent] = ((values[:, bent] - center) / width).asinh()
+        return values
 
     def decode(self, batch: Batch) -> Columns:
         """Columns in their own units and types: numbers within the range seen in training and with its decimals (NaN:
@@ -345,35 +366,6 @@ def open(spec: str, options: TableOptions) -> tuple[TableDomain, TableSource]:
     check_categories(spec, table, options.max_categories)
     domain = TableDomain.fit(table, spikes=options.spikes, style=style)
     return domain, TableSource(table, domain)
-
-
-def check_categories(spec: str, table: Columns, most: int) -> None:
-    """InputError for columns of free text or of keys, and for empty ones; it names them all."""
-    given = {n: len(set(c.tolist()) - {None}) for n, c in table.items() if c.dtype == object}
-    given |= {n: 0 for n, c in table.items() if c.dtype.kind in "fM" and not (c == c).any()}
-    empty = [name for name, count in given.items() if not count]
-    many = {name: count for name, count in given.items() if count > most}
-    if empty and not many:
-        names = f"column '{empty[0]}' holds" if len(empty) == 1 else f"columns {', '.join(empty)} hold"
-        those = f"{'it' if len(empty) == 1 else 'them'} out with data.drop=[{','.join(empty)}]"
-        raise InputError(f"{spec}: {names} no value at all: leave {those}")
-    if not many:
-        return
-    names, rows = list(many), len(table[next(iter(many))])
-    if (either := next((n for n in names if is_either_way(table[n])), None)) is not None:
-        raise InputError(
-            f"{spec}: column '{either}' holds dates of which none tells whether days or months come first: "
-            f"say so with data.day_first=true (or false), or leave it out (data.drop=[{either}])"
-        )
-    said = " and ".join(f"'{name}' has {count:,} different values" for name, count in many.items())
-    besides = f"; {', '.join(empty)}, without a value, too" if empty else ""
-    what = (
-        ("which is text or a key, not a category", "it") if len(many) == 1 else ("text or keys, no categories", "them")
-    )
-    raise InputError(
-        f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "
-        f"(data.drop=[{','.join((*names, *empty))}]{besides}), or raise data.max_categories"
-    )
 
 
 def open_like(spec: str, like: TableDomain, split: str | None = None) -> tuple[TableDomain, TableSource]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ganforge.core.errors import InputError, nearest
 from ganforge.domains.table_dates import read_dates, write_dates
-from ganforge.domains.table_modes import Modes, find_modes
+from ganforge.domains.table_modes import Modes, find_scale
+from ganforge.domains.table_scales import STRAIGHT, Bend, bend, unbend
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Columns = dict[str, Array]
@@ -29,12 +30,14 @@ class Column:
 
     kind: number, date, time (numbers inside: days and microseconds since 1970) or category
     missing: what stands in a CSV for a missing value; None: no value was missing
-    mean, scale, low, high: of the numbers, in their own units
+    low, high: of the numbers, in their own units
+    follows, slope: the earlier column that it follows, so that what is encoded is its value less slope times that one's
+    bent, mean, scale: how that is bent (see ``table_scales``), and what it is standardized by then; near: its range
     decimals: digits after the point (0: integers; None: any); comma: in files, it is a comma
     pointed: whole numbers, too, are floating ones (127.0)
     form: of dates, as files write them (see ``table_dates``); empty for ISO 8601
     step: of times: all are multiples of so many microseconds (a day, an hour, a minute, a second), or 1
-    modes: see ``table_modes``
+    modes: see ``table_modes``; of what is encoded
     values: the categories, sorted; counts: rows of each, and after them those where it is missing
     """
 
@@ -50,16 +53,27 @@ class Column:
     pointed: bool = False
     form: str = ""
     step: int = 1
+    follows: str = ""
+    slope: float = 0.0
+    bent: Bend = STRAIGHT
+    near: tuple[float, float] = (0.0, 0.0)
     missing_share: float = 0.0
     modes: Modes = ()
     values: tuple[Value, ...] = ()
     counts: tuple[int, ...] = ()
 
     @classmethod
-    def fit(cls, name: str, column: Array, missing: str = "", spikes: bool = False) -> Column:
+    def fit(
+        cls,
+        name: str,
+        column: Array,
+        missing: str = "",
+        spikes: bool = False,
+        tie: tuple[str, float, Array] | None = None,
+    ) -> Column:
         """Learn a column: numbers, datetime64, or strings and booleans; NaN, NaT and None are missing values.
 
-        ``spikes``: see ``table_modes.find_modes``.
+        ``spikes``: see ``table_modes.find_modes``; ``tie``: the column it follows, its slope and its values.
         """
         column = np.asarray(column)
         if column.dtype.kind not in "iufM":
@@ -74,18 +88,26 @@ class Column:
             raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop=[{name}]")
         if np.isinf(there).any():
             raise InputError(f"column '{name}' holds infinite values: mend them, or leave it out: data.drop=[{name}]")
+        follows, slope, other = tie or ("", 0.0, values)
+        own = there - slope * other[~np.isnan(values)] if follows else there
+        bent, modes = find_scale(own, spikes)
+        coded = bend(own, bent)
         return cls(
             name=name,
             kind=kind,
             missing=missing if gone else None,
-            mean=float(there.mean()),
-            scale=float(there.std()) or 1.0,
+            follows=follows,
+            slope=slope,
+            bent=bent,
+            near=(float(own.min()), float(own.max())),
+            mean=float(coded.mean()),
+            scale=float(coded.std()) or 1.0,
             low=float(there.min()),
             high=float(there.max()),
             decimals=decimals_of(there) if kind == "number" else 0,
             step=next((s for s in STEPS if not (there % s).any()), 1) if kind == "time" else 1,
             missing_share=gone,
-            modes=find_modes(there, spikes),
+            modes=modes,
         )
 
     @classmethod
@@ -156,6 +178,22 @@ class Column:
             dates = np.where(absent, 0, values).astype(np.int64).astype(UNITS[self.kind])
             return np.where(absent, np.datetime64("NaT"), dates)
         return values.astype(np.int64) if self.is_whole and not self.has_missing else values
+
+    def uncoded(self, coded: Array) -> Array:
+        """Standardized numbers, also such as networks make, on the column's own scale; within the range that was seen.
+
+        Of a column that follows another, this is what it differs by.
+        """
+        values = coded * self.scale + self.mean
+        if self.near != (0.0, 0.0):  # else of an older model
+            low, high = bend(np.asarray(self.near), self.bent)
+            values = np.clip(values, low, high)
+        return unbend(values, self.bent)
+
+    @property
+    def middle(self) -> float:
+        """Half-way between its ends: what stands for a missing value, for columns that follow this one."""
+        return (self.low + self.high) / 2
 
     def rounded(self, values: Array) -> Array:
         """Numbers with the column's decimals, times at its steps."""

@@ -1,9 +1,10 @@
-"""What should be looked at before training on a table, though it could be read."""
+"""What should be looked at before training on a table, and columns that no network can make."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ganforge.core.errors import InputError
 from ganforge.domains.table_columns import Array, Columns
 from ganforge.domains.table_dates import EitherWay, date_form
 from ganforge.domains.table_files import DATE, NUMBER, TIME
@@ -44,3 +45,32 @@ def is_either_way(column: Array) -> bool:
     except EitherWay:
         return True
     return False
+
+
+def check_categories(spec: str, table: Columns, most: int) -> None:
+    """InputError for columns of free text or of keys, and for empty ones; it names them all."""
+    given = {n: len(set(c.tolist()) - {None}) for n, c in table.items() if c.dtype == object}
+    given |= {n: 0 for n, c in table.items() if c.dtype.kind in "fM" and not (c == c).any()}
+    empty = [name for name, count in given.items() if not count]
+    many = {name: count for name, count in given.items() if count > most}
+    if empty and not many:
+        names = f"column '{empty[0]}' holds" if len(empty) == 1 else f"columns {', '.join(empty)} hold"
+        those = f"{'it' if len(empty) == 1 else 'them'} out with data.drop=[{','.join(empty)}]"
+        raise InputError(f"{spec}: {names} no value at all: leave {those}")
+    if not many:
+        return
+    names, rows = list(many), len(table[next(iter(many))])
+    if (either := next((n for n in names if is_either_way(table[n])), None)) is not None:
+        raise InputError(
+            f"{spec}: column '{either}' holds dates of which none tells whether days or months come first: "
+            f"say so with data.day_first=true (or false), or leave it out (data.drop=[{either}])"
+        )
+    said = " and ".join(f"'{name}' has {count:,} different values" for name, count in many.items())
+    besides = f"; {', '.join(empty)}, without a value, too" if empty else ""
+    what = (
+        ("which is text or a key, not a category", "it") if len(many) == 1 else ("text or keys, no categories", "them")
+    )
+    raise InputError(
+        f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "
+        f"(data.drop=[{','.join((*names, *empty))}]{besides}), or raise data.max_categories"
+    )

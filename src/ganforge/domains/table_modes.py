@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ganforge.domains.table_scales import STRAIGHT, Bend, bend, find_bend
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Modes = tuple[tuple[float, float, float], ...]
 """(share, mean, standard deviation) of each mode, in the column's units; a deviation of 0 is a single value."""
@@ -23,12 +25,24 @@ beside it are on average."""
 BESIDE = 4
 """Values on either side that a spike is compared with, in steps of the smallest difference between values."""
 MOST_SPIKES = 40
+END, END_ROWS = 0.01, 100
+"""So large a share of a column's values, if they are so many, is its far end: a mode of its own on either side."""
+REACH = 4.0
+"""Deviations from its mean within which a mode can place a value (Xu et al. 2019, sec. 4.2)."""
 POINTS = 1000
 """More different values than this are first put into so many bins of equally many rows."""
 
 
-def find_modes(values: Array, with_spikes: bool = False) -> Modes:
-    """The modes of a column: float64 [rows], finite. Their shares sum to 1.
+def find_scale(values: Array, with_spikes: bool = False) -> tuple[Bend, Modes]:
+    """How a column, float64 [rows] and finite, is bent (see ``table_scales``), and its modes on that scale."""
+    points, counts = np.unique(values, return_counts=True)
+    rest = ~single_values(points, counts, with_spikes)
+    bent = find_bend(np.repeat(points[rest], counts[rest]))
+    return bent, find_modes(values, with_spikes, bent)
+
+
+def find_modes(values: Array, with_spikes: bool = False, bent: Bend = STRAIGHT) -> Modes:
+    """The modes of a column, float64 [rows] and finite, on a scale that may be bent. Their shares sum to 1.
 
     Mode-specific normalization (Xu et al. 2019, sec. 4.2) has the mixture alone; common single values (the zeros of
     capital gains) and, if asked for, spikes (gains of just 7,688) are taken out first: a Gaussian that is shrunk onto
@@ -36,17 +50,67 @@ def find_modes(values: Array, with_spikes: bool = False) -> Modes:
     """
     points, counts = np.unique(values, return_counts=True)
     shares = counts / counts.sum()
-    few = len(points) <= FEW
-    single = np.ones(len(points), dtype=bool) if few else (shares >= COMMON) | (with_spikes & spikes(points, counts))
+    single = single_values(points, counts, with_spikes)
+    points = bend(points, bent)
     modes = [(float(s), float(p), 0.0) for p, s in zip(points[single], shares[single], strict=True)]
     rest, weight = points[~single], counts[~single].astype(np.float64)
     if len(rest) == 1:
         modes.append((float(shares[~single][0]), float(rest[0]), 0.0))
     elif len(rest):
         share = float(weight.sum() / counts.sum())
-        modes += [(share * w, m, s) for w, m, s in mixture(*binned(rest, weight))]
+        found = reaching(with_ends(mixture(*binned(rest, weight)), rest, weight), float(rest[0]), float(rest[-1]))
+        modes += [(share * float(w), float(m), float(s)) for w, m, s in found]
     total = sum(m[0] for m in modes)
     return tuple(sorted(((w / total, m, s) for w, m, s in modes), key=lambda mode: mode[1]))
+
+
+def with_ends(modes: list[tuple[float, ...]], points: Array, weight: Array) -> list[tuple[float, ...]]:
+    """The modes, where the farthest ``END`` of all rows on either side are a mode of their own, if they are
+    ``END_ROWS`` at least and less than half of the outermost mode's: then they are as rare as they were.
+    """
+    found = sorted(modes, key=lambda mode: mode[1])
+    total = weight.sum()
+    if END * total < END_ROWS:
+        return found
+    share, mean, sd = np.asarray(found).T
+    own = (np.log(share / sd) - 0.5 * ((points[:, None] - mean) / sd) ** 2).argmax(1)
+    place = (np.cumsum(weight) - weight / 2) / total
+    for at, far in ((len(found) - 1, place > 1 - END), (0, place < END)):
+        parts = [(own == at) & far, (own == at) & ~far]
+        counts = [float(weight[part].sum()) for part in parts]
+        if 0 < counts[0] < counts[1]:
+            pair = [(n / total, *moments(points[p], weight[p])) for n, p in zip(counts, parts, strict=True)]
+            found[at : at + 1] = pair if min(sd for _, _, sd in pair) > 0 else found[at : at + 1]
+    return sorted(found, key=lambda mode: mode[1])
+
+
+def moments(points: Array, weight: Array) -> tuple[float, float]:
+    """Mean and standard deviation of weighted points."""
+    mean = float(np.average(points, weights=weight))
+    return mean, float(np.sqrt(np.average((points - mean) ** 2, weights=weight)))
+
+
+def reaching(modes: list[tuple[float, ...]], low: float, high: float) -> list[tuple[float, ...]]:
+    """The modes, the outermost so wide that ``REACH`` deviations reach the least and the greatest value."""
+    found = sorted(modes, key=lambda mode: mode[1])
+    for at, end in ((0, low), (-1, high)):
+        share, mean, sd = found[at]
+        found[at] = share, mean, max(sd, abs(end - mean) / REACH)
+    return found
+
+
+def has_singles(values: Array) -> bool:
+    """Whether a column, NaN where missing, has few different values or common ones."""
+    points, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    return bool(single_values(points, counts, False).any())
+
+
+def single_values(points: Array, counts: Array, with_spikes: bool) -> Array:
+    """Which of the sorted ``points`` are modes of their own: bool [n]."""
+    if len(points) <= FEW:
+        return np.ones(len(points), dtype=bool)
+    common = counts / counts.sum() >= COMMON
+    return common | spikes(points, counts) if with_spikes else common
 
 
 def spikes(points: Array, counts: Array) -> Array:

@@ -37,7 +37,8 @@ def view_information(logits: Tensor, other: Tensor, balance: float = 1.0) -> Ten
     both = torch.stack([logits, other]).log_softmax(2)
     p = both.exp()
     mean = p.mean(1)
-    entropy = -torch.xlogy(mean, mean).sum(1)
+    # an empty category has the entropy 0, and no gradient of it is infinite
+    entropy = -(mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(1)
     return (balance * entropy + (p * both.flip(0)).sum(2).mean(1)).mean()
 
 

@@ -95,7 +95,7 @@ class Tells:
 
 
 POOR, ALIKE, COPIES = "poor samples", "mode collapse (partial)", "memorization"
-IGNORED, USELESS = "condition ignored", "no better than its input"
+IGNORED, USELESS, RARE = "condition ignored", "no better than its input", "rare cases lost"
 
 GENERAL: dict[str, dict[str, Tells]] = {
     "prdc": {"precision": Tells(POOR, 0.0, bad=0.8), "recall": Tells(ALIKE, 0.0, bad=0.8)}

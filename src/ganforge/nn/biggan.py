@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganforge.core.errors import InputError
 from ganforge.nn.attention import SelfAttention, attention_level
 from ganforge.nn.conditioning import Conditioning, Generator
 from ganforge.nn.convnet import channels, grid, middle
@@ -62,7 +63,7 @@ class BigGenerator(Generator):
         sizes = channels(width, doublings + 1)[::-1]
         self.part = latent // (doublings + 1)
         if self.part < 1:
-            raise ValueError(f"latent {latent} is too small for {doublings + 1} parts")
+            raise InputError(f"latent {latent} is too small to be cut into {doublings + 1} parts: raise it")
         self.embedding = nn.Embedding(classes, embedding) if conditioning == "projection" else None
         condition = self.part + (embedding if self.embedding is not None else 0)
         self.level = attention_level(shape[1], shape[2])

@@ -81,31 +81,67 @@ class GraphCode(nn.Module):
         padded = torch.cat([pairs, torch.zeros_like(pairs[:, :1])], 1)
         return padded.index_select(1, self.square).unflatten(1, (self.nodes, self.nodes))
 
-    def repair(self, logits: Tensor, room: Tensor) -> Tensor:
+    def repair(self, logits: Tensor, room: Tensor, known: Tensor | None = None) -> Tensor:
         """Graphs as ``harden`` gives them, made to obey: no node has edges of more than ``room`` in sum, and all nodes
         are connected. int64 [n, nodes + pairs].
 
-        ``room`` [node_kinds] is what a node of each kind can hold, where an edge of kind k takes up k. Edges are
-        accepted surest first, each as large as still fits; then only the largest connected piece is kept (of equals,
-        that of the first node). A graph without nodes gets its likeliest one; one that obeys already stays as it is.
+        ``room`` [node_kinds] is what a node of each kind can hold, where an edge of kind k takes up k; ``known``, bool
+        [node_kinds, node_kinds, edge_kinds], which edges there are between nodes of two kinds (None: any). Edges are
+        accepted surest first, each as large as still fits and is known; then pieces are joined by the likeliest known
+        edges of kind 1 that fit; then only the largest piece is kept (of equals, that of the first node). A graph
+        without nodes gets its likeliest one; one that obeys already stays as it is, whatever its edges.
         """
         graphs = self.harden(logits)
         nodes, pairs = graphs[:, : self.nodes], graphs[:, self.nodes :]
         likely = self.split(logits)[0][..., 1:].flatten(1).argmax(1, keepdim=True)
         first = torch.zeros_like(nodes).scatter(1, likely // (self.node_kinds - 1), likely % (self.node_kinds - 1) + 1)
         nodes = torch.where((nodes > 0).any(1, keepdim=True), nodes, first)
-        sure = self.split(logits)[1].softmax(-1).gather(-1, pairs.unsqueeze(-1)).squeeze(-1)
+        if known is None:
+            known = torch.ones(self.node_kinds, self.node_kinds, self.edge_kinds, dtype=torch.bool, device=room.device)
+        fine = self.obeys(nodes, pairs, room)
+        allowed = known[nodes[:, self.first], nodes[:, self.second]] | fine[:, None, None]
+        shares = self.split(logits)[1].softmax(-1)
+        sure = shares.gather(-1, pairs.unsqueeze(-1)).squeeze(-1)
         order = sure.masked_fill(pairs == 0, -1.0).argsort(dim=1, descending=True, stable=True)
         left = room.to(nodes)[nodes]
         kept = torch.zeros_like(pairs)
+        kinds = torch.arange(self.edge_kinds, device=nodes.device)
         for k in range(self.pairs):
             pair = order[:, k : k + 1]
             ends = torch.cat([self.first[pair], self.second[pair]], 1)
-            fits = torch.minimum(pairs.gather(1, pair), left.gather(1, ends).amin(1, keepdim=True)).clamp_min(0)
+            most = torch.minimum(pairs.gather(1, pair), left.gather(1, ends).amin(1, keepdim=True)).clamp_min(0)
+            may = allowed.gather(1, pair.unsqueeze(-1).expand(-1, 1, self.edge_kinds)).squeeze(1)
+            fits = (kinds * (may & (kinds <= most))).amax(1, keepdim=True)
             kept.scatter_(1, pair, fits)
             left = left.scatter_add(1, ends, -fits.expand(-1, 2))
+        kept = self.joined(nodes, kept, left, shares[..., 1].masked_fill(~allowed[..., 1], 0.0))
         piece = largest_piece(nodes > 0, self.square_of(kept) > 0)
         return torch.cat([nodes * piece, kept * (piece[:, self.first] & piece[:, self.second])], 1)
+
+    def obeys(self, nodes: Tensor, pairs: Tensor, room: Tensor) -> Tensor:
+        """Which graphs have nodes, all connected and with room for their edges: bool [n]."""
+        edges = self.square_of(pairs)
+        fits = (edges.sum(-1) <= room.to(nodes)[nodes]).all(1)
+        there = nodes > 0
+        return fits & there.any(1) & (largest_piece(there, edges > 0) == there).all(1)
+
+    def joined(self, nodes: Tensor, pairs: Tensor, left: Tensor, wanted: Tensor) -> Tensor:
+        """Edges [n, pairs] and, while a graph has several pieces, the most ``wanted`` [n, pairs] edge of kind 1 between
+        two of them, where both of its nodes have something ``left`` [n, nodes].
+        """
+        there = nodes > 0
+        for _ in range(self.nodes - 1):
+            apart = ~reachable(there, self.square_of(pairs) > 0)[:, self.first, self.second]
+            free = (left > 0) & there
+            found = wanted.masked_fill(~(apart & free[:, self.first] & free[:, self.second]), 0.0)
+            best, pair = found.max(1, keepdim=True)
+            new = (best > 0).to(pairs)
+            if not bool(new.any()):
+                break
+            pairs = pairs.scatter_add(1, pair, new)
+            ends = torch.cat([self.first[pair], self.second[pair]], 1)
+            left = left.scatter_add(1, ends, -new.expand(-1, 2))
+        return pairs
 
 
 def reachable(there: Tensor, edges: Tensor) -> Tensor:

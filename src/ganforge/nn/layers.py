@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganforge.core.errors import InputError
+
 Norm = Literal["batch", "none", "spectral", "instance", "layer"]
 """How a network is normalized: ``spectral`` its weights, the others its activations."""
 
@@ -54,7 +56,7 @@ def normalizer(norm: str, channels: int, spatial: bool = True, affine: bool = Tr
     if not ``spatial``; the identity for ``none`` and ``spectral``.
 
     ``instance`` and ``layer`` look at one sample only, so they may stand in a critic with a gradient penalty.
-    Raises ValueError for an unknown kind, and for instance normalization of flat data.
+    Raises InputError for instance normalization of flat data, ValueError for an unknown kind.
     """
     if norm in ("none", "spectral"):
         return nn.Identity()
@@ -65,7 +67,10 @@ def normalizer(norm: str, channels: int, spatial: bool = True, affine: bool = Tr
     if norm == "instance" and spatial:
         return InstanceNorm(channels, affine=affine)
     if norm == "instance":
-        raise ValueError("instance normalization needs images: flat data have one value per channel")
+        raise InputError(
+            "instance normalization needs images and convolutions: flat data have one value per channel; "
+            "set norm_generator and norm_discriminator to layer, batch or none"
+        )
     raise ValueError(f"unknown normalization '{norm}': use batch, none, spectral, instance or layer")
 
 

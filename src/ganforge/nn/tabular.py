@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 SPREAD = 4.0
 """A mode's numbers are written as (x - mean) / (4 sd), which is nearly always within [-1, 1] (sec. 4.2)."""
+SHARP = 3.0
+"""The deviation of places in a mode, 1/4 of its range where nothing is known, goes up or down by at most exp(3)."""
 SAME = 1e-5
 """A number this near to a single-valued mode, in units of 1 + |x|, has that value."""
 
@@ -150,26 +152,59 @@ class RowCode(nn.Module):
         """The blocks of codes or logits [n, size], apart: [n, width] each."""
         return code[:, self.first :].split(self.widths, 1)
 
-    def soften(self, made: Tensor, noise: Tensor, temperature: float) -> Tensor:
-        """What a generator makes [n, size] as codes that can be differentiated: tanh for places in modes, Gumbel
-        softmax for blocks (Jang et al. 2017, eq. 2). ``noise`` [n, size - numbers] is Gumbel's.
+    @property
+    def outputs(self) -> int:
+        """How many numbers a generator makes of a row: for each mode the mean and the deviation of places in it, and
+        the logits of all blocks."""
+        return self.size - self.first + 2 * self.modal
 
-        Where the mode is a single value, the place in it is scaled to 0, as it is in real rows.
+    def logits(self, made: Tensor) -> tuple[Tensor, ...]:
+        """The blocks of logits in what a generator makes [n, outputs], apart: [n, width] each."""
+        return made[:, 2 * self.modal :].split(self.widths, 1)
+
+    def placed(self, made: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of a number's place in each mode [n, modal], from what a generator makes [n, outputs]."""
+        mean, spread = made[:, : 2 * self.modal].chunk(2, 1)
+        return (mean / SPREAD).tanh(), (SHARP * (spread / SHARP).tanh()).exp() / SPREAD
+
+    def place(self, made: Tensor, noise: Tensor, blocks: Tensor) -> Tensor:
+        """Where in their modes numbers lie [n, numbers], for blocks one-hot or soft; 0 in single-valued modes."""
+        mean, spread = self.placed(made)
+        drawn = (mean + spread * (noise @ self.graded.T)).clamp(-1, 1)
+        return (drawn * blocks[:, : self.modal]) @ self.graded
+
+    def place_loss(self, made: Tensor, codes: Tensor) -> Tensor:
+        """-log of the density of each number of codes [n, size], given its mode, up to a constant: [n, numbers].
+
+        0 in single-valued modes and for missing numbers.
         """
-        noisy = (made[:, self.first :] + noise) / temperature
+        mean, spread = self.placed(made)
+        offset = (codes[:, : self.first] @ self.graded.T - mean) / spread
+        each = 0.5 * offset.square() + spread.log()
+        return (each * codes[:, self.first : self.first + self.modal]) @ self.graded
+
+    def soften(self, made: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """What a generator makes [n, outputs] as codes that can be differentiated: numbers are drawn within modes, and
+        blocks by Gumbel softmax (Jang et al. 2017, eq. 2). ``noise`` [n, size] is normal for numbers, Gumbel's for the
+        rest.
+        """
+        noisy = (made[:, 2 * self.modal :] + noise[:, self.first :]) / temperature
         blocks = torch.cat([block.softmax(1) for block in noisy.split(self.widths, 1)], 1)
-        if not self.first:
-            return blocks
-        return torch.cat([made[:, : self.first].tanh() * (blocks[:, : self.modal] @ self.graded), blocks], 1)
+        return torch.cat([self.place(made, noise[:, : self.first], blocks), blocks], 1)
 
     def draw(self, made: Tensor, noise: Tensor) -> Tensor:
-        """What a generator makes [n, size] as codes of rows [n, size]: the limit of ``soften`` at temperature 0."""
-        noisy = made[:, self.first :] + noise
+        """What a generator makes [n, outputs] as codes of rows [n, size]: the limit of ``soften`` at temperature 0."""
+        noisy = made[:, 2 * self.modal :] + noise[:, self.first :]
         chosen = torch.stack([block.argmax(1) for block in noisy.split(self.widths, 1)], 1)
         blocks = torch.zeros_like(noisy).scatter_(1, self.starts + chosen, 1.0)
-        if not self.first:
-            return blocks
-        return torch.cat([made[:, : self.first].tanh() * (blocks[:, : self.modal] @ self.graded), blocks], 1)
+        return torch.cat([self.place(made, noise[:, : self.first], blocks), blocks], 1)
+
+    def noise(
+        self, shape: Sequence[int], device: torch.device | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """What ``draw`` needs, [*shape, size]."""
+        normal = torch.randn(*shape, self.first, device=device, generator=generator)
+        return torch.cat([normal, gumbel((*shape, self.size - self.first), device, generator)], -1)
 
 
 class Cells(nn.Module):

@@ -18,7 +18,6 @@ from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.layers import Norm
 from ganforge.recipes.r3gan import labelled
 from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.stylegan2 import checked_conditioning
 from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
 
 
@@ -83,12 +82,13 @@ class Biggan(TwoPlayerRecipe):
 
     def networks(self, domain: Domain) -> tuple[nn.Module, Discriminator]:  # type: ignore[override]
         """The paper's G, and SAGAN's D."""
-        alike: dict[str, Any] = {
-            "conditioning": checked_conditioning(self.conditioning, domain), "classes": len(domain.classes),
-            "attention": self.attention,
-        }  # fmt: skip
-        G = BigGenerator(domain.shape, self.latent, self.size, self.embedding, **alike)
-        D = AttentionDiscriminator(domain.shape, self.size, "spectral", self.minibatch_stddev, pack=self.pack, **alike)
+        self.check(domain)
+        alike: dict[str, Any] = {"classes": len(domain.classes), "attention": self.attention}
+        told = "none" if self.conditioning == "none" else "projection"  # G knows classes by its embedding
+        G = BigGenerator(domain.shape, self.latent, self.size, self.embedding, told, **alike)
+        D = AttentionDiscriminator(
+            domain.shape, self.size, "spectral", self.minibatch_stddev, self.conditioning, pack=self.pack, **alike
+        )
         return G, D
 
     def build(self, domain: Domain) -> Game:

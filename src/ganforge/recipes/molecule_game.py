@@ -25,6 +25,7 @@ class MoleculeGame(Game):
     """G, D and, where there is a reward, R, which predicts it."""
 
     room: Tensor
+    known: Tensor
 
     def __init__(self, recipe: Molgan, domain: MoleculeDomain) -> None:
         super().__init__()
@@ -43,6 +44,7 @@ class MoleculeGame(Game):
         self.due: list[Regularizer] = []
         self.made: dict[int, Tensor] = {}
         self.register_buffer("room", torch.tensor([0, *domain.room]), persistent=False)
+        self.register_buffer("known", domain.known_bonds(), persistent=False)
 
     def moves(self, clock: Clock) -> list[Move]:
         """G, D, and every so many rounds R."""
@@ -112,4 +114,4 @@ class MoleculeGame(Game):
         made = self.code.harden(logits)
         if not self.recipe.repair:
             return {**inputs, "data": made}
-        return {**inputs, "data": self.code.repair(logits, self.room), "made": made}
+        return {**inputs, "data": self.code.repair(logits, self.room, self.known), "made": made}

@@ -19,7 +19,6 @@ from ganforge.nn.convnet import grid
 from ganforge.nn.progressive import ProgressiveDiscriminator, ProgressiveGenerator, grown_after
 from ganforge.recipes.r3gan import labelled
 from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.stylegan2 import checked_conditioning
 from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
 
 
@@ -83,8 +82,8 @@ class Progan(TwoPlayerRecipe):
 
     def networks(self, domain: Domain) -> tuple[nn.Module, Discriminator]:  # type: ignore[override]
         """Networks that grow up to the image's size."""
-        conditioning = checked_conditioning(self.conditioning, domain)
-        alike: dict[str, Any] = {"conditioning": conditioning, "classes": len(domain.classes)}
+        self.check(domain)
+        alike: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
         G = ProgressiveGenerator(domain.shape, self.latent, self.size, **alike)
         return G, ProgressiveDiscriminator(domain.shape, self.size, self.minibatch_stddev, pack=self.pack, **alike)
 

@@ -14,11 +14,15 @@ from ganforge.domains.table import TableDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.losses.regularizers import Probe, Regularizer, by_pace, gradient_penalty, in_use, pay, r1, r2
 from ganforge.losses.tabular import column_cross_entropy
-from ganforge.nn.tabular import Cells, Names, Numbers, PackedCritic, RowCode, RowGenerator, gumbel
+from ganforge.nn.tabular import Cells, Names, Numbers, PackedCritic, RowCode, RowGenerator
 
 if TYPE_CHECKING:
     from ganforge.recipes.ctgan import Ctgan
 
+RAMPUP = 0.1
+"""G's average has a half-life of at most this share of the rows so far: what was made before then counts for little."""
+PLACES = 0.25
+"""Weight of the likelihood of numbers' places in their modes, beside that of categories and modes."""
 Pair = tuple[Tensor, Tensor, Tensor]
 """Codes of real rows, of made ones, and what D is told of either."""
 
@@ -41,10 +45,10 @@ class RowGame(Game):
         self.fills = recipe.given == "any"
         told, shown = (code.size + code.blocks, code.blocks) if self.fills else (code.size, code.size)
         norm = "layer" if self.fills else self.norm
-        self.G = RowGenerator(recipe.latent + told, code.size, recipe.size, recipe.depth, norm)
+        self.G = RowGenerator(recipe.latent + told, code.outputs, recipe.size, recipe.depth, norm)
         self.D = PackedCritic(code.size + shown, recipe.size, recipe.depth, recipe.pack, recipe.dropout)
         self.players = {
-            "G": Player([self.G], recipe.lr, recipe.betas, ema_samples=recipe.ema_samples),
+            "G": Player([self.G], recipe.lr, recipe.betas, ema_samples=recipe.ema_samples, ema_rampup=RAMPUP),
             "D": Player([self.D], times(recipe.lr, recipe.ttur), recipe.betas),
         }
         penalties = gradient_penalty(recipe.gp), r1(recipe.r1, recipe.lazy), r2(recipe.r2, recipe.lazy)
@@ -70,11 +74,21 @@ class RowGame(Game):
         codes = self.code.encode(batch["data"])
         n, blocks, device = len(codes), self.code.blocks, codes.device
         if self.fills:
-            return codes, (torch.rand(n, blocks, device=device) < torch.rand(n, 1, device=device)).float()
+            given = (torch.rand(n, blocks, device=device) < torch.rand(n, 1, device=device)).float()
+            return self.evened(codes, given) if self.cells.even and len(self.cells) else (codes, given)
         if not len(self.cells):
             return codes, torch.zeros(n, blocks, device=device)
         codes, cell = self.cells.choose(codes)
         return codes, self.cells.asked(cell)[1]
+
+    def evened(self, codes: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Half of the rows drawn anew, each by a category that it is told: rare ones come more often. As a row's odds
+        depend on nothing but what is given, what depends on that is learned as it is.
+        """
+        half = len(codes) // 2
+        rows, cell = self.cells.choose(codes)
+        asked = self.cells.asked(cell[:half])[1]
+        return torch.cat([rows[:half], codes[half:]]), torch.cat([torch.maximum(given[:half], asked), given[half:]])
 
     def told(self, codes: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """What G and what D are told. Rows that were filled hold what was given: D only needs to know where it is."""
@@ -82,10 +96,10 @@ class RowGame(Game):
         return (torch.cat([values, given], 1), given) if self.fills else (values, values)
 
     def make(self, codes: Tensor, given: Tensor) -> tuple[Tensor, Pair]:
-        """(G's logits, real and made rows) for real codes [n, size] of which a part is given [n, blocks]."""
+        """(what G makes, real and made rows) for real codes [n, size] of which a part is given [n, blocks]."""
         told, shown = self.told(codes, given)
-        made = self.G(torch.cat([torch.randn(len(codes), self.recipe.latent, device=codes.device), told], 1))
-        noise = self.recipe.noise * gumbel((len(codes), self.code.size - self.code.first), codes.device)
+        made = self.G(torch.cat([torch.randn(len(codes), self.recipe.latent, device=codes.device), told], 1)).float()
+        noise = self.recipe.noise * self.code.noise((len(codes),), codes.device)
         fake = self.code.soften(made, noise, self.recipe.temperature)
         return made, (codes, torch.lerp(fake, codes, given[:, self.code.owner]) if self.fills else fake, shown)
 
@@ -110,7 +124,10 @@ class RowGame(Game):
         terms = {"loss": self.loss.generator(real_logits, self.logits(fake, shown))}
         if self.recipe.condition_weight and (self.fills or len(self.cells)):
             asked = 1 - given if self.fills else given
-            right = column_cross_entropy(self.code.apart(made), self.code.apart(codes), asked)
+            right = column_cross_entropy(self.code.logits(made), self.code.apart(codes), asked)
+            if self.fills:
+                places = (self.code.place_loss(made, codes) * asked[:, : self.code.first]).sum()
+                right = right + PLACES * places / asked.sum().clamp_min(1)
             terms["condition"] = self.recipe.condition_weight * right
         return terms
 
@@ -142,13 +159,13 @@ class RowGame(Game):
     # ---- sampling
 
     def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
-        """``z`` [n, passes * latent], the ``noise`` [n, passes, ..] with which categories are drawn, and the ``turn``
+        """``z`` [n, passes * latent], the ``noise`` [n, passes, size] of what is drawn, and the ``turn``
         [n, blocks] at which each column is made: its pass, 0 and up, in a random order. Truncation scales z and noise.
         """
         blocks = self.code.blocks
         passes = min(self.recipe.passes, blocks) if self.fills else 1
         z = torch.randn(n, passes * self.recipe.latent, generator=generator)
-        noise = gumbel((n, passes, self.code.size - self.code.first), generator=generator)
+        noise = self.code.noise((n, passes), generator=generator)
         turn = torch.rand(n, blocks, generator=generator).argsort(1) * passes // blocks
         return {"z": truncation * z, "noise": truncation * self.recipe.noise * noise, "turn": turn}
 
@@ -163,7 +180,7 @@ class RowGame(Game):
             codes, given = self.cells.asked(inputs["cell"])
         turn = turn.masked_fill(given > 0, -1) if self.fills else turn
         for index in range(noise.shape[1]):
-            made = self.G(torch.cat([z[:, index], self.told(codes, given)[0]], 1))
+            made = self.G(torch.cat([z[:, index], self.told(codes, given)[0]], 1)).float()
             now = (turn == index).float()
             codes = torch.lerp(codes, self.code.draw(made, noise[:, index]), now[:, self.code.owner])
             given = torch.maximum(given, now)

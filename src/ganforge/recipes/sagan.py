@@ -15,7 +15,6 @@ from ganforge.nn.attention import AttentionDiscriminator, AttentionGenerator
 from ganforge.nn.layers import Norm
 from ganforge.recipes.r3gan import labelled
 from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.stylegan2 import checked_conditioning
 from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
 
 
@@ -73,8 +72,8 @@ class Sagan(TwoPlayerRecipe):
         if self.norm_discriminator not in ("spectral", "none"):
             raise InputError(f"sagan's discriminator knows norm_discriminator spectral and none, not "
                              f"{self.norm_discriminator}")  # fmt: skip
-        conditioning = checked_conditioning(self.conditioning, domain)
-        alike: dict[str, Any] = {"conditioning": conditioning, "classes": len(domain.classes)}
+        self.check(domain)
+        alike: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
         latent, spectral = self.latent + self.latent_signs, self.spectral_generator
         G = AttentionGenerator(domain.shape, latent, self.size, self.norm_generator, spectral, **alike)
         D = AttentionDiscriminator(

@@ -12,7 +12,7 @@ from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.stylegan2 import MappedGenerator, StyleDiscriminator
 from ganforge.nn.stylegan3 import AliasFreeGenerator
 from ganforge.recipes.recipe import Positive, Share
-from ganforge.recipes.stylegan2 import Stylegan2, checked_conditioning
+from ganforge.recipes.stylegan2 import Stylegan2
 from ganforge.recipes.two_player import NonNegative
 
 
@@ -56,13 +56,14 @@ class Stylegan3(Stylegan2):
         found, side = super().defaults_for(domain), min(domain.shape[1:])
         if side > 32:
             return {**found, "mapping_layers": 2}
-        layers, margin = (4, 2) if side <= 16 else (5, 3)
-        return {**found, "batch": 32, "layers": layers, "margin": margin}
+        if side <= 16:
+            return {**found, "lr_discriminator": 4e-3, "batch": 32, "layers": 4, "margin": 2}
+        return {**found, "batch": 32, "layers": 5, "margin": 3}
 
     def networks(self, domain: Domain) -> tuple[MappedGenerator, Discriminator]:
         """The alias-free generator, and StyleGAN2's discriminator."""
-        conditioning = checked_conditioning(self.conditioning, domain)
-        alike: dict[str, Any] = {"conditioning": conditioning, "classes": len(domain.classes)}
+        self.check(domain)
+        alike: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
         G = AliasFreeGenerator(
             domain.shape, self.latent, self.size, self.mapping_layers, self.layers, self.margin,
             mapping_lr=self.mapping_lr, **alike,

@@ -60,17 +60,18 @@ class TwoPlayer(Game):
         """G, then D as often as its steps say, then the lazy penalties."""
         self.clock = clock
         always, lazy = by_pace(self.penalties)
+        after = self.clip if self.recipe.clip else None
         judge = Move(
             "D",
             partial(self.judge, always),
             times=self.recipe.discriminator_steps,
             order=2 if always else 1,
-            after=self.clip if self.recipe.clip else None,
+            after=after,
         )
         return [
             Move("G", self.generate),
             judge,
-            *([Move("D", partial(self.regularize, lazy), every=self.recipe.lazy, order=2)] if lazy else []),
+            *([Move("D", partial(self.regularize, lazy), self.recipe.lazy, order=2, after=after)] if lazy else []),
         ]
 
     # ---- what both moves need

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ganforge.core.errors import InputError, nearest
-from ganforge.measure.intervals import GROUPS, Score, bootstrap, jackknife, need, wilson
-from ganforge.measure.kinds import COPIES, POOR, Tells, Trial
+from ganforge.measure.intervals import GROUPS, Score, Z, around, bootstrap, jackknife, need, wilson
+from ganforge.measure.kinds import COPIES, POOR, RARE, Tells, Trial
+from ganforge.measure.rare_rows import ClassRule, rare_categories, tails
 from ganforge.measure.tabular import (
     Columns,
     RowFeatures,
@@ -25,6 +27,10 @@ from ganforge.measure.tabular import (
 )
 
 KINDS = ("table",)
+TOLD = 5_000
+"""So many made rows for a diagnosis: what is rare must be among them."""
+RARE_ROWS, TOLD_APART = 50, 0.6
+"""A rare category has so many real rows, and a rule that tells it on unseen rows with such an area under its curve."""
 LEAST = 50
 SEARCHED = 2_000
 """Rows whose closest record is sought."""
@@ -77,6 +83,62 @@ def pairs(trial: Trial) -> dict[str, Score]:
     if correlation_gap(real, real) is not None:
         found["correlation_gap"] = spread(trial, lambda some: correlation_gap(real, some) or 0.0, "lower")
     return found
+
+
+def ends(trial: Trial) -> dict[str, Score]:
+    """``tail_reach``: of the ends of all columns of numbers, the worst (see ``rare_rows.tails``): 1 where the mean of
+    the farthest 1 % of values is as far from the median as that of real rows, 0 where it is not far at all. The floor
+    is of the same end.
+    """
+    real, made = tables(trial)
+    found = tails(real, made)
+    if not found:
+        raise InputError("no column of numbers has long ends")
+    if not trial.floor:
+        trial.kept["worst end"] = min(found, key=lambda end: found[end])
+    name, side = trial.kept.get("worst end", next(iter(found)))
+    score = spread(trial, lambda some: tails({name: real[name]}, {name: some[name]}).get((name, side), 0.0), "higher")
+    return {"tail_reach": replace(score, how=f"{'upper' if side > 0 else 'lower'} end of {name}; {score.how}")}
+
+
+def rarest(trial: Trial) -> dict[str, Score]:
+    """``rare_auc``: how well a rule that was learned from real rows tells the made rows of a rare category from the
+    others, by the area under the ROC curve (1/2: not at all); ``rare_share``: made rows of it per real one, or the
+    reverse. Of all columns of classes, that whose rarest category of ``RARE_ROWS`` rows has lost most.
+
+    Floors are of the same category.
+    """
+    _, made = tables(trial)
+    known = trial.once("rare", lambda: known_categories(trial))
+    if not known:
+        raise InputError(f"no category of {RARE_ROWS} rows can be told by the other columns")
+    shares = {rule: float(rule.member(made).mean()) for rule, *_ in known}
+    judged = [(rule, *rule.auc(made), shares[rule], top, share) for rule, top, share in known]
+
+    def lost(of: tuple[Any, ...]) -> float:
+        _, area, error, there, top, share = of
+        return max((top - area - Z * error) / (top - 0.5), 1 - there / share - Z / (share * len(trial.made)) ** 0.5)
+
+    if not trial.floor:  # whose scores are of the category that was worst
+        trial.kept["rarest"] = max(range(len(judged)), key=lambda at: lost(judged[at]))
+    rule, area, error, there, _, share = judged[trial.kept.get("rarest", 0)]
+    told = f"of {rule.target}={rule.category}, {share:.2%} of real rows"
+    count = wilson(round(there * len(trial.made)), len(trial.made))
+    ratio, *ends = (min(v / share, share / v) if v else 0.0 for v in (there, count.low or 0.0, count.high or 0.0))
+    low, high = min(ratio, *ends), 1.0 if (count.low or 0.0) < share < (count.high or 0.0) else max(ratio, *ends)
+    return {
+        "rare_auc": around(area, Z * error, f"{told}; Hanley and McNeil", "higher"),
+        "rare_share": Score(ratio, low, high, f"{told}, {there:.2%} of these; Wilson", "higher"),
+    }
+
+
+def known_categories(trial: Trial) -> list[tuple[ClassRule, float, float]]:
+    """Rules of rare categories that hold on unseen rows, with their area there, and the categories' shares."""
+    real, unseen = trial.real.data, trial.unseen.data
+    rules = [(ClassRule(real, name, value, trial.seed), share)
+             for name, value, share in rare_categories(real, class_columns(real), RARE_ROWS)]  # fmt: skip
+    known = [(rule, rule.auc(unseen)[0], share) for rule, share in rules]
+    return [(rule, top, share) for rule, top, share in known if top >= TOLD_APART]
 
 
 def target_of(trial: Trial) -> tuple[str, list[str]]:
@@ -144,10 +206,12 @@ def records(trial: Trial) -> dict[str, Score]:
     }
 
 
-METRICS = {"columns": columns, "pairs": pairs, "f1": usefulness, "closest": records}
+METRICS = {"columns": columns, "pairs": pairs, "tails": ends, "rare": rarest, "f1": usefulness, "closest": records}
 
 TELLS = {
     "columns": {"column_shapes": Tells(POOR, 0.5)},
     "pairs": {"pair_trends": Tells(POOR, 0.4)},
+    "tails": {"tail_reach": Tells(RARE, 0.0)},
+    "rare": {"rare_auc": Tells(RARE, 0.5), "rare_share": Tells(RARE, 0.0)},
     "closest": {"copied": Tells(COPIES, 1.0, bad=0.3), "too_close": Tells(COPIES, 1.0, bad=0.4)},
 }

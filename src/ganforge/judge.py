@@ -135,9 +135,9 @@ def compare(
         told = "the test half of tstr" if "tstr" in metrics else "the inputs"
         notes.append(f"a model trained on the whole of --against has seen {told}: give --holdout")
     if features == "auto" and extract is not None and extract.name == "pixels":
-        learned = "classifier, which learns these classes, or self-supervised" if domain.classes else "self-supervised"
+        learned = "classifier (which learns these classes) or self-supervised" if domain.classes else "self-supervised"
         notes.append(
-            f"pixels are no judge of looks: --features {learned}, is a better one; for FID as in papers inception "
+            f"pixels are no judge of looks: better ones are --features {learned}; for FID as in papers inception "
             "(needs its weights)"
         )
     return replace(result, notes=tuple(note for note in notes if note)), domain, source

@@ -30,8 +30,8 @@ class Stylegan3(Stylegan2):
 
     Measured: MNIST, seed 0, 4,000 images (24 s), size 8: EQ-T 44.8 dB, EQ-T_frac 48.9 dB, where StyleGAN2 has 13.0 and
     13.5 dB (an image that does not move at all: 12) (`python bench/equivariance.py --samples 4000 --size 8`). Digits,
-    seed 0, 200,000 images (401 s on one busy CPU thread): every class within 6.6 % of uniform, KL 0.0004, no
-    near-copies, but little variety within a class: Frechet distance in the classifier's features 11.4, held-out real
+    seed 0, 200,000 images (370 s on one busy CPU thread): every class within 6.6 % of uniform, KL 0.0004, no
+    near-copies, but little variety within a class: Frechet distance in the classifier's features 10.9, held-out real
     1.2 (`python bench/quality.py images --data digits --recipe stylegan3 --seeds 1`).
     """
 

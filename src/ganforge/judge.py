@@ -137,8 +137,8 @@ def compare(
     if features == "auto" and extract is not None and extract.name == "pixels":
         learned = "classifier (which learns these classes) or self-supervised" if domain.classes else "self-supervised"
         notes.append(
-            f"pixels are no judge of looks: better ones are --features {learned}; for FID as in papers inception "
-            "(needs its weights)"
+            f"pixels are no judge of looks: better ones are --features {learned}; for FID as in papers, "
+            "--features inception (needs its weights)"
         )
     return replace(result, notes=tuple(note for note in notes if note)), domain, source
 

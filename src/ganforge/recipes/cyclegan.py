@@ -24,11 +24,12 @@ Weight = Annotated[float, Field(ge=0)] | Schedule
 @dataclass(frozen=True, kw_only=True)
 class Cyclegan(Recipe):
     """G: A to B and F: B to A minimize E (D_B(G(a)) - 1)^2 / 2 + E (D_A(F(b)) - 1)^2 / 2 + cycle (E |F(G(a)) - a| +
-    E |G(F(b)) - b|) + identity (E |G(b) - b| + E |F(a) - a|); the discriminators are LSGAN's.
+    E |G(F(b)) - b|) + identity (E |G(b) - b| + E |F(a) - a|); the discriminators are LSGAN's. With another loss, its
+    payoffs stand for the squares.
 
     Equations 1 to 3, with the least squares of section 4. D sees a pool of past translations.
 
-    loss: least-squares, non-saturating or hinge
+    loss: least-squares (the paper's), non-saturating (from 33 to 64 pixels) or hinge
     blocks: residual blocks of each translator
     cycle: weight of coming back to where one started (the paper's 10 is 5 for our least squares, which are halved)
     identity: weight of leaving alone what is there already (the paper's 5 is 2.5; without effect where A and B differ

@@ -48,6 +48,8 @@ def test_metadata_csv(tmp_path: Path, column: str) -> None:
     assert read(tmp_path, label_column="age").classes == ("3", "4", "5")
     with pytest.raises(InputError, match="no column 'agee'; did you mean 'age'"):
         read(tmp_path, label_column="agee")
+    with pytest.raises(InputError, match=r"data\.labels=none takes no labels from data\.label_column=age"):
+        read(tmp_path, label_column="age", labels="none")
 
 
 def test_metadata_beats_folders_and_needs_a_label_column(tmp_path: Path) -> None:

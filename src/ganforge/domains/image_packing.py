@@ -87,6 +87,8 @@ def find(spec: str, options: ImageOptions) -> tuple[list[str] | None, Callable[[
     """What ``spec`` is: marks of its content for the cache (None: not worth caching), and a function that lists it."""
     path = Path(spec)
     labels, column, split = options.labels, options.label_column, options.split
+    if labels in ("none", "folder") and column is not None:
+        raise InputError(f"data.labels={labels} takes no labels from data.label_column={column}: set one of the two")
     if spec in BUILTIN:
         return None, lambda: digits(labels)
     if spec.startswith(HUB) or is_saved_dataset(path):

@@ -163,7 +163,7 @@ def read_sides(
         places = [(spec, side) for side in sides]
     found = []
     for place, split in places:
-        its = replace(options, split=split, labels="none")
+        its = replace(options, split=split, labels="none", label_column=None)
         source = image_packing.pack(place, its, progress)
         found.append((source, kept_names(place, its, source)))
     return found[0], found[1]

@@ -28,6 +28,7 @@ from ganforge.api import connected
 from ganforge.config import Settings, plain
 from ganforge.contest import computing, split, stretched
 from ganforge.core.errors import GanforgeError
+from ganforge.core.game import Clock
 from ganforge.core.schedule import Schedule
 from ganforge.domains import open_data
 from ganforge.engine.trainer import Trainer
@@ -78,8 +79,10 @@ class Judge:
 
 
 def rate(plan: Plan) -> float:
-    """Real samples that the recipe sees in a second of computing."""
+    """Real samples that the recipe sees in a second of computing, at its last stage if it has some (ProGAN grows)."""
     trainer = plan.trainer(plan.build())
+    begin = math.ceil(max(trainer.game.turns, default=0) / plan.recipe.batch)
+    trainer.clock = Clock(begin, begin * plan.recipe.batch)
     for _ in range(8):  # a whole cycle of lazy penalties, and the first, slow rounds
         trainer.round()
     started, rounds = computing(), 0

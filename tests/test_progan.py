@@ -14,7 +14,7 @@ from ganforge.core.game import Clock
 from ganforge.domains.image import ImageDomain
 from ganforge.nn.equalized import pixel_norm
 from ganforge.nn.progressive import ProgressiveDiscriminator, ProgressiveGenerator, grown_after
-from ganforge.recipes.progan import Progan
+from ganforge.recipes.progan import GrowingGame, Progan
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +83,15 @@ def test_the_clock_alone_says_how_far() -> None:
         played.moves(Clock(round=1, samples=samples))
         assert played.G.level == played.D.level == level
         assert share is None or float(played.G.share(level)) == pytest.approx(share)
+
+
+def test_the_time_estimate_is_told_where_each_level_comes_in() -> None:
+    growing = game()
+    assert isinstance(growing, GrowingGame) and len(growing.turns) == growing.G.doublings > 1
+    for level, turn in enumerate(growing.turns):
+        for samples, finest in ((turn - 2, level), (turn, level + 1)):
+            growing.moves(Clock(0, samples))
+            assert growing.G.finest() == growing.D.finest() == finest
 
 
 def test_growth_is_saved_with_the_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import MethodType
 
@@ -14,17 +15,24 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from command import ganforge
-from ganforge.config import checked
+from ganforge import plan
+from ganforge.config import Settings, checked
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
 from ganforge.domains.text import TextDomain
+from ganforge.engine.trainer import Trainer
 from ganforge.losses.policy import advantages, policy_gradient
 from ganforge.model import load
-from ganforge.nn.sequence import END, TextCnn, Writer, choose, going_on, log_probs
-from ganforge.recipes.gsgan import Gsgan, GumbelGame
-from ganforge.recipes.seqgan import PolicyGame, Seqgan
+from ganforge.nn.sequence import END, TextCnn, Writer, choose, going_on, leave_out, log_probs
+from ganforge.recipes.gsgan import Gsgan
+from ganforge.recipes.gumbel_game import GumbelGame
+from ganforge.recipes.lm import Lm
+from ganforge.recipes.policy_game import PolicyGame
+from ganforge.recipes.seqgan import Seqgan
 
 PIECES, LENGTH = 4, 3
+BUDGET = 4000
+"""Rounds of 10 samples that 4,000 lines come to (10 times all)."""
 
 
 def writer(unwritten: tuple[int, ...] = ()) -> Writer:
@@ -265,9 +273,84 @@ def test_moves_follow_the_clock() -> None:
     assert players(play, 100) == players(play, 149) == [("D", "judge")]
     assert players(play, 150) == [("G", "write"), ("D", "judge")]
     rate = play.players["G"].lr
-    assert rate(99) == play.recipe.lr and rate(100) == play.recipe.lr_policy  # type: ignore[operator]
+    assert rate(0) == play.recipe.lr and rate(100) == play.recipe.lr_policy  # type: ignore[operator]
+    assert rate(50) == pytest.approx((play.recipe.lr + play.recipe.lr_policy) / 2)  # type: ignore[operator]
+    assert game(pretrain=0, warm_up=0).players["G"].lr(0) == play.recipe.lr_policy  # type: ignore[operator]
+    assert play.turns == (100, 150) and game(Gsgan, pretrain=100).turns == (100,)
     soft = game(Gsgan, pretrain=100)
     assert players(soft, 99) == [("G", "imitate")] and players(soft, 100) == [("G", "write"), ("D", "judge")]
+
+
+@pytest.mark.parametrize(
+    ("given", "rounds", "seconds", "whole"),
+    [
+        ({"samples": 2000}, 200, 10 * 1 + 10 * 3 + 180 * 10, 1840 + 10 * (BUDGET - 200)),
+        ({"samples": 150}, 15, 10 * 1 + 5 * 3, 40 + 10 * (BUDGET - 20)),
+        ({"minutes": 1.5}, 25, 90, 40 + 10 * (BUDGET - 20)),
+        ({"minutes": 0.1}, 6, 6, 40 + 10 * (BUDGET - 20)),
+    ],
+)
+def test_the_time_estimate_knows_that_play_takes_longer(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, float], rounds: int, seconds: float, whole: float
+) -> None:
+    """Rounds of 1 s for the first 100 samples, of 3 s while D learns, and then of 10 s."""
+    now = [0.0]
+
+    def play(trainer: Trainer) -> None:
+        now[0] += 1.0 if trainer.clock.samples < 100 else 3.0 if trainer.clock.samples < 200 else 10.0
+        trainer.clock = Clock(trainer.clock.round + 1, trainer.clock.samples + 10)
+
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "round", play)
+    params = {"size": 8, "features": 4, "batch": 10, "pretrain": 100, "warm_up": 100}
+    settings = Settings("seqgan", "sentences", params, {}, {"device": "cpu", **given})
+    its = plan.make_plan(settings, lambda text: None)
+    found = plan.estimate(its)
+    assert found.last_phase == (200, 40.0)
+    assert not plan.cautions(its, replace(found, rounds=4000))
+    told = plan.cautions(its, replace(found, last_phase=(40_000, 70.0), rounds=4000))
+    assert len(told) == 1 and "before its last phase, which begins after 40,000 samples (about 1 min 10 s)" in told[0]
+    assert (found.rounds, found.seconds, found.whole) == (rounds, pytest.approx(seconds), pytest.approx(whole))
+    assert found.samples_per_second == pytest.approx(10 * rounds / seconds)
+
+
+def test_d_reads_characters_from_few_numbers_and_further() -> None:
+    chars = TextDomain(shape=(64,), vocabulary=tuple("abc"), level="char", lines=10)
+    words = TextDomain(shape=(12,), vocabulary=tuple("abc"), level="word", lines=10)
+    for kind in (Seqgan, Gsgan):
+        for domain, width, reaches in ((chars, 32, (2, 4, 6, 8)), (words, 128, (2, 3, 4, 5))):
+            play = checked(kind, kind.defaults_for(domain), "params").build(domain)
+            assert play.D.embedding.embedding_dim == width and play.D.reaches == reaches  # type: ignore[union-attr]
+
+
+def test_much_text_in_characters_has_a_larger_writer() -> None:
+    for lines, level, settings in (
+        (10_000, "char", (256, 0.0)),
+        (1000, "char", (128, 0.3)),
+        (10_000, "word", (128, 0.3)),
+    ):
+        domain = TextDomain(shape=(64,), vocabulary=tuple("abc"), level=level, lines=lines)  # type: ignore[arg-type]
+        for kind in (Lm, Seqgan, Gsgan):
+            recipe = checked(kind, kind.defaults_for(domain), "params")
+            assert (recipe.size, recipe.dropout) == settings
+
+
+def test_the_temperature_falls_from_where_play_begins() -> None:
+    words = TextDomain(shape=(12,), vocabulary=tuple("abc"), level="word", lines=10)
+    assert Gsgan.defaults_for(words)["temperature"].begin == 32_000
+    assert Gsgan.defaults_given(words, {"pretrain": 0})["temperature"].begin == 0
+    assert Gsgan.defaults_given(words, {"pretrain": "x"})["temperature"].begin == 32_000, "an error is told elsewhere"
+
+
+def test_dropout_leaves_out_the_same_at_all_places() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(50, 6, 40)
+    left = leave_out(x, 0.25)
+    assert torch.equal(left, left[:, :1].expand_as(left)) and set(left.unique().tolist()) == {0.0, float(left.max())}
+    assert float(left.max()) == pytest.approx(1 / 0.75) and float((left[:, 0] == 0).float().mean()) == pytest.approx(
+        0.25, abs=0.04
+    )
+    assert leave_out(x, 0.0) is x
 
 
 def test_d_sees_the_same_in_pieces_and_in_weights() -> None:

@@ -254,7 +254,7 @@ def work(
     if first:
         write_report(run)
         announce(run, why, trainer, tell)
-    return Outcome(load(run.path, plan.options.device), run.path, why)
+    return Outcome(load(run.path, str(trainer.device)), run.path, why)
 
 
 def play(trainer: Trainer, plan: Plan, run: Run, expected: int | None, console: Console) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ganforge import judge
 from ganforge.config import run_settings
+from ganforge.core.device import settle
 from ganforge.core.errors import GanforgeError, InputError
 from ganforge.core.store import write_json
 from ganforge.domains import open_data
@@ -178,20 +179,14 @@ def samples_per_second(model: Model, seconds: float | None = None) -> float:
 def quickest(model: Model, seconds: float) -> float:
     """Seconds for CHUNK samples, after a warm-up."""
     model.encoded(CHUNK)
-    wait(model)
+    settle(model.game.device)
     taken: list[float] = []
     while sum(taken) < seconds and len(taken) < 1000:
         started = time.perf_counter()
         model.encoded(CHUNK)
-        wait(model)
+        settle(model.game.device)
         taken.append(time.perf_counter() - started)
     return max(min(taken), 1e-9)
-
-
-def wait(model: Model) -> None:
-    """Until a GPU has done what it was given."""
-    if model.game.device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def parameters(model: Model) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import torch
 
 from ganforge import __version__
 from ganforge.config import Settings, plain, write_settings
-from ganforge.core.device import fast_bf16, pick_device
+from ganforge.core.device import fast_bf16, peak_memory, pick_device, settle
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock, Game
 from ganforge.core.watch import Watcher
@@ -26,7 +26,7 @@ from ganforge.domains.domain import Domain, Part, Source
 from ganforge.engine.options import TrainOptions
 from ganforge.engine.rng import reseed
 from ganforge.engine.run import Run
-from ganforge.engine.trainer import Trainer, peak_memory
+from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import World, join_world
 from ganforge.progress import now_and_then, rate, span
 from ganforge.recipes.recipe import Recipe, recipe_name
@@ -89,6 +89,10 @@ class Estimate:
     samples_per_second: float
     memory_bytes: int
     parameters: Mapping[str, int]
+    whole: float = 0.0
+    """Seconds of the recipe's own budget (0: at the same rate)."""
+    last_phase: tuple[int, float] = (0, 0.0)
+    """The real samples, and the seconds, after which the last kind of rounds begins."""
 
     def line(self) -> str:
         """One line for people."""
@@ -115,7 +119,9 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
     if options.samples is options.minutes is options.rounds is None:
         options = replace(options, samples=recipe.budget(domain))
     if options.precision == "auto":
-        quicker = len(domain.shape) in (3, 4) and fast_bf16(pick_device(device))
+        place = pick_device(device)  # recurrent networks were measured on CPUs only
+        suits = len(domain.shape) in (3, 4) or (domain.sequential and place.type == "cpu")
+        quicker = suits and fast_bf16(place)
         options = replace(options, precision="bf16" if quicker else "fp32")
     source, held = set_aside(settings, options.holdout, domain, source, data_options)
     check_gpus(device)
@@ -178,35 +184,73 @@ def check_gpus(device: str) -> None:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Measure a few rounds of a throwaway game: the run's time and memory, before anything is written."""
+    """Measure a few rounds of a throwaway game: the run's time and memory, before anything is written.
+
+    Where later rounds are others than the first (a generator imitates before it plays), some of each kind.
+    """
     if (tried := probe(plan)) is not None:
         return tried
     trainer = plan.trainer(plan.build())
-    trainer.round()
-    started, rounds, seconds = time.perf_counter(), 0, 0.0
-    while rounds < 1 or (seconds < WARM_UP_SECONDS and rounds < 200):
-        trainer.round()
-        rounds, seconds = rounds + 1, plan.world.agree(time.perf_counter() - started)  # all play as many rounds
+    play(trainer)
+    started, (rounds, seconds) = time.perf_counter(), timed(plan, trainer, WARM_UP_SECONDS)
     per_round = seconds / rounds
     every = max(move.every for move in trainer.game.moves(trainer.clock))
     if rounds < every:  # too few to hold the lazy moves in proportion
         trainer.clock, started = Clock(), time.perf_counter()
-        trainer.round()
+        play(trainer)
         per_round += (plan.world.agree(time.perf_counter() - started) - per_round) / every
-    return expected(plan, trainer.game, per_round, peak_memory(trainer.device))
+    costs = [(0, per_round)]
+    for begin in [math.ceil(turn / plan.recipe.batch) for turn in trainer.game.turns if turn]:
+        trainer.clock = Clock(begin, begin * plan.recipe.batch)
+        play(trainer)
+        rounds, seconds = timed(plan, trainer, WARM_UP_SECONDS / 2)
+        costs.append((begin, seconds / rounds))
+    return expected(plan, trainer.game, costs, peak_memory(trainer.device))
 
 
-def expected(plan: Plan, game: Game, per_round: float, memory: int) -> Estimate:
-    """What a round's seconds come to."""
+def play(trainer: Trainer) -> None:
+    """A round, and a GPU's part of it: without waiting, only its launches would be timed."""
+    trainer.round()
+    settle(trainer.device)
+
+
+def timed(plan: Plan, trainer: Trainer, long: float) -> tuple[int, float]:
+    """Rounds, and their seconds: as many as take ``long``, one at least; all processes play as many."""
+    started, rounds, seconds = time.perf_counter(), 0, 0.0
+    while rounds < 1 or (seconds < long and rounds < 200):
+        play(trainer)
+        rounds, seconds = rounds + 1, plan.world.agree(time.perf_counter() - started)
+    return rounds, seconds
+
+
+def expected(plan: Plan, game: Game, costs: Sequence[tuple[int, float]], memory: int) -> Estimate:
+    """What rounds come to: ``costs`` are the rounds from which on a round takes so many seconds."""
     options, batch = plan.options, plan.recipe.batch
     limits = (
         options.rounds,
         math.ceil(options.samples / batch) if options.samples is not None else None,
-        math.ceil(60 * options.minutes / per_round) if options.minutes else None,
+        within(costs, 60 * options.minutes) if options.minutes else None,
     )
     rounds = min(n for n in limits if n is not None)
     parameters = {name: sum(p.numel() for p in player.parameters()) for name, player in game.players.items()}
-    return Estimate(rounds, rounds * per_round, batch / per_round, memory, parameters)
+    seconds, usual = lasting(costs, rounds), math.ceil(plan.recipe.budget(plan.domain) / batch)
+    last = (costs[-1][0] * batch, lasting(costs, costs[-1][0]))
+    return Estimate(rounds, seconds, rounds * batch / seconds, memory, parameters, lasting(costs, usual), last)
+
+
+def lasting(costs: Sequence[tuple[int, float]], rounds: int) -> float:
+    """The seconds of so many rounds."""
+    ends = [*(begin for begin, _ in costs[1:]), math.inf]
+    return sum(each * max(min(rounds, end) - begin, 0) for (begin, each), end in zip(costs, ends, strict=True))
+
+
+def within(costs: Sequence[tuple[int, float]], seconds: float) -> int:
+    """The rounds that take so many seconds, the last one whole."""
+    for (begin, each), (end, _) in zip(costs, [*costs[1:], (math.inf, 0.0)], strict=True):
+        if seconds <= each * (end - begin):
+            return begin + math.ceil(seconds / each)
+        seconds -= each * (end - begin)
+    raise AssertionError("the last stage has no end")
 
 
 def probe(plan: Plan) -> Estimate | None:
@@ -222,15 +266,15 @@ def probe(plan: Plan) -> Estimate | None:
     except (InputError, ValueError):  # a recipe that cannot have so small a batch
         return None
     memory, times = 0, plan.recipe.batch / batch
-    trainer.round()
+    play(trainer)
     started = time.perf_counter()
-    trainer.round()
+    play(trainer)
     per_round = times * (time.perf_counter() - started)
     if trainer.device.type == "cpu":
         memory = before + round(times * max(peak_memory(trainer.device) - before, 0))
     if per_round < LONG_ROUND and memory_warning(memory) is None:
         return None
-    return expected(plan, trainer.game, per_round, memory or peak_memory(trainer.device))
+    return expected(plan, trainer.game, [(0, per_round)], memory or peak_memory(trainer.device))
 
 
 def memory_warning(memory: int) -> str | None:
@@ -243,13 +287,19 @@ def memory_warning(memory: int) -> str | None:
 
 def cautions(plan: Plan, guess: Estimate) -> list[str]:
     """What to say before a run: too little memory, too little time or too much, too few images."""
-    found = [memory_warning(guess.memory_bytes)]
+    on_gpu = pick_device(plan.options.device).type == "cuda"  # whose own memory has just been tried
+    found = [None if on_gpu else memory_warning(guess.memory_bytes)]
     usual, seen = plan.recipe.budget(plan.domain), guess.rounds * plan.recipe.batch
     if seen < SHORT * usual:
-        whole = span(usual / guess.samples_per_second)
+        whole = span(guess.whole or usual / guess.samples_per_second)
         found.append(
             f"short: {seen:,} samples are {seen / usual:.2g} of this recipe's own budget, {usual:,} (about {whole} "
             "here): expect unfinished samples"
+        )
+    elif seen <= guess.last_phase[0]:
+        begins, after = guess.last_phase
+        found.append(
+            f"short: the run ends before its last phase, which begins after {begins:,} samples (about {span(after)})"
         )
     if guess.seconds > LONG:
         found.append("long: a smaller --resolution, --size or --batch is quicker; --minutes sets an end")

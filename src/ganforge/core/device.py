@@ -1,7 +1,8 @@
-"""Where tensors live."""
+"""Where tensors live, and what that takes."""
 
 from __future__ import annotations
 
+import psutil
 import torch
 
 from ganforge.core.errors import InputError
@@ -18,14 +19,32 @@ def pick_device(name: str, rank: int = 0) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise InputError("device mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise InputError(f"unknown device '{name}': auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name} was asked for, but PyTorch sees only {torch.cuda.device_count()} GPUs here")
+    return device
 
 
 def fast_bf16(device: torch.device) -> bool:
     """Whether matrix work in bfloat16 is quicker than in float32 there: on CUDA GPUs, and on CPUs with AMX."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return device.type == "cpu" and amx is not None and bool(amx())
+
+
+def settle(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked to do: before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the peak on a GPU, the resident set of this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss

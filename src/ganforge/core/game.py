@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganforge.core.schedule import Scalar
+from ganforge.core.schedule import Scalar, value_at
 
 Batch = dict[str, Tensor]
 """Named tensors with one leading batch dimension. ``data`` is the sample itself, ``label`` its class (int64)."""
@@ -34,7 +34,7 @@ class Move:
     """One player learns once.
 
     ``play`` takes a batch of one shard and returns losses; it never calls backward or step. ``every`` > 1 is lazy
-    regularisation: the engine multiplies the loss by it and corrects Adam's settings (StyleGAN2, app. B).
+    regularization: the engine multiplies the loss by it and corrects Adam's settings (StyleGAN2, app. B).
     ``times`` repeats the move within a round, with fresh data each time. ``order`` = 2 says that the loss holds a
     gradient (R1, gradient penalty): it then runs eagerly and in fp32. ``after`` runs once the step is done.
     """
@@ -85,7 +85,8 @@ class Game(nn.Module):
 
     A subclass sets ``players`` and ``moves``, and ``draw`` and ``sample`` when it can generate. Inside a move only
     the moving player's parameters require a gradient, so ``self.G(z)`` is a constant in D's move: no ``detach``.
-    Randomness comes from torch's global generator, which the engine reseeds for every (round, move, shard).
+    Randomness comes from torch's global generator, which the engine reseeds for every (round, move, shard); in the
+    first move of a shard, for its batch.
     """
 
     players: Mapping[str, Player]
@@ -101,8 +102,14 @@ class Game(nn.Module):
     likelihood: str = ""
     """What ``log_prob`` gives: "exact" or "lower bound"; empty where a game has none."""
 
+    turns: tuple[int, ...] = ()
+    """The real samples after which ``moves`` are others, and take longer or shorter: the time estimate tries each."""
+
     shard: int = 0
     """The shard of the batch that is being played; the engine sets it."""
+
+    clock: Clock = Clock()
+    """Where training stands: what ``moves`` was told last, in a game that keeps it for its moves."""
 
     def moves(self, clock: Clock) -> Sequence[Move]:
         """The moves of one round, in order. May change with the clock, never with anything else."""
@@ -137,6 +144,10 @@ class Game(nn.Module):
     def encode(self, batch: Batch) -> Tensor:
         """The latents ``z`` [n, latent] of encoded samples, for ``sample``. An optional ability."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder")
+
+    def now(self, scalar: Scalar) -> float:
+        """A number that may be a schedule, as it is by ``clock``."""
+        return value_at(scalar, self.clock.samples)
 
     def note(self, name: str, values: Tensor) -> None:
         """Observe ``values`` (small: logits, not images) without a host sync; their mean is logged each tick."""

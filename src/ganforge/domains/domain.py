@@ -127,6 +127,8 @@ class Domain(ABC):
     """Whether a sample itself moves, so that one picture does not show it all."""
     coded: ClassVar[bool] = False
     """Whether raw numbers stand for words or categories of these very data: others are read by ``open_like``."""
+    sequential: ClassVar[bool] = False
+    """Whether a sample is pieces in a row, which recurrent networks read."""
     plain_images: ClassVar[bool] = False
     """Whether a sample is one image and nothing more: what is for images (galleries, projection, studies) suits it."""
     scored: ClassVar[bool] = False

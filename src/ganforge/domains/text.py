@@ -68,6 +68,7 @@ class TextDomain(Domain):
     kind: ClassVar[str] = "text"
     shown: ClassVar[int] = 24
     coded: ClassVar[bool] = True
+    sequential: ClassVar[bool] = True
     vocabulary: tuple[str, ...] = ()
     level: Level = "word"
     lower: bool = False
@@ -194,11 +195,14 @@ def accepts(spec: str) -> bool:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file, blank ones too. InputError names the first that is not UTF-8."""
+    """The lines of a file, blank ones too. InputError names the first that is no text, or not UTF-8."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
+    if b"\0" in content:
+        row = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise InputError(f"{path}: line {row} has a zero byte: it is no text, or not UTF-8 (UTF-16?): save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -267,7 +271,8 @@ def read_samples(
         + (" (data.level=char reads characters)" if options.level == "auto" and level == "word" else "")
     )
     if (longer := int((sizes > length).sum())) > 0:
-        messages.append(f"{longer:,} lines are longer than {length} {what}, and were cut (data.length sets the limit)")
+        were = "line is longer than {} {}, and was cut" if longer == 1 else "lines are longer than {} {}, and were cut"
+        messages.append(f"{longer:,} {were.format(length, what)} (data.length sets the limit)")
     return domain, TextSource(tokens, domain, messages + unknown(tokens, what))
 
 

@@ -27,7 +27,7 @@ class TrainOptions:
     seed: of the initial weights, the data order and the noise.
     shards: parts that a batch is played in, one after the other or by as many processes (None: one a process).
     device: auto takes CUDA, then CPU. precision: auto is bf16 where convolutions are quicker in it (CUDA, CPUs with
-    AMX), else fp32 (and always for points and tables);
+    AMX; text: such CPUs only), else fp32 (and always for points and tables);
     gradient penalties, losses and averages are fp32 anyway. train() and resume() settle auto when a run starts.
     threads: of the CPU (None: one for small batches, else PyTorch's own number). Results depend on it in the last bits.
     tick_samples, snapshot_samples, checkpoint_samples: how often numbers are read, pictures drawn, state saved

@@ -17,7 +17,7 @@ def reseed(*parts: int | str) -> None:
     seed = fold(*parts)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every backend: 20 times slower
     if torch.cuda.is_available():
-        torch.cuda.manual_seed(seed)
+        torch.cuda.manual_seed_all(seed)  # the game need not be on the current GPU
     elif torch.backends.mps.is_available():
         torch.mps.manual_seed(seed)
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 
-from ganforge.core.device import pick_device
+from ganforge.core.device import peak_memory, pick_device
 from ganforge.core.errors import InputError, RunError
 from ganforge.core.game import Batch, Clock, Game, Notes, PerShard
 from ganforge.core.watch import Event, Verdict, Watcher
@@ -391,10 +390,3 @@ class Trainer:
             self.moments = (self.clock.round, {})
         averages = [(x.parameters, x.average) for x in self.updates.learners.values() if x.average is not None]
         return averaged(self.game, averages, lambda i: self.draw(min(self.batch, 256), "moments", i), self.moments[1])
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the peak on a GPU, the resident set of this process elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return psutil.Process().memory_info().rss

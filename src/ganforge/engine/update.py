@@ -142,9 +142,9 @@ class Updates:
                 parameter.requires_grad_(True)
             self.moving = name
 
-    def autocast(self, move: Move) -> contextlib.AbstractContextManager[object]:
+    def autocast(self, order: int = 1) -> contextlib.AbstractContextManager[object]:
         """Mixed precision, but not where a gradient is differentiated."""
-        if self.precision is None or move.order > 1:
+        if self.precision is None or order > 1:
             return contextlib.nullcontext()
         device, dtype = self.precision
         return torch.autocast(device, dtype)
@@ -168,8 +168,9 @@ class Updates:
                     counter.copy_(value)
             reseed(self.seed, *tag, shard)
             self.game.shard = shard
-            with self.autocast(move), eager(move.order > 1):
-                terms = move.play(batches(shard))
+            batch = batches(shard)  # in fp32; what has to be encoded first leaves a seed of its own, by its counter
+            with self.autocast(move.order), eager(move.order > 1):
+                terms = move.play(batch)
                 loss = torch.stack([t.float() for t in terms.values()]).sum()
             with eager(move.order > 1):
                 (loss * (move.every / self.world.shards)).backward()
@@ -200,7 +201,7 @@ class Updates:
         """Let the game look at real data that it is not trained on; all state stays as it is."""
         before, counted = foreach.copies(self.floats), [c.clone() for c in self.counters]
         reseed(self.seed, round_, "look")
-        with self.autocast(Move("", lambda _: {})):
+        with self.autocast():
             self.game.look(held)
         foreach.copy_to(self.floats, before)
         for counter, value in zip(self.counters, counted, strict=True):

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError
 
 
@@ -80,9 +81,12 @@ def join_world(device_type: str, shards: int | None) -> World:
     if not launched():
         return World(shards=shards or 1)
     size = int(os.environ["WORLD_SIZE"])
+    rank, on_gpus = int(os.environ["RANK"]), device_type == "cuda"
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=timedelta(minutes=10))
-    return World(rank=int(os.environ["RANK"]), size=size, shards=shards or size)
+        if on_gpus:  # else all processes would agree on flags by way of the first GPU, which NCCL refuses
+            torch.cuda.set_device(pick_device("cuda", rank))
+        dist.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(minutes=10))
+    return World(rank=rank, size=size, shards=shards or size)
 
 
 def leave_world() -> None:

@@ -28,6 +28,8 @@ SMALLEST = 0.1
 """What stands for no match at all (Chen & Cherry 2014, method 1)."""
 
 Pieces = Sequence[str]
+Found = tuple[list[int], list[int], int, int]
+"""Of a line: hits, totals, the reference length nearest to its own, its own."""
 
 
 def n_grams(line: Pieces, n: int) -> Counter[tuple[str, ...]]:
@@ -100,18 +102,25 @@ def sentence_bleu(line: Pieces, references: References, n: int = 4) -> float:
 
 def corpus_bleu(lines: Sequence[Pieces], references: References, n: int = 4) -> float:
     """BLEU-n of many lines as one, each compared with all references: 0 to 1, not smoothed."""
-    hits, totals, length, near = [0] * LONGEST, [0] * LONGEST, 0, 0
-    for line in lines:
-        hit, total, closest = references.matches(line)
-        hits = [a + b for a, b in zip(hits, hit, strict=True)]
-        totals = [a + b for a, b in zip(totals, total, strict=True)]
-        length, near = length + len(line), near + closest
-    return combine(hits, totals, length, near, n, smooth=False) if length else 0.0
+    return as_one(matches_of(lines, references), n)
+
+
+def matches_of(lines: Sequence[Pieces], references: References) -> list[Found]:
+    """What ``References.matches`` finds of each line, and the line's length."""
+    return [(*references.matches(line), len(line)) for line in lines]
+
+
+def as_one(found: Sequence[Found], n: int) -> float:
+    """BLEU-n of many lines as one, not smoothed."""
+    if not (length := sum(each[3] for each in found)):
+        return 0.0
+    hits, totals = ([sum(counts) for counts in zip(*(each[i] for each in found), strict=True)] for i in (0, 1))
+    return combine(hits, totals, length, sum(each[2] for each in found), n, smooth=False)
 
 
 def bleu(lines: Sequence[Pieces], references: References, orders: Sequence[int] = ORDERS) -> dict[int, Tensor]:
     """Sentence BLEU of each line [lines], by order: its mean is Texygen's BLEU."""
-    found = [(*references.matches(line), len(line)) for line in lines]
+    found = matches_of(lines, references)
     return {n: by_order(found, n) for n in orders}
 
 
@@ -124,7 +133,7 @@ def self_bleu(lines: Sequence[Pieces], orders: Sequence[int] = ORDERS) -> dict[i
     return {n: by_order(found, n) for n in orders}
 
 
-def by_order(found: Iterable[tuple[list[int], list[int], int, int]], n: int) -> Tensor:
+def by_order(found: Iterable[Found], n: int) -> Tensor:
     """Smoothed BLEU-n of what ``References.matches`` found."""
     return torch.tensor([combine(h, t, size, near, n, True) for h, t, near, size in found], dtype=torch.float64)
 
@@ -189,13 +198,12 @@ def text_report(
     if len(made) < 20 or not real:
         raise InputError(f"too few lines to judge: {len(made)} generated (20 are needed), {len(real)} held out")
     scores: dict[str, Score] = {}
-    references = References(real)
-    for n, values in bleu(made, references, orders).items():
-        scores[f"bleu{n}"] = mean(values, "higher")
+    found = matches_of(made, References(real))
+    for n in orders:
+        scores[f"bleu{n}"] = mean(by_order(found, n), "higher")
     for n, values in self_bleu(made, orders).items():
         scores[f"self_bleu{n}"] = mean(values, "lower")
-    four = corpus_bleu(made, references, 4)
-    scores["corpus_bleu4"] = jackknife(four, [without(made, lambda some: corpus_bleu(some, references, 4))], "higher")
+    scores["corpus_bleu4"] = jackknife(as_one(found, 4), [without(found, partial(as_one, n=4))], "higher")
     for n in (1, 2):
         share = partial(distinct, n=n)
         scores[f"distinct{n}"] = share_score(made, share)

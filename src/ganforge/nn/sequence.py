@@ -35,6 +35,11 @@ def choose(logits: Tensor, uniform: Tensor, temperature: Tensor | float = 1.0) -
     return at[:, 0].clamp_max(logits.shape[-1] - 1)
 
 
+def leave_out(x: Tensor, share: float) -> Tensor:
+    """x [n, length, width] without a ``share`` of the width, the same at all places; the rest is so much larger."""
+    return x * F.dropout(torch.ones_like(x[:, :1]), share) if share else x
+
+
 class Writer(nn.Module):
     """An LSTM with one layer that foretells each piece from all before it (Hochreiter & Schmidhuber 1997).
 
@@ -66,11 +71,13 @@ class Writer(nn.Module):
     def forward(self, tokens: Tensor, dropout: float = 0.0, at: Tensor | None = None) -> Tensor:
         """Logits [n, length, pieces] of each piece of ``tokens`` [n, length], from those before it.
 
-        Only [places, pieces] where ``at`` (bool [n, length]) is set, if given.
+        Only [places, pieces] where ``at`` (bool [n, length]) is set, if given. ``dropout`` leaves out the same inputs
+        and outputs at all places of a sequence (Gal & Ghahramani 2016).
         """
         before = F.pad(tokens[:, :-1], (1, 0), value=self.pieces)
-        h, _ = self.lstm(F.dropout(self.read(before), dropout))
-        return self.judge(F.dropout(h if at is None else h[at], dropout))
+        h, _ = self.lstm(leave_out(self.read(before), dropout))
+        h = leave_out(h, dropout)
+        return self.judge(h if at is None else h[at])
 
     def written(self, logits: Tensor) -> Tensor:
         """Logits [.., pieces] without the pieces that are never written."""

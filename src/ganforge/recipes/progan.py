@@ -18,8 +18,8 @@ from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.convnet import grid
 from ganforge.nn.progressive import ProgressiveDiscriminator, ProgressiveGenerator, grown_after
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive
+from ganforge.recipes.two_player import TwoPlayer, TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ class Progan(TwoPlayerRecipe):
     loss: ClassVar[AdversarialLoss] = wasserstein
     latent: Positive = 128
     phase: Annotated[float, Field(gt=0)] = 800_000.0
-    drift: NonNegative = 1e-3
-    gp: NonNegative = 10.0
-    lr: NonNegative = 1e-3
+    drift: Amount = 1e-3
+    gp: Amount = 10.0
+    lr: Amount = 1e-3
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
     minibatch_stddev: bool = True
     ema_samples: HalfLife = 20_000.0
@@ -100,13 +100,17 @@ class Progan(TwoPlayerRecipe):
 class GrowingGame(TwoPlayer):
     """Two players whose networks and data have the size of the clock's level."""
 
+    recipe: Progan
     G: ProgressiveGenerator
     D: ProgressiveDiscriminator
 
+    def __init__(self, recipe: Progan, G: nn.Module, D: Discriminator, domain: Domain) -> None:
+        super().__init__(recipe, G, D, domain)
+        self.turns = tuple(int((2 * level + 1) * recipe.phase) + 1 for level in range(self.G.doublings))
+
     def moves(self, clock: Clock) -> list[Move]:
         """Those of any two players, with real images of the current level."""
-        recipe: Any = self.recipe
-        grown = grown_after(clock.samples, recipe.phase, self.G.doublings)
+        grown = grown_after(clock.samples, self.recipe.phase, self.G.doublings)
         self.G.grow(grown)
         self.D.grow(grown)
         return [replace(move, play=partial(self.at_level, move)) for move in super().moves(clock)]

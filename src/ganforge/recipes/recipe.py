@@ -21,6 +21,9 @@ from ganforge.domains.domain import Domain
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Amount = NonNegative | Schedule
+"""A rate or a weight, which may change as training goes on."""
 HalfLife = Annotated[float, Field(gt=0)] | Schedule | None
 """Of an average of weights, in real samples; None: no average."""
 

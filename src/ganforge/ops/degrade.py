@@ -53,6 +53,11 @@ class Degradation:
         return any(s.name == "holes" for s in self.steps)
 
     @property
+    def keeps_luma(self) -> bool:
+        """Whether the input is the wanted image's brightness, exactly, so that its colors alone are missing."""
+        return [s.name for s in self.steps] == ["grey"]
+
+    @property
     def keeps_colors(self) -> bool:
         """Whether input and output show the same colors, so that a grey image must stay grey."""
         return not any(s.name in ("grey", "edges") for s in self.steps)
@@ -81,6 +86,14 @@ def keep_known(x: Tensor, made: Tensor) -> Tensor:
     """``made`` [n, c, h, w] in the holes of inputs that mark them (``with_hole``), the inputs' own pixels elsewhere."""
     hole = (x[:, -1:] + 1) / 2
     return x[:, : made.shape[1]] * (1 - hole) + made * hole
+
+
+def with_luma(x: Tensor, made: Tensor) -> Tensor:
+    """``made`` [n, 3, h, w] with the brightness of ``x`` [n, 1, h, w]: the same is added to red, green and blue.
+
+    Strong colors of nearly black or white pixels may leave [-1, 1]; decoding clips them.
+    """
+    return made + (x - luma(made))
 
 
 def parse(spec: str) -> Degradation:

@@ -52,7 +52,9 @@ class Cyclegan(Recipe):
     Measured: MNIST to inverted MNIST and back, 20,000 images, seed 0: 97.7 and 98.1 % of 2,000 translations keep their
     class (real digits as the classifier sees them: 99.3 %), all of them in the target domain, but thick strokes become
     thin and thin ones thick (`python bench/pairs.py digits --samples 20000`); with cycle=10 identity=5, twice
-    the paper's, 33 %: digits become others, and come back. Horses and zebras at 64 px,
+    the paper's, 33 %: digits become others, and come back. So they do at 8 x 8 pixels (the example), after 3,000
+    images: 2 %. To colored MNIST and back (`--target colored`), 98.5 and 99.2 % keep their class, but digits get
+    several colors: 11 % are in one saturated color, as all real ones are. Horses and zebras at 64 px,
     30,000 images, about 30 ms each on one thread, seed 0: KID (SqueezeNet) to the real ones falls by 67 % of the way
     for zebras, which turn brown, and by 26 % for horses, many of which get stripes, but so do some skies (`python
     bench/pairs.py horses --samples 30000`, which asks for 50 %). With least squares, strides=2 and identity=1, 41,388

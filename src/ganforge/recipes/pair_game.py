@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
-from ganforge.core.schedule import Scalar, value_at
 from ganforge.domains.paired import PairedDomain
 from ganforge.losses.perceptual import feature_l1
 from ganforge.nn.patch import PatchDiscriminator
 from ganforge.nn.resnet import Restorer
 from ganforge.nn.squeezenet import trained_squeezenet
 from ganforge.nn.unet import UNet
-from ganforge.ops.degrade import keep_known
+from ganforge.ops.degrade import keep_known, with_luma
 
 if TYPE_CHECKING:
     from ganforge.recipes.pix2pix import Pix2pix
@@ -33,12 +32,12 @@ class PairGame(Game):
         self.recipe, self.G, self.D = recipe, G, D
         self.noise_channels = G.noise_channels
         self.holes = domain.degradation is not None and domain.degradation.holes
+        self.colors = domain.degradation is not None and domain.degradation.keeps_luma and domain.shape[0] == 3
         self.directions = domain.directions
         self.players = {"G": Player([G], lr=recipe.lr, betas=recipe.betas, ema_samples=recipe.ema_samples)}
         if D is not None:
             lr = recipe.lr if recipe.lr_discriminator is None else recipe.lr_discriminator
             self.players["D"] = Player([D], lr=lr, betas=recipe.betas)
-        self.clock = Clock()
         self.made: dict[int, Tensor] = {}
 
     def moves(self, clock: Clock) -> Sequence[Move]:
@@ -46,19 +45,17 @@ class PairGame(Game):
         self.clock = clock
         return [Move("G", self.generate), *([Move("D", self.judge)] if self.D is not None else [])]
 
-    def weight(self, scalar: Scalar) -> float:
-        """A weight, as it is now."""
-        return value_at(scalar, self.clock.samples)
-
     def fake(self, given: Tensor) -> Tensor:
         """Outputs [n, c, h, w] from inputs and fresh noise."""
         n, channels = len(given), self.noise_channels
         return self.make(given, torch.rand(n, channels, device=given.device) if channels else None)
 
     def make(self, given: Tensor, noise: Tensor | None) -> Tensor:
-        """Outputs [n, c, h, w], fp32, from inputs and noise."""
-        made = self.G(given, noise)
-        return (keep_known(given, made) if self.holes else made).float()
+        """Outputs [n, c, h, w], fp32, from inputs and noise; what is known of them is kept."""
+        made = self.G(given, noise).float()
+        if self.colors:  # G would come near it only, and each level off costs sharpness
+            return with_luma(given, made)
+        return keep_known(given, made) if self.holes else made
 
     def seen(self, given: Tensor, image: Tensor) -> Tensor:
         """What D sees of an input and an image that may be its output."""
@@ -68,8 +65,8 @@ class PairGame(Game):
         """G's payoff: the verdict, and the distance to the truth."""
         given, real, recipe = batch["input"], batch["data"], self.recipe
         fake = self.fake(given)
-        terms = {"l1": self.weight(recipe.l1) * (fake - real).abs().mean()}
-        perceptual = self.weight(recipe.perceptual or 0.0)
+        terms = {"l1": self.now(recipe.l1) * (fake - real).abs().mean()}
+        perceptual = self.now(recipe.perceptual or 0.0)
         if perceptual and recipe.feature_weights:
             network = trained_squeezenet(recipe.feature_weights, fake.device)
             terms["perceptual"] = perceptual * feature_l1(network.looks(real), network.looks(fake))
@@ -79,7 +76,7 @@ class PairGame(Game):
             maps = self.D.features(self.seen(given, fake))
             real_maps = self.D.features(self.seen(given, real)) if matched or recipe.loss.paired else maps
             verdict = recipe.loss.generator(self.D.logits(real_maps), self.D.logits(maps))
-            terms["loss"] = self.weight(recipe.adversarial) * verdict
+            terms["loss"] = self.now(recipe.adversarial) * verdict
             if matched:
                 terms["perceptual"] = perceptual * feature_l1(real_maps, maps, relative=True)
         return terms

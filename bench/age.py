@@ -264,7 +264,7 @@ def who(name: str, embed: Any, versions: Sequence[np.ndarray], images: np.ndarra
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("disks", "faces"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("age"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=None)
     parser.add_argument("--resolution", type=int, default=64)

@@ -1,6 +1,6 @@
 """What R3GAN's penalties cost: a step with each way to pay them against a plain non-saturating step, and the quality.
 
-    python bench/step_cost.py                                  time alone, 28 x 28
+    python bench/step_cost.py                                  time alone
     python bench/step_cost.py --data digits --samples 100000   then trains with each way, and judges (bench/curve.py)
 
 All ways play on r3gan's default networks, batch and settings for the data. They take turns; a cost is the median over

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,21 @@ def test_a_grid_of_mixtures_has_its_sources_at_the_edges(styled: Model) -> None:
     thirds = [latent.layers_of(styled, name) for name in ("coarse", "middle", "fine")]
     assert thirds[0][0] == 0 and thirds[-1][1] == count and all(a[1] == b[0] for a, b in pairwise(thirds))
     assert latent.layers_of(styled, "1") == (1, 2) and latent.layers_of(styled, "0-1") == (0, 2)
+
+
+def test_closed_form_directions_of_w_are_those_of_all_styles(styled: Model, runs: dict[str, Path]) -> None:
+    G: Any = styled.game.G
+    styles = [part.style for part in (*G.convs, *G.images)]
+    stacked = torch.cat([style.weight * style.scale for style in styles]).double()
+    _, values, rows = torch.linalg.svd(stacked)
+    found = latent.directions(styled, 3, "closed-form", layer="G.mapping")
+    assert [d.share for d in found] == pytest.approx((values**2 / (values**2).sum()).tolist()[:3], rel=1e-3)
+    assert [abs(float(d.vector.double() @ row)) for d, row in zip(found, rows[:3], strict=True)] == pytest.approx(
+        [1] * 3, abs=1e-3
+    )
+    given = ("--direction", 1, "--kind", "closed-form", "-n", 2)
+    assert command("edit", runs["stylegan2"], *given, "--layer", "G.mapping").code == 0
+    assert "--layer G.mapping" in command("edit", runs["stylegan2"], *given).error
 
 
 def test_mix_on_the_command_line(runs: dict[str, Path], tmp_path: Path) -> None:

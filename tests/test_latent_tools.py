@@ -18,6 +18,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game
 from ganforge.domains.image import ImageDomain
 from ganforge.domains.points import PointDomain
+from ganforge.latent.walk import main_axes
 from ganforge.model import Model
 
 SHAPE = (1, 8, 8)
@@ -147,6 +148,59 @@ def test_layers_are_spaces_too() -> None:
     assert found.space == "first" and min(found.psnr) > 40
     with pytest.raises(InputError, match=r"no layer 'frist'.*did you mean 'first'"):
         latent.project(mapped, mapped.generate(1), layer="frist")
+
+
+class Styled(Mapped):
+    """Two layers take w, and one of them a part of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other, self.part = nn.Linear(4, 64), nn.Linear(2, 64)
+        self.other.weight.data = torch.randn(64, 4, generator=torch.Generator().manual_seed(4)) * 0.1
+
+    def sample(self, inputs: Batch) -> Batch:
+        w = self.first(inputs["z"])
+        return {**inputs, "data": (self.G(w) + self.other(w) + self.part(w[:, :2])).unflatten(1, SHAPE)}
+
+
+def test_closed_form_directions_of_a_layer_are_of_all_weights_that_take_it() -> None:
+    game = Styled()
+    whole = np.concatenate([game.G.weight.detach().numpy(), game.other.weight.detach().numpy()])
+    _, values, rows = np.linalg.svd(whole)
+    found = latent.directions(model(game), 4, "closed-form", layer="first")
+    assert same_up_to_sign(found, torch.from_numpy(rows).float(), 1e-4)
+    assert [d.share for d in found] == pytest.approx((values**2 / (values**2).sum()).tolist(), rel=1e-3)
+    with pytest.raises(InputError, match="no linear layer of linear takes the output of G"):
+        latent.directions(model(Mapped()), 1, "closed-form", layer="G")
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (8, 30)])
+def test_main_axes_are_numpys_right_singular_vectors(shape: tuple[int, int]) -> None:
+    rows = np.random.default_rng(0).normal(size=shape)
+    values, vectors = main_axes(torch.from_numpy(rows))
+    _, wanted, axes = np.linalg.svd(rows, full_matrices=False)
+    assert values.numpy() == pytest.approx(wanted**2 / shape[0])
+    assert np.abs((vectors.numpy() * axes).sum(1)) == pytest.approx(np.ones(8))
+
+
+class Coded(Linear):
+    """A further input, whose second number counts most."""
+
+    def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
+        return {**super().draw(n, generator), "code": torch.rand(n, 2, generator=generator) * 2 - 1}
+
+    def sample(self, inputs: Batch) -> Batch:
+        data = super().sample(inputs)["data"].flatten(1) + inputs["code"] @ torch.stack([U[:, 0], 3 * U[:, 1]]) * 0.1
+        return {**inputs, "data": data.unflatten(1, SHAPE)}
+
+
+def test_codes_are_a_space_too() -> None:
+    way = latent.directions(model(Coded()), 2, "coordinate", layer="code", points=1024)
+    assert [d.name for d in way] == ["code[1]", "code[0]"] and way[0].share == pytest.approx(0.9, abs=0.03)
+    assert way[0].scale == pytest.approx(3**-0.5, rel=0.05)
+    inputs = latent.inputs_of(model(Coded()), 3, 0, None)
+    made = latent.edit(model(Coded()), way[0], (0.0, 1.0), inputs, "code")[1].unflatten(0, (3, 2)).flatten(2)
+    assert torch.allclose(made[:, 1] - made[:, 0], (0.3 * way[0].scale * U[:, 1]).expand(3, 64), atol=1e-6)
 
 
 class Bright(Game):

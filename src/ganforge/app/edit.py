@@ -48,11 +48,12 @@ def edit(
         str,
         typer.Option(
             help="principal: what changes samples most; features: principal components of activations (GANSpace); "
-            "closed-form: of the first layer's weights (SeFa); coordinate: the latent's own axes."
+            "closed-form: of the weights that take the latent (SeFa); coordinate: the latent's own axes."
         ),
     ] = "principal",
     layer: Annotated[
-        str | None, typer.Option(help="Move the output of this layer, not z: StyleGAN's w is G.mapping.")
+        str | None,
+        typer.Option(help="Move the output of this layer, not z: StyleGAN's w is G.mapping; InfoGAN's codes are code."),
     ] = None,
     against: Annotated[str | None, typer.Option(help="Labelled real data, for CLASS:CLASS.", metavar="DATA")] = None,
     latents: Annotated[

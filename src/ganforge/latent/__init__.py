@@ -8,7 +8,7 @@ from ganforge.latent.inversion import Projection, project
 from ganforge.latent.mixing import layers_of, mix
 from ganforge.latent.pictures import read_pictures
 from ganforge.latent.spaces import Space, inputs_of, vector_layers
-from ganforge.latent.walk import POINTS, PROBES, Direction, Kind, Traversal, directions, draw, gram, traverse
+from ganforge.latent.walk import POINTS, PROBES, Direction, Kind, Traversal, directions, draw, slopes, traverse
 
 __all__ = [
     "POINTS",
@@ -24,7 +24,6 @@ __all__ = [
     "draw",
     "edit",
     "encoder_of",
-    "gram",
     "inputs_of",
     "judged_as",
     "layers_of",
@@ -33,6 +32,7 @@ __all__ = [
     "project",
     "read_latents",
     "read_pictures",
+    "slopes",
     "traverse",
     "vector_layers",
 ]

@@ -15,7 +15,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.domains.domain import Domain, Source
 from ganforge.latent.spaces import Space, inputs_of
-from ganforge.latent.walk import Direction, gram
+from ganforge.latent.walk import Direction, slopes
 from ganforge.measure.classifier import Classifier, train_classifier
 from ganforge.model import Model
 
@@ -58,8 +58,8 @@ def between_classes(
         means.append(x[chosen].cpu().double().mean(0))
     way = means[1] - means[0]
     vector = way / way.norm().clamp_min(1e-12)
-    change = gram(model, {key: value[:64] for key, value in inputs.items()}, seed=seed, space=space)
-    share = float(vector @ change @ vector / change.trace())
+    rows = slopes(model, {key: value[:64] for key, value in inputs.items()}, seed=seed, space=space)
+    share = float((rows @ vector).square().sum() / rows.square().sum())
     scale = float((x.cpu().double() @ vector).std())
     return Direction(f"{first}:{second}", vector.float(), share, scale), judge
 

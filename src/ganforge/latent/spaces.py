@@ -47,7 +47,8 @@ def hooked(modules: list[nn.Module], hook: Callable[[nn.Module, Any, Any], Any])
 
 
 class Space:
-    """Where a sample can be moved: ``layer`` None is z; else the module of that name, whose output is put in place.
+    """Where a sample can be moved: ``layer`` None is z; else the module of that name, whose output is put in place, or
+    another vector that sampling takes (InfoGAN's ``code``).
 
     Samples are then a function of that output and of whatever else the network takes beside it. InputError for a layer
     that is unknown, does not run exactly once, or whose output is no vector [n, size].
@@ -55,9 +56,12 @@ class Space:
 
     def __init__(self, model: Model, layer: str | None = None) -> None:
         self.model, self.layer, self.name = model, layer, layer or "z"
-        if layer is None:
+        taken = {} if layer is None else inputs_of(model, 1, 0, None)
+        given = [key for key, value in taken.items() if value.dim() == 2 and value.is_floating_point() and key != "z"]
+        self.key = "z" if layer is None else layer if layer in given else None
+        if layer is None or self.key is not None:
             return
-        vectors = vector_layers(model)
+        vectors = [*vector_layers(model), *given]
         if layer not in vectors:
             raise InputError(f"no layer '{layer}' that gives a vector, once a sample: {nearest(layer, vectors)}")
         self.module = model.game.get_submodule(layer)
@@ -65,14 +69,14 @@ class Space:
     @torch.no_grad()
     def at(self, inputs: Batch) -> Tensor:
         """The points of ``inputs`` in this space: float32 [n, size]."""
-        if self.layer is None:
-            return inputs["z"]
+        if self.key is not None:
+            return inputs[self.key]
         return torch.cat([output_of(self.model, self.module, part) for part in chunks_of(inputs)]).float()
 
     def make(self, inputs: Batch, x: Tensor) -> Tensor:
         """Samples ``data`` [n, *shape] at the points ``x`` [n, size], differentiable in ``x``."""
-        if self.layer is None:
-            return self.model.game.sample({**inputs, "z": x})["data"]
+        if self.key is not None:
+            return self.model.game.sample({**inputs, self.key: x})["data"]
         with hooked([self.module], lambda module, given, output: x.to(output.dtype)):
             return self.model.game.sample(inputs)["data"]
 
@@ -166,6 +170,36 @@ def first_linear_map(model: Model) -> Tensor:
     if float(gap.norm()) > 1e-3 * float((way @ columns).norm()):
         raise InputError(
             f"the first layer ({name}) of {model.facts['recipe']} is not linear in z, so directions have no closed "
-            "form: take those of kind principal or features"
+            "form: take those of kind principal or features, or of a layer (StyleGAN's --layer G.mapping)"
         )
     return columns @ columns.T
+
+
+@torch.no_grad()
+def linear_maps_of(model: Model, layer: str) -> Tensor:
+    """A^T A of all linear layers that take the output of ``layer``, one below the other: float64 [size, size].
+
+    What SeFa does with StyleGAN, where A makes all styles of w. InputError where no linear layer takes it.
+    """
+    points = Space(model, layer).at(inputs := inputs_of(model, 2, 0, None))
+    size, maps = points.shape[1], dict[nn.Module, None]()
+    if size > LARGEST:
+        raise InputError(f"closed-form directions are for latents of up to {LARGEST} numbers; this one has {size}")
+
+    def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        if len(given) == 1 and isinstance(given[0], Tensor) and torch.equal(given[0].float(), points):
+            maps[module] = None
+
+    with hooked([module for module in model.game.modules() if is_layer(module)], hook):
+        model.game.sample(inputs)
+    axes, way = torch.eye(size, device=points.device), points[1:] - points[:1]
+    total = torch.zeros(size, size, dtype=torch.float64)
+    for module in maps:
+        start = module(points[:1])
+        columns = torch.cat([module(points[:1] + part) - start for part in axes.split(CHUNK)]).flatten(1).double().cpu()
+        wanted = (module(points[1:]) - start).flatten(1).double().cpu()
+        if float((way.double().cpu() @ columns - wanted).norm()) <= 1e-3 * float(wanted.norm()):
+            total += columns @ columns.T
+    if not float(total.trace()) > 0:
+        raise InputError(f"no linear layer of {model.facts['recipe']} takes the output of {layer}: take another kind")
+    return total

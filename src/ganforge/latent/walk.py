@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.judge import unrounded
-from ganforge.latent.spaces import Space, chunks_of, first_layer, first_linear_map, inputs_of, output_of
+from ganforge.latent.spaces import (
+    Space,
+    chunks_of,
+    first_layer,
+    first_linear_map,
+    inputs_of,
+    linear_maps_of,
+    output_of,
+)
 from ganforge.measure.features import Extractor
 from ganforge.measure.intervals import Score, mean_score
 from ganforge.measure.metrics.ppl import unrounded as smooth
@@ -69,31 +78,42 @@ class Traversal:
         return lines
 
 
-def gram(model: Model, inputs: Batch, probes: int = PROBES, seed: int = 0, space: Space | None = None) -> Tensor:
-    """E[J^T J] over latents, J = d sample / d z: float64 [size, size]; or by the points of another ``space``.
+def slopes(model: Model, inputs: Batch, probes: int = PROBES, seed: int = 0, space: Space | None = None) -> Tensor:
+    """J^T u for ``probes`` normal vectors u of sample space at each latent, J = d sample / d z: float64 [rows, size].
 
-    Estimated with Gaussian vectors u of sample space, since E[u u^T] = 1: each backward pass gives one J^T u for every
-    latent of a chunk. InputError for samples that are no differentiable function of z (text).
+    The mean of their outer products is E[J^T J], since E[u u^T] = 1. By z, or by the points of another ``space``.
+    InputError for samples that are no differentiable function of z (text).
     """
     space = space or Space(model)
     points, seeded = space.at(inputs), torch.Generator().manual_seed(seed)
-    total, seen = torch.zeros(points.shape[1], points.shape[1], dtype=torch.float64), 0
+    rows = []
     for start in range(0, len(points), CHUNK):
         part = {key: value[start : start + CHUNK] for key, value in inputs.items()}
+        with torch.enable_grad():
+            z = points[start : start + CHUNK].detach().clone().requires_grad_()
+            made = space.make(part, z)
+        if not made.requires_grad:
+            raise InputError(
+                f"samples of {model.facts['recipe']} do not change smoothly with {space.name}: no directions"
+            )
         for _ in range(probes):
-            with torch.enable_grad():
-                z = points[start : start + CHUNK].detach().clone().requires_grad_()
-                made = space.make(part, z)
-                if not made.requires_grad:
-                    raise InputError(
-                        f"samples of {model.facts['recipe']} do not change smoothly with {space.name}: no directions"
-                    )
-                u = torch.randn(made.shape, generator=seeded).to(made.device, made.dtype)
-                (gradient,) = torch.autograd.grad((made * u).sum(), z)
-            rows = gradient.cpu().double()
-            total += rows.T @ rows
-            seen += len(rows)
-    return total / seen
+            u = torch.randn(made.shape, generator=seeded).to(made.device, made.dtype)
+            rows.append(torch.autograd.grad(made, z, u, retain_graph=True)[0].cpu().double())
+    return torch.cat(rows)
+
+
+def main_axes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, largest first, and eigenvectors [k, size] of the mean of r r^T over ``rows`` r, [n, size].
+
+    Where a row has more numbers than there are rows, by the matrix of their inner products, which has the same ones.
+    """
+    if rows.shape[1] <= len(rows):
+        values, columns = torch.linalg.eigh(rows.T @ rows / len(rows))
+        return values.flip(0), columns.T.flip(0)
+    values, columns = torch.linalg.eigh(rows @ rows.T / len(rows))
+    kept = values > 1e-12 * values[-1]
+    vectors = columns[:, kept].T.flip(0) @ rows
+    return values[kept].flip(0), vectors / vectors.norm(dim=1, keepdim=True)
 
 
 def directions(
@@ -107,11 +127,10 @@ def directions(
     ``features``: principal components of activations over latents (GANSpace, Härkönen et al. 2020): with ``layer``
     those of that layer's output, which are directions there (section 3.1: w of StyleGAN); without, those of the first
     layer, carried back to z by least squares (section 3.2). ``closed-form``: eigenvectors of A^T A, where A is the
-    first layer (SeFa, Shen & Zhou 2021, eq. 6). ``layer`` names the space (see ``Space``) for all kinds but the last.
+    first layer; with ``layer``, all linear layers that take its output, as StyleGAN's styles take w (SeFa, Shen & Zhou
+    2021, eq. 6 and section 3.2). ``layer`` names the space (see ``Space``).
     Signs are chosen so that the largest entry is positive. InputError for more directions than latents have numbers.
     """
-    if kind == "closed-form" and layer is not None:
-        raise InputError("directions in closed form are those of z: they take no layer")
     space = Space(model, layer)
     inputs = inputs_of(model, max(points, FEATURES) if kind == "features" else points, seed, label)
     latents = space.at(inputs).cpu().double()
@@ -121,16 +140,23 @@ def directions(
     if kind == "features":
         strengths, vectors, whole = components(model, inputs, latents, count, layer is not None)
         names = [f"feature {i + 1}" for i in range(len(vectors))]
+    elif kind == "closed-form":
+        matrix = first_linear_map(model) if layer is None else linear_maps_of(model, layer)
+        whole, (values, columns) = float(matrix.trace()), torch.linalg.eigh(matrix)
+        strengths, vectors = values.flip(0), columns.T.flip(0)
+        names = [f"{kind} {i + 1}" for i in range(size)]
     else:
-        matrix = first_linear_map(model) if kind == "closed-form" else gram(model, inputs, seed=seed, space=space)
-        whole = float(matrix.trace())
+        rows = slopes(model, inputs, seed=seed, space=space)
+        whole = float(rows.square().sum() / len(rows))
         if kind == "coordinate":
-            strengths, order = matrix.diagonal().sort(descending=True)
-            vectors, names = torch.eye(size, dtype=torch.float64)[order], [f"{space.name}[{i}]" for i in order.tolist()]
+            strengths, order = rows.square().mean(0).sort(descending=True)
+            vectors = F.one_hot(order[:count], size).double()
+            names = [f"{space.name}[{i}]" for i in order.tolist()]
         else:
-            values, columns = torch.linalg.eigh(matrix)
-            strengths, vectors = values.flip(0), columns.T.flip(0)
-            names = [f"{kind} {i + 1}" for i in range(size)]
+            strengths, vectors = main_axes(rows)
+            names = [f"{kind} {i + 1}" for i in range(len(vectors))]
+            if whole > 0 and count > len(vectors):
+                raise InputError(f"{len(vectors)} directions can be told apart by {len(rows)} slopes, not {count}")
     if not whole > 0:
         raise InputError(f"samples do not change with {space.name} at all: the model has collapsed")
     if kind != "coordinate":

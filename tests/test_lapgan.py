@@ -101,3 +101,31 @@ def test_an_image_is_the_enlarged_one_plus_its_details() -> None:
 def test_labels_that_are_not_there() -> None:
     with pytest.raises(InputError, match="labels=true needs labels"):
         Lapgan(labels=True).build(bare((1, 16, 16)))
+
+
+@pytest.mark.parametrize("augment", ["color,translation,cutout", "ada:blit,geometric,color,filter"])
+def test_details_and_their_image_are_augmented_alike(augment: str) -> None:
+    domain, source = open_data("digits")
+    game: Any = Lapgan(size=4, latent=4, smallest=4, augment=augment).build(domain)
+    for ada in game.ada:
+        ada.p.fill_(0.8)
+    x = domain.encode(source.take(torch.arange(64)))["data"]
+    one, two = game.shown(0, x, x.clone())
+    torch.testing.assert_close(one, two)
+    assert not torch.equal(one, x)
+
+
+def test_each_level_has_its_own_probability() -> None:
+    domain, source = open_data("digits")
+    game: Any = Lapgan(size=4, latent=4, smallest=4, augment="ada", ada_samples=1_000.0).build(domain)
+    batch = domain.encode(source.take(torch.arange(64)))
+    for move in game.moves(Clock(0, 0)):
+        move.play(batch)
+    assert game.adapts and {"D/real_right", "D8/real_right"} <= set(game.noted)
+    game.adapt(Clock(4, 256), {"D/real_right": (64.0, 64.0), "D8/real_right": (64.0, 10.0)})
+    assert [float(ada.p) > 0 for ada in game.ada] == [False, True]
+
+
+def test_a_policy_that_is_unknown() -> None:
+    with pytest.raises(InputError, match="unknown augmentation 'colour'"):
+        Lapgan(augment="colour")

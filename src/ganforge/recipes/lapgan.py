@@ -12,10 +12,11 @@ from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, hinge
+from ganforge.ops.ada import categories
+from ganforge.ops.augment import steps
 from ganforge.recipes.pyramid_game import PyramidGame
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
-from ganforge.recipes.two_player import NonNegative
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class Lapgan(Recipe):
     labels: whether labels are used, as one-hot planes (section 3.3)
     lr, lr_discriminator, betas: Adam's
     ema_samples: half-life, in real samples, of the generators' average (null: no average)
+    augment: DiffAugment's policy, such as translation,cutout, or ada: details and their image are changed alike; each
+        level has a probability of its own
+    ada_target, ada_samples: as of the other recipes: how sure D is to be, and how fast the probability moves
 
     For: the study of coarse-to-fine generation. Levels do not see each other's faults: other recipes are better.
 
@@ -47,10 +51,17 @@ class Lapgan(Recipe):
     latent: Positive = 64
     smallest: Annotated[int, Field(ge=2)] = 8
     labels: bool = False
-    lr: NonNegative = 2e-4
-    lr_discriminator: NonNegative = 4e-4
+    lr: Amount = 2e-4
+    lr_discriminator: Amount = 4e-4
     betas: tuple[Scalar, Scalar] = (0.0, 0.9)
     ema_samples: HalfLife = 20_000.0
+    augment: str = ""
+    ada_target: Share = 0.6
+    ada_samples: Annotated[float, Field(gt=0)] = 100_000.0
+
+    def __post_init__(self) -> None:
+        if not categories(self.augment):
+            steps(self.augment)
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
+from ganforge.core.game import Batch, Clock, Game, Move, Notes, Player, Terms
 from ganforge.domains.domain import Domain
 from ganforge.nn.mlp import MlpDiscriminator, MlpGenerator
 from ganforge.nn.pyramid import DetailDiscriminator, DetailGenerator, enlarge, shrink, sides
+from ganforge.ops.ada import AdaptiveAugment, categories
+from ganforge.ops.augment import diff_augment
 from ganforge.ops.nearness import nearness
 from ganforge.ops.noise import draw_latents
 from ganforge.recipes.two_player_game import LOOK
@@ -43,6 +45,10 @@ class PyramidGame(Game):
         ema: dict[str, Any] = {"ema_samples": recipe.ema_samples, "betas": recipe.betas}
         self.players = {"G": Player([self.G], lr=recipe.lr, **ema)}
         self.players["D"] = Player([self.D], lr=recipe.lr_discriminator, betas=recipe.betas)
+        self.names = [*(f"D{side}" for side, _ in finer), "D"]
+        chosen = categories(recipe.augment)
+        adapted = (AdaptiveAugment(chosen, recipe.ada_target, recipe.ada_samples) for _ in self.levels if chosen)
+        self.ada = nn.ModuleList(adapted)
         for (side, _), detail, judge in zip(finer, self.details, self.judges, strict=True):
             self.players[f"G{side}"] = Player([detail], lr=recipe.lr, **ema)
             self.players[f"D{side}"] = Player([judge], lr=recipe.lr_discriminator, betas=recipe.betas)
@@ -62,6 +68,26 @@ class PyramidGame(Game):
         """The labels, if the game is conditional."""
         return batch["label"] if self.conditions else None
 
+    def shown(self, level: int, *images: Tensor) -> tuple[Tensor, ...]:
+        """Images [n, colors, height, width] that belong together, as a level's D sees them: changed alike."""
+        if not self.recipe.augment:
+            return images
+        x = torch.cat(images, 1)
+        return (self.ada[level](x) if self.ada else diff_augment(x, self.recipe.augment)).chunk(len(images), 1)
+
+    @property
+    def adapts(self) -> bool:
+        """Only ada looks at every round."""
+        return len(self.ada) > 0
+
+    def adapt(self, clock: Clock, notes: Notes) -> None:
+        """Each level's p follows how often its discriminator is right about real images."""
+        for name, ada in zip(self.names, self.ada, strict=True):
+            assert isinstance(ada, AdaptiveAugment)
+            count, right = notes[f"{name}/real_right"]
+            ada.follow(clock.round, self.recipe.batch, count, right)
+            self.note(f"{name}/ada_p", ada.p.clone())
+
     # ---- the coarsest level
 
     def coarse(self, batch: Batch) -> Tensor:
@@ -71,7 +97,8 @@ class PyramidGame(Game):
 
     def generate(self, batch: Batch) -> Terms:
         """G's payoff."""
-        return {"loss": self.recipe.loss.generator(None, self.D(self.coarse(batch), self.label(batch)).float())}
+        (fake,) = self.shown(-1, self.coarse(batch))
+        return {"loss": self.recipe.loss.generator(None, self.D(fake, self.label(batch)).float())}
 
     def judge(self, look: bool, batch: Batch) -> Terms:
         """D's payoff on the coarsest images."""
@@ -80,7 +107,8 @@ class PyramidGame(Game):
         if look and len(real) > 1:
             for name, value in nearness(fake, real).items():
                 self.note(f"fake/{name}", value)
-        return self.paid("D", self.D(real, label).float(), self.D(fake, label).float())
+        (real,), (fake,) = self.shown(-1, real), self.shown(-1, fake)
+        return self.paid(-1, self.D(real, label).float(), self.D(fake, label).float())
 
     # ---- details
 
@@ -93,17 +121,21 @@ class PyramidGame(Game):
     def refine(self, level: int, batch: Batch) -> Terms:
         """The payoff of a level's generator."""
         _, low, made = self.asked(level, batch)
+        made, low = self.shown(level, made, low)
         return {"loss": self.recipe.loss.generator(None, self.judges[level](made, low, self.label(batch)))}
 
     def judge_detail(self, level: int, batch: Batch) -> Terms:
         """The payoff of a level's discriminator."""
         real, low, made = self.asked(level, batch)
         judge, label = self.judges[level], self.label(batch)
-        return self.paid(f"D{self.levels[level][0]}", judge(real, low, label), judge(made, low, label))
+        known, guess = (judge(*self.shown(level, detail, low), label) for detail in (real, made))
+        return self.paid(level, known, guess)
 
-    def paid(self, name: str, real: Tensor, fake: Tensor) -> Terms:
-        """What the discriminator called ``name`` minimizes; its ranking is noted."""
-        self.note(f"{name}/pair_right", (real.detach() > fake.detach()).float())
+    def paid(self, level: int, real: Tensor, fake: Tensor) -> Terms:
+        """What a level's discriminator minimizes; its ranking is noted, and what ada goes by."""
+        self.note(f"{self.names[level]}/pair_right", (real.detach() > fake.detach()).float())
+        if self.ada:
+            self.note(f"{self.names[level]}/real_right", (real.detach() > 0).float())
         return {"loss": self.recipe.loss.discriminator(real, fake)}
 
     # ---- sampling

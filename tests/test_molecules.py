@@ -76,6 +76,9 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert everything(domain, source) == ["CCO", "CC", "CO"] and domain.molecules == 3
     said = "\n".join(source.messages)
     assert "1 of 9 molecules were left out, as they are no SMILES of a molecule (the first: line 2, 'CC(')" in said
+    assert "C(" not in "".join(everything(domain, source))
+    worse = opened(tmp_path / "b.smi", "CC\nCO\n" + "CC(\n" * 15)[1].messages[1]
+    assert worse.endswith("(the first: line 3, 'CC('; also 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 ..)")
     assert "unpaired electrons (the first: line 3, '[CH3]')" in said and "several pieces" in said
     assert "atoms of no element" in said and "more than 4 atoms (data.max_atoms" in said and "rare atoms" in said
 

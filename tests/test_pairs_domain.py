@@ -168,6 +168,12 @@ def test_unmatched_sides(folders: Path) -> None:
     assert "'x3' has no partner in B" in refused(folders) and "5 images in A and 4 in B" in refused(folders)
 
 
+def test_names_that_two_images_share(folders: Path) -> None:
+    """x3.png and x3.jpg beside each other: which of them the partner belongs to is not guessed."""
+    save(folders / "A" / "x3.bmp", random(9, 16, 16))
+    assert "two images in A are called 'x3' but for their suffix" in refused(folders, channels=3)
+
+
 def test_sides_of_different_size(folders: Path) -> None:
     for i in range(5):
         save(folders / "B" / f"x{i}.jpg", random(i, 32, 32))

@@ -113,6 +113,26 @@ def test_the_command_prints_it(run: Path, photos: Path, monkeypatch: pytest.Monk
     assert said.code == 2 and "known: test, train" in said.error
 
 
+def test_images_of_another_size_are_refused_and_read_at_the_size_asked_for(tmp_path: Path) -> None:
+    for name, side in (("a", 16), ("b", 12), ("c", 20)):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            Image.fromarray(levels(i, side, side)).save(tmp_path / name / f"{name}{i}.png")
+    a, b, c = (tmp_path / name for name in "abc")
+    said = run_command(
+        "train", "restore", "--data", a, "--run", tmp_path / "run", "--rounds", 1, "--size", 8, "--batch", 4, "--set",
+        "blocks=1", "--set", "data.degrade=denoise", "--device", "cpu", draw=False,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    for more in ((b,), (a, "--holdout", b), (a, "--holdout", c)):
+        said = run_command("evaluate", tmp_path / "run", "--against", *more, "--metrics", "psnr", "-q")
+        assert said.code == 2 and "cannot be compared (at the same size: --resolution 16x16)" in said.error
+        said = run_command(
+            "evaluate", tmp_path / "run", "--against", *more, "--metrics", "psnr", "-q", "--resolution", 16
+        )
+        assert said.code == 0 and "psnr_input" in said.out, said.err
+
+
 def test_parts_of_folders_and_archives(tmp_path: Path, photos: Path) -> None:
     for side in ("trainA", "trainB", "testA", "testB"):
         (tmp_path / "two" / side).mkdir(parents=True)

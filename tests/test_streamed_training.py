@@ -51,6 +51,25 @@ def test_training_from_shards_is_training_from_a_folder(tmp_path: Path) -> None:
         assert not same(folder, trained(tmp_path / "s", 12, labels="none", shuffle="window", window=4))
 
 
+def test_inputs_are_made_from_streamed_images_too(tmp_path: Path) -> None:
+    """restore on shards is restore on the folder of their images, to the bit; pairs are not looked for in shards."""
+    for i in range(24):
+        put(tmp_path / "f", {f"{i:05d}.png": file(noise("L", (8, 8), seed=i))})
+    make(tmp_path / "s", 2, 12)
+    params = {"size": 8, "batch": 4, "blocks": 1}
+
+    def restored(spec: str, **options: object) -> Trainer:
+        asked = {"rounds": 8, "device": "cpu", "threads": 1}
+        plan = make_plan(Settings("restore", str(tmp_path / spec), params, options, asked), print)
+        trainer = plan.trainer(plan.build(), None)
+        trainer.train()
+        return trainer
+
+    assert same(*(restored(spec, degrade="denoise") for spec in "fs"))
+    with pytest.raises(InputError, match=r"data\.degrade"):
+        restored("s")
+
+
 def test_killed_in_two_processes_and_resumed_in_one(tmp_path: Path) -> None:
     """Two processes that are killed (SIGKILL) go on as one with two shards, to the bits of a whole run."""
     data = make(tmp_path / "s", 4, 30)  # 4 blocks, of which the window holds one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import decimal
 import json
 from pathlib import Path
 
@@ -189,6 +190,23 @@ def test_floating_whole_numbers_stay_floating(tmp_path: Path) -> None:
     domain.save(domain.decode(domain.encode(source.take(torch.arange(3)))), tmp_path / "again.parquet")
     assert parquet.read_table(tmp_path / "again.parquet").equals(table)
     assert domain_from_dict(json.loads(json.dumps(domain.to_dict()))) == domain
+
+
+def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
+    days = np.arange("2020-01-01", "2020-01-10", dtype="datetime64[D]")
+    kinds = {
+        "single": pa.array([i / 2 for i in range(9)], pa.float32()), "short": pa.array([None, *range(8)], pa.int16()),
+        "price": pa.array([decimal.Decimal(f"{i}.25") for i in range(9)], pa.decimal128(9, 2)),
+        "town": pa.array(["a", None, "b"] * 3).dictionary_encode(), "flag": pa.array([True, False, True] * 3),
+        "when": pa.array(days.astype("datetime64[ns]"), pa.timestamp("ns", "UTC")), "day": pa.array(days, pa.date32()),
+        "name": pa.array(["x", "y", "x"] * 3, pa.large_string()), "code": pa.array([7, 8, 9] * 3, pa.uint8()),
+    }  # fmt: skip
+    parquet.write_table(pa.table(kinds), tmp_path / "t.parquet")
+    domain, source = open_data(str(tmp_path / "t.parquet"), TableOptions(categorical=("code",)))
+    domain = domain_from_dict(json.loads(json.dumps(domain.to_dict())))
+    domain.save(domain.decode(domain.encode(source.take(torch.arange(9)))), tmp_path / "again.parquet")
+    again, table = (parquet.read_table(tmp_path / f"{name}.parquet") for name in ("again", "t"))
+    assert again.schema.types == table.schema.types and again.equals(table)
 
 
 def test_a_few_accidents_of_rounding_are_no_decimals(tmp_path: Path) -> None:

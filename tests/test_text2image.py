@@ -111,6 +111,19 @@ def test_bad_captions_are_one_clear_line(tmp_path: Path, rows: list[tuple[str, s
     assert said.code == 2 and error in said.error and not (tmp_path / "run").exists()
 
 
+def test_a_caption_with_commas_but_no_quotes_is_not_cut(tmp_path: Path) -> None:
+    place = folder(tmp_path / "x")
+    text = (place / "captions.csv").read_text(encoding="utf-8")
+    (place / "captions.csv").write_text(text + "c.png,a cow, red, left\n", encoding="utf-8")
+    row = len(text.splitlines()) + 1
+    with pytest.raises(
+        InputError, match=rf"row {row}: more fields than the 2 of the header: put text .* in double quo"
+    ):
+        opened(place)
+    (place / "captions.csv").write_text(text.replace('"\n', '",, \n'), encoding="utf-8")
+    assert len(opened(place)[1]) == 3  # empty fields at the end lose nothing
+
+
 def test_folders_without_captions_are_refused(tmp_path: Path) -> None:
     place = folder(tmp_path / "x")
     (place / "captions.csv").unlink()

@@ -330,5 +330,8 @@ def test_pictures(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "long.png").width == 64 * 66 + 2
     with pytest.raises(InputError, match="give a folder"):
         domain.save(clips, tmp_path / "a.avi")
+    with pytest.raises(InputError, match=r"cannot save clips as 'a\.txt': give a folder"):
+        domain.save(clips, tmp_path / "a.txt")
+    assert not (tmp_path / "a.txt").exists()
     with pytest.raises(InputError, match="clips are uint8"):
         domain.save(clips[0], tmp_path / "a.gif")

@@ -96,7 +96,14 @@ def compare(
     )
     if model:
         check_same_kind(model, what, domain, against)
-    held = open_samples(holdout, resolution, channels, domain, data_options(what, holdout))[1] if holdout else None
+    held = None
+    if holdout:
+        other, held = open_samples(holdout, resolution, channels, domain, data_options(what, holdout))
+        if (other.kind, other.shape) != (domain.kind, domain.shape):
+            raise InputError(
+                f"--holdout {holdout} holds {other.kind} of shape {other.shape}, but {against} {domain.kind} of shape "
+                f"{domain.shape}: they cannot be compared{at_size(domain, other)}"
+            )
     if held is not None and held.fingerprint == source.fingerprint:
         raise InputError("--holdout must be other data than --against: these hold the same")
     numbers = latents = extract = None
@@ -148,8 +155,15 @@ def check_same_kind(model: Model, what: str, domain: Domain, against: str) -> No
     if (model.domain.kind, model.domain.shape) != (domain.kind, domain.shape):
         raise InputError(
             f"{what} makes {model.domain.kind} of shape {model.domain.shape}, but {against} holds {domain.kind} of "
-            f"shape {domain.shape}: they cannot be compared"
+            f"shape {domain.shape}: they cannot be compared{at_size(model.domain, domain)}"
         )
+
+
+def at_size(wanted: Domain, other: Domain) -> str:
+    """How ``other`` can be read at the size of ``wanted``, where that is all that they differ in."""
+    shape: Any = wanted.shape
+    alike = wanted.kind == other.kind and len(shape) > 2 and shape[:-2] == other.shape[:-2]
+    return f" (at the same size: --resolution {shape[-2]}x{shape[-1]})" if alike else ""
 
 
 def features_for(model: Model, against: str, features: str, seed: int = 0) -> Extractor:
@@ -190,10 +204,12 @@ def open_samples(
     values: dict[str, Any] = {}
     if like is not None and like.kind == module.DOMAIN.kind:
         values = {**(trained or {}), **like.reading}
+    size = int(resolution) if resolution and resolution.isdigit() else resolution
+    known = {field.name for field in fields(module.OPTIONS)}
+    values |= {k: v for k, v in (("resolution", size), ("channels", channels)) if v is not None and k in known}
     if module.DOMAIN.plain_images:
-        size = int(resolution) if resolution and resolution.isdigit() else resolution
         given = {"resolution": size, "channels": channels, "bits": like.reading.get("bits") if like else None}
-        given |= {"split": split} if any(field.name == "split" for field in fields(module.OPTIONS)) else {}
+        given |= {"split": split} if "split" in known else {}
         values = {k: v for k, v in given.items() if v is not None}
     return module.open(spec, checked(module.OPTIONS, values, "data"))
 

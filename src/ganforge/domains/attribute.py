@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -173,7 +173,6 @@ def accepts(spec: str) -> bool:
 
 def open(spec: str, options: AttributeOptions, progress: Progress | None = None) -> tuple[AttributeDomain, Valued]:
     """Read images and their numbers; InputError where an image has none, or all have the same."""
-    its = {f.name: getattr(options, f.name) for f in fields(ImageOptions)} | {"labels": "none", "label_column": None}
     if spec in BUILTIN:
         source, values = built_in(spec, options)
         column = "radius"
@@ -182,12 +181,13 @@ def open(spec: str, options: AttributeOptions, progress: Progress | None = None)
             raise InputError(f"{spec}: {READS}")
         column = choose_column(spec, options.column or options.label_column)
         if Path(spec).suffix.lower() == ".npz":
-            source = image_packing.pack(spec, ImageOptions(**its), progress)
+            its = options.of_images(labels="none", label_column=None)
+            source = image_packing.pack(spec, its, progress)
             values = values_of_npz(Path(spec), column, len(source))
         else:
-            its |= {"labels": "metadata", "label_column": column}
-            source = image_packing.pack(spec, ImageOptions(**its), progress)
-            of_names = values_of_names(spec, ImageOptions(**its), source.classes, column)
+            its = options.of_images(labels="metadata", label_column=column)
+            source = image_packing.pack(spec, its, progress)
+            of_names = values_of_names(spec, its, source.classes, column)
             values = of_names[source.take(torch.arange(len(source)))["label"].numpy()]
     mean, sd = float(values.mean()), float(values.std())
     if not sd > 1e-6 * max(1.0, abs(mean)):

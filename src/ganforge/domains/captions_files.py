@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ganforge.core.errors import InputError, nearest
@@ -108,8 +107,7 @@ def read_images(
 
     InputError for an image without one.
     """
-    plain = ImageOptions(**{name: getattr(options, name) for name in ImageOptions.__dataclass_fields__})
-    plain = replace(plain, labels="none", label_column=None)
+    plain = options.of_images(labels="none", label_column=None)
     listed = [entry.name for entry in image_packing.find(spec, plain)[1]().entries()]
     captions = read_captions(open_files(Path(spec)), columns, listed)
     source = image_packing.pack(spec, plain, progress)

@@ -208,6 +208,11 @@ def _csv_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
+            if any(cell.strip() for cell in row.get(None) or ()):  # else a caption would lose what follows its comma
+                raise InputError(
+                    f"{where}, row {reader.line_num}: more fields than the {len(reader.fieldnames or ())} of the "
+                    "header: put text that holds commas in double quotes"
+                )
             yield f"row {reader.line_num}", {str(k).strip(): v for k, v in row.items() if k is not None}
     except csv.Error as error:
         raise InputError(f"{where}, row {reader.line_num}: {error}") from error

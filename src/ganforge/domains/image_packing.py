@@ -6,9 +6,9 @@ import statistics
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -71,6 +71,10 @@ class ImageOptions:
     strict: bool = False
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 100_000_000
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
+
+    def of_images(self, **changed: Any) -> ImageOptions:
+        """What of these options, which may be those of another kind of data, all images take; some ``changed``."""
+        return ImageOptions(**{**{f.name: getattr(self, f.name) for f in fields(ImageOptions)}, **changed})
 
 
 class Mixed(Exception):
@@ -274,7 +278,7 @@ def agree(listing: Listing, options: ImageOptions, fit: Fit) -> tuple[Fit, list[
         messages.append("some images have 8 bits and some 16: all are read with 16")
     size = fit.size
     if size is None and len(set(sizes)) > 1:
-        size = _middle(sizes)
+        size = median_size(sizes)
         messages.append(
             f"images have {len(set(sizes)):,} different sizes: resized and center-cropped to {size[0]}x{size[1]} "
             "(height x width); choose with --resolution"
@@ -284,7 +288,7 @@ def agree(listing: Listing, options: ImageOptions, fit: Fit) -> tuple[Fit, list[
     return Fit(size, target, fit.bits or depth), messages
 
 
-def _middle(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+def median_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
     """The median (height, width), shrunk to at most 256 and rounded down to multiples of 8."""
     height, width = (statistics.median(s[i] for s in sizes) for i in (0, 1))
     scale = min(1.0, LARGEST_CHOSEN / max(height, width))

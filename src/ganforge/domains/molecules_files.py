@@ -14,21 +14,26 @@ Line = tuple[int, str]
 """Where a SMILES stands in its file (from 1), and the SMILES."""
 
 UNPARSED = "are no SMILES of a molecule"
+NAMED = 12
+"""Lines of molecules that are left out that are named beside the first."""
 
 
 @dataclass
 class Found:
-    """The graphs of some SMILES; of what was left out how many for each reason, and the first for each."""
+    """The graphs of some SMILES; of what was left out how many for each reason, the first, and the lines of others."""
 
     count: int = 0
     graphs: list[Graph] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     firsts: dict[str, str] = field(default_factory=dict)
+    others: dict[str, list[int]] = field(default_factory=dict)
 
-    def leave_out(self, why: str, which: str) -> None:
-        """Count a molecule that is not used."""
+    def leave_out(self, why: str, line: int, smiles: str) -> None:
+        """Count a molecule that is not used, which stands in a line."""
         self.left_out[why] = self.left_out.get(why, 0) + 1
-        self.firsts.setdefault(why, which)
+        if why in self.firsts:
+            self.others.setdefault(why, []).append(line)
+        self.firsts.setdefault(why, f"line {line}, '{smiles[:60]}'")
 
     @property
     def first(self) -> str:
@@ -69,7 +74,9 @@ class Found:
         """What was left out, a line for each reason."""
         said = []
         for why, count in self.left_out.items():
-            first = f" (the first: {self.firsts[why]})" if why in self.firsts else ""
+            others = self.others.get(why, ())
+            also = f"; also {', '.join(map(str, others[:NAMED]))}{' ..' * (len(others) > NAMED)}" if others else ""
+            first = f" (the first: {self.firsts[why]}{also})" if why in self.firsts else ""
             said.append(f"{count:,} of {self.count:,} molecules were left out, as they {why}{first}")
         return said
 
@@ -114,14 +121,13 @@ def read_graphs(lines: Sequence[Line], most: int) -> Found:
     found = Found(len(lines))
     for number, smiles in lines:
         molecule = parse(smiles)
-        which = f"line {number}, '{smiles[:60]}'"
         if molecule is None or not molecule.GetNumAtoms():
-            found.leave_out(UNPARSED, which)
+            found.leave_out(UNPARSED, number, smiles)
         elif molecule.GetNumAtoms() > most:
-            found.leave_out(large(most), which)
+            found.leave_out(large(most), number, smiles)
         else:
             try:
                 found.graphs.append(graph(molecule))
             except Unfit as why:
-                found.leave_out(f"have {why}", which)
+                found.leave_out(f"have {why}", number, smiles)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -12,11 +13,12 @@ from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
-from ganforge.domains import image, image_packing
+from ganforge.domains import image, image_packing, streamed
 from ganforge.domains.image_decode import header, parse_size
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import PackedSource
 from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, wanted_one
+from ganforge.domains.streamed_source import StreamedSource
 from ganforge.ops.degrade import Degradation, parse
 
 Layout = Literal["auto", "side-by-side", "folders"]
@@ -142,17 +144,17 @@ BUILTIN = ("digit-edges", "noisy-digits")
 MADE = {"digit-edges": "edges", "noisy-digits": "noise:50"}
 PRIORITY = -1
 ASKED = True
-READS = "pairs of images: halves side by side, two folders A and B, or any images with data.degrade"
+READS = "pairs of images: halves side by side, two folders A and B, or any images (shards too) with data.degrade"
 
 
 def accepts(spec: str) -> bool:
     """Whether ``spec`` is a built-in set, or holds images that may be pairs."""
-    return spec in BUILTIN or image.accepts(part_of(spec, None)[0])
+    return spec in BUILTIN or image.accepts(part_of(spec, None)[0]) or streamed.accepts(spec)
 
 
 def open(
     spec: str, options: PairedOptions, progress: Progress | None = None
-) -> tuple[PairedDomain, PackedSource | Halves | Pairs]:
+) -> tuple[PairedDomain, PackedSource | StreamedSource | Halves | Pairs]:
     """Read pairs; InputError where there are none, or where the two sides do not fit each other."""
     spec, split = part_of(spec, options.split)
     options, degrade = replace(options, split=split), options.degrade
@@ -160,6 +162,10 @@ def open(
         spec, degrade = "digits", degrade or MADE[spec]
     if degrade:
         return open_degraded(spec, replace(options, degrade=degrade), progress)
+    if in_shards(spec):
+        raise InputError(
+            f"{spec}: shards hold no pairs that can be read: make inputs from their images: data.degrade=.."
+        )
     two = None if options.layout == "side-by-side" else read_sides(spec, options.target, plain(options), progress)
     if two is not None:
         return open_folders(spec, options, *two)
@@ -188,16 +194,28 @@ def domain_of(data: tuple[int, ...], given: tuple[int, ...], bits: int, options:
     )  # fmt: skip
 
 
-def open_degraded(spec: str, options: PairedOptions, progress: Progress | None) -> tuple[PairedDomain, PackedSource]:
+def in_shards(spec: str) -> bool:
+    """Whether the images of ``spec`` are streamed."""
+    return streamed.accepts(spec) and not image.accepts(spec)
+
+
+def open_degraded(
+    spec: str, options: PairedOptions, progress: Progress | None
+) -> tuple[PairedDomain, PackedSource | StreamedSource]:
     """Images, whose inputs are made when they are encoded."""
     degradation = parse(options.degrade or "")
     if options.direction != "AtoB" or options.target is not None:
         raise InputError("data.degrade makes the inputs from the images: leave data.direction and data.target out")
-    source = image_packing.pack(spec, plain(options), progress)
+    if in_shards(spec):
+        like, source = streamed.open(spec, streamed.StreamedOptions(**vars(plain(options))))
+        bits = like.bits
+    else:
+        source = image_packing.pack(spec, plain(options), progress)
+        bits = source.bits
     channels, *size = source.shape
     if channels not in (1, 3) and not degradation.keeps_colors:
         raise InputError(f"data.degrade={options.degrade} needs images of 1 or 3 channels, not {channels}")
-    return domain_of(source.shape, (degradation.channels(channels), *size), source.bits, options), source
+    return domain_of(source.shape, (degradation.channels(channels), *size), bits, options), source
 
 
 def open_folders(
@@ -207,6 +225,12 @@ def open_folders(
     (a, names_a), (b, names_b) = one, other
     bad = {Path(name).stem for name, _ in (*a.skipped, *b.skipped)}
     index = {name: i for i, name in enumerate(names_b)}
+    for names, side in ((names_a, "A"), (names_b, "B")):
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"{spec}: two images in {side} are called '{twice}' but for their suffix: which is the pair's?"
+            )
     alone = [(x, "B") for x in names_a if x not in index] + [(x, "A") for x in names_b if x not in set(names_a)]
     alone = [(name, side) for name, side in alone if Path(name).stem not in bad]
     if alone:

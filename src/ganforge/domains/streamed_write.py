@@ -7,7 +7,7 @@ import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,34 @@ def write_shards(
     return Written(tuple(out / p.name for p in paths), count, skipped)
 
 
+class _Shards:
+    """Tar files of about ``limit`` bytes each, one after the other."""
+
+    def __init__(self, folder: Path, prefix: str, limit: int) -> None:
+        self.folder, self.prefix, self.limit = folder, prefix, limit
+        self.paths: list[Path] = []
+        self.count = 0
+        self._archive: tarfile.TarFile | None = None
+
+    def add(self, parts: Sequence[tuple[str, bytes]]) -> None:
+        """One more sample: (suffix, content) of each of its files."""
+        if self._archive is None or self._archive.offset >= self.limit:
+            self.close()
+            self.paths.append(self.folder / f"{self.prefix}-{len(self.paths):06d}.tar")
+            self._archive = tarfile.open(self.paths[-1], "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        for suffix, content in parts:
+            info = tarfile.TarInfo(f"{self.count:08d}.{suffix}")
+            info.size = len(content)  # time and owner stay 0: the same images give the same shards
+            self._archive.addfile(info, io.BytesIO(content))
+        self._archive.members.clear()  # type: ignore[attr-defined]
+        self.count += 1
+
+    def close(self) -> None:
+        """End the shard in hand."""
+        if self._archive is not None:
+            self._archive.close()
+
+
 def _write(
     listing: Listing,
     spec: str,
@@ -86,62 +114,54 @@ def _write(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Path], int, tuple[tuple[str, str], ...]]:
     fit = Fit(parse_size(options.resolution), options.channels, options.bits)
-    changed = fit != Fit()
 
     def content(item: tuple[int, Entry]) -> tuple[str, bytes]:
         raw = item[1].load()
-        if isinstance(raw, np.ndarray) or changed:
+        if isinstance(raw, np.ndarray) or fit != Fit():
             return "png", png(decode(raw, fit, options.max_pixels).transpose(1, 2, 0))
         kind = header(raw, options.max_pixels).format  # what is no image is left out
         return SUFFIX_OF.get(kind, kind.lower()), raw
 
-    number = {name: i for i, name in enumerate(class_order(listing.labels or []))}
-    named = not all(name.isascii() and name.isdigit() for name in number)
-    items = enumerate(listing.entries())
-    if listing.array is not None or not (is_shards(spec) or spec.startswith(HUB) or is_parquet(Path(spec))):
-        every = list(items)  # names, and how to get at the content
-        items = (every[i] for i in np.random.default_rng(seed).permutation(len(every)))
-    paths: list[Path] = []
+    labels, shards = label_files(listing.labels), _Shards(work, prefix, limit)
     skipped: list[tuple[str, str]] = []
-    archive: tarfile.TarFile | None = None
-    count = done = 0
     try:
-        with closing(in_order(content, items, options.workers)) as results:
-            for (i, entry), made in results:
-                done += 1
+        with closing(in_order(content, shuffled_entries(listing, spec, seed), options.workers)) as results:
+            for done, ((i, entry), made) in enumerate(results, 1):
                 if progress is not None and (done % 256 == 0 or done == listing.count):
                     progress(done, listing.count)
-                if isinstance(made, str):
-                    if options.strict:
-                        raise InputError(f"{listing.where}: {entry.name}: {made}")
+                if not isinstance(made, str):
+                    shards.add([made, *labels(i)])
+                elif options.strict:
+                    raise InputError(f"{listing.where}: {entry.name}: {made}")
+                else:
                     skipped.append((entry.name, made))
-                    continue
-                if archive is None or archive.offset >= limit:
-                    if archive is not None:
-                        archive.close()
-                    paths.append(work / f"{prefix}-{len(paths):06d}.tar")
-                    archive = tarfile.open(paths[-1], "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-                key = f"{count:08d}"
-                _add(archive, f"{key}.{made[0]}", made[1])
-                if listing.labels is not None:
-                    label = listing.labels[i]
-                    _add(archive, f"{key}.cls", str(number[label] if named else label).encode())
-                    if named:
-                        _add(archive, f"{key}.json", json.dumps({"label": label}, ensure_ascii=False).encode())
-                archive.members.clear()  # type: ignore[attr-defined]
-                count += 1
     finally:
-        if archive is not None:
-            archive.close()
-    if not count:
-        raise InputError(f"{listing.where}: none of {listing.count:,} images can be read; the first, {skipped[0][0]}: "
-                         f"{skipped[0][1]}")  # fmt: skip
-    for path in paths:
+        shards.close()
+    if not shards.count:
+        first = f"{skipped[0][0]}: {skipped[0][1]}"
+        raise InputError(f"{listing.where}: none of {listing.count:,} images can be read; the first, {first}")
+    for path in shards.paths:
         write_sidecar(path)
-    return paths, count, tuple(skipped)
+    return shards.paths, shards.count, tuple(skipped)
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)  # time and owner stay 0: the same images give the same shards
-    archive.addfile(info, io.BytesIO(content))
+def shuffled_entries(listing: Listing, spec: str, seed: int) -> Iterator[tuple[int, Entry]]:
+    """Numbered entries, shuffled where they can be reached in any order."""
+    items = enumerate(listing.entries())
+    if listing.array is None and (is_shards(spec) or spec.startswith(HUB) or is_parquet(Path(spec))):
+        return items
+    every = list(items)  # names, and how to get at the content
+    return (every[i] for i in np.random.default_rng(seed).permutation(len(every)))
+
+
+def label_files(labels: Sequence[str] | None) -> Callable[[int], list[tuple[str, bytes]]]:
+    """What says the class of image i: (suffix, content) of a .cls file, and of a .json file where that is a name."""
+    if labels is None:
+        return lambda i: []
+    number = {name: n for n, name in enumerate(class_order(list(labels)))}
+    if all(name.isascii() and name.isdigit() for name in number):
+        return lambda i: [("cls", labels[i].encode())]
+    return lambda i: [
+        ("cls", str(number[labels[i]]).encode()),
+        ("json", json.dumps({"label": labels[i]}, ensure_ascii=False).encode()),
+    ]

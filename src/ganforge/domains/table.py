@@ -91,6 +91,7 @@ class TableDomain(Domain):
                 form=style.forms.get(name, ""),
                 comma=name in style.commas,
                 pointed=name in style.pointed,
+                stored=style.stored.get(name, ""),
             )
             for name, column in table.items()
         )

@@ -35,6 +35,7 @@ class Column:
     bent, mean, scale: how that is bent (see ``table_scales``), and what it is standardized by then; near: its range
     decimals: digits after the point (0: integers; None: any); comma: in files, it is a comma
     pointed: whole numbers, too, are floating ones (127.0)
+    stored: its type in a Parquet file, by its name; empty: it was in none
     form: of dates, as files write them (see ``table_dates``); empty for ISO 8601
     step: of times: all are multiples of so many microseconds (a day, an hour, a minute, a second), or 1
     modes: see ``table_modes``; of what is encoded
@@ -51,6 +52,7 @@ class Column:
     decimals: int | None = None
     comma: bool = False
     pointed: bool = False
+    stored: str = ""
     form: str = ""
     step: int = 1
     follows: str = ""

@@ -33,7 +33,7 @@ class Style:
 
     ``delimiter`` parts the fields, ``missing`` is what stands for a missing value in each column, ``forms`` the form of
     dates (see ``table_dates``; none is ISO 8601), ``commas`` the columns with decimal commas, ``pointed`` those whose
-    whole numbers are floating ones (127.0).
+    whole numbers are floating ones (127.0). ``stored`` are the types of a Parquet file's columns, by their names.
     """
 
     delimiter: str = ","
@@ -41,6 +41,7 @@ class Style:
     forms: Mapping[str, str] = field(default_factory=dict)
     commas: frozenset[str] = frozenset()
     pointed: frozenset[str] = frozenset()
+    stored: Mapping[str, str] = field(default_factory=dict)
 
 
 def delimiter_of(header: str) -> str:
@@ -247,7 +248,8 @@ def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> 
             columns[name] = np.asarray(column.to_pylist(), dtype=object)
         else:
             raise InputError(f"{path}: column '{name}' is of type {kind}, which no table has: data.drop=[{name}]")
-    return columns, Style(pointed=frozenset(floating))
+    stored = {name: str(column.type) for name, column in zip(table.column_names, table.columns, strict=True)}
+    return columns, Style(pointed=frozenset(floating), stored=stored)
 
 
 def need_pyarrow() -> tuple[Any, Any]:
@@ -285,7 +287,7 @@ def rows_of(columns: Sequence[Column], table: Columns, commas: bool) -> Iterator
 
 
 def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:
-    """A table as Parquet, typed: integers with missing values are nullable integers."""
+    """A table as Parquet, of the types that it was read in; else integers with missing values are nullable ones."""
     pa, parquet = need_pyarrow()
     arrays = {}
     for column in columns:
@@ -298,9 +300,27 @@ def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:
             arrays[column.name] = pa.array(values.tolist())
         else:
             arrays[column.name] = pa.array(values)
+        arrays[column.name] = as_stored(arrays[column.name], column.stored)
     buffer = io.BytesIO()
     parquet.write_table(pa.table(arrays), buffer)
     write_bytes(out, buffer.getvalue())
+
+
+def as_stored(array: Any, stored: str) -> Any:
+    """An array of the type that a Parquet file's column had (empty: none); as it is, where it cannot be so."""
+    pa, _ = need_pyarrow()
+    coded = re.fullmatch(r"dictionary<values=(.+), indices=.+>", stored)
+    name = coded[1] if coded else stored
+    zone, decimal = (re.fullmatch(p, name) for p in (r"timestamp\[(\w+), tz=(.+)\]", r"decimal128\((\d+), (\d+)\)"))
+    try:
+        if zone or decimal:
+            kind = pa.timestamp(*zone.groups()) if zone else pa.decimal128(*map(int, decimal.groups()))  # type: ignore[union-attr]
+        else:
+            kind = pa.type_for_alias(name)
+        array = array.cast(kind)
+    except (pa.ArrowException, ValueError):
+        return array
+    return array.dictionary_encode() if coded else array
 
 
 def check_names(names: Sequence[str], columns: Sequence[str], option: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -86,7 +86,7 @@ def open(spec: str, options: UnpairedOptions, progress: Progress | None = None) 
     """Read both sets; InputError where one is missing, or where they have different sizes."""
     spec, split = part_of(spec, options.split)
     options = replace(options, split=split)
-    its = ImageOptions(**{f.name: getattr(options, f.name) for f in fields(ImageOptions)})
+    its = options.of_images()
     a, b = inverted_digits(its) if spec in BUILTIN else two_sets(spec, options, its, progress)
     if a.shape[1:] != b.shape[1:]:
         sizes = " and ".join(f"{s.shape[1]}x{s.shape[2]}" for s in (a, b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -92,7 +93,7 @@ class VideoDomain(Domain):
             save_picture(strips(clips), out)
         elif suffix in MOVING:
             moving_grid(clips, out)
-        elif suffix in ALL:
+        elif suffix in ALL or (re.fullmatch(r"\.[a-z]\w*", suffix) and not out.is_dir()):
             raise InputError(f"cannot save clips as '{out.name}': give a folder, a .gif, .webp, .mp4, .png or .npz")
         else:
             digits = max(5, len(str(len(clips) - 1)))

@@ -18,7 +18,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.domains.image_decode import in_order, parse_size
 from ganforge.domains.image_files import open_files
-from ganforge.domains.image_packing import ImageOptions, Progress, _middle, class_order
+from ganforge.domains.image_packing import ImageOptions, Progress, class_order, median_size
 from ganforge.domains.packed import Cache, NoCache, PackedSource, Writer, room_for
 from ganforge.domains.video_example import moving_digits
 from ganforge.domains.video_files import ALL, ClipEntry, ClipListing, Layout, Reader, list_clips
@@ -254,7 +254,7 @@ def agree(
     if size is None and len(set(sizes)) > 0:
         size = sizes[0]
         if len(set(sizes)) > 1:
-            size = _middle(sizes)
+            size = median_size(sizes)
             messages.append(
                 f"clips have {len(set(sizes)):,} different sizes: resized and center-cropped to {size[0]}x{size[1]} "
                 "(height x width); choose with --resolution"

@@ -15,9 +15,10 @@ from ganforge.core.errors import InputError, nearest, need_extra
 from ganforge.core.game import Batch
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.image import ImageDomain
-from ganforge.measure import inception, squeezenet
+from ganforge.measure import inception
 from ganforge.measure.resize import Filter, resize
 from ganforge.measure.weights import find_weights, load_weights, present, sha256
+from ganforge.nn import squeezenet
 
 PIXELS = 1024
 """``pixels`` shrinks images until they have at most this many numbers."""
@@ -256,7 +257,7 @@ def find_extractor(
         path, network = find_weights(spec, weights), inception.InceptionV3()
         return Network(spec, network, path, inception.SIDE, lambda x: (x - 128) / 128, bits, kind, device)
     if spec == "squeezenet":
-        means = torch.tensor([104.0, 117.0, 123.0], device=device)[:, None, None]
+        means = torch.tensor(squeezenet.MEANS, device=device)[:, None, None]
         path, small = find_weights(spec, weights), squeezenet.SqueezeNet()
         return Network(spec, small, path, squeezenet.SIDE, lambda x: x.flip(1) - means, bits, kind, device)
     raise InputError(f"unknown features '{spec}': {nearest(spec, NAMES)}")

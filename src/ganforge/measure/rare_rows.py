@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ganforge.measure.tabular import Columns, RowFeatures, _name, as_numbers, is_number
+from ganforge.measure.tabular import Columns, RowFeatures, as_numbers, is_number, name_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -68,7 +68,7 @@ class ClassRule:
 
     def member(self, table: Columns) -> Array:
         """Which rows are of the category."""
-        return np.asarray([_name(value) == self.category for value in table[self.target]], dtype=bool)
+        return np.asarray([name_of(value) == self.category for value in table[self.target]], dtype=bool)
 
     def lift(self, x: Array) -> Array:
         """What the squares are of: a constant, the columns and the waves."""
@@ -99,7 +99,7 @@ def rare_categories(table: Columns, classes: dict[str, list[str]], least: int) -
     where the others have as many together."""
     found = []
     for name in classes:
-        values, counts = np.unique(np.asarray([_name(v) for v in table[name]]), return_counts=True)
+        values, counts = np.unique(np.asarray([name_of(v) for v in table[name]]), return_counts=True)
         enough = [(int(c), str(v)) for v, c in zip(values, counts, strict=True) if least <= c <= counts.sum() - least]
         if enough:
             count, value = min(enough)

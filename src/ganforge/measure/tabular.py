@@ -54,11 +54,12 @@ def tv_complement(real: Array, fake: Array) -> float:
 
 
 def _shares(column: Array) -> dict[str, float]:
-    values, counts = np.unique(np.asarray([_name(v) for v in column]), return_counts=True)
+    values, counts = np.unique(np.asarray([name_of(v) for v in column]), return_counts=True)
     return dict(zip(values.tolist(), (counts / max(len(column), 1)).tolist(), strict=True))
 
 
-def _name(value: Any) -> str:
+def name_of(value: Any) -> str:
+    """A category as text; missing is one of its own."""
     missing = value is None or (isinstance(value, float) and value != value)
     return "\0missing" if missing else str(value)
 
@@ -149,7 +150,7 @@ def _cells(real: Array, fake: Array, number: bool) -> tuple[Array, Array, int]:
         return sides[0], sides[1], len(edges) + 2
     index: dict[str, int] = {}
     codes = [
-        np.asarray([index.setdefault(_name(v), len(index)) for v in np.asarray(side).tolist()], dtype=np.int64)
+        np.asarray([index.setdefault(name_of(v), len(index)) for v in np.asarray(side).tolist()], dtype=np.int64)
         for side in (real, fake)
     ]
     return codes[0], codes[1], len(index)
@@ -180,7 +181,7 @@ class RowFeatures:
                 spread = float((there.std() if scale == "deviation" else np.ptp(there)) if len(there) else 0.0)
                 self.numbers[name] = (float(there.mean()) if len(there) else 0.0, spread or 1.0, gone)
             else:
-                self.categories[name] = {v: i for i, v in enumerate(sorted({_name(v) for v in column}))}
+                self.categories[name] = {v: i for i, v in enumerate(sorted({name_of(v) for v in column}))}
 
     def __call__(self, table: Columns) -> Array:
         """float32 [rows, features]; a category that was not there when fitting is all zeros."""
@@ -192,7 +193,7 @@ class RowFeatures:
             if gone:
                 parts.append(absent[:, None].astype(np.float64))
         for name, index in self.categories.items():
-            codes = np.asarray([index.get(_name(v), -1) for v in table[name]], dtype=np.int64)
+            codes = np.asarray([index.get(name_of(v), -1) for v in table[name]], dtype=np.int64)
             parts.append((codes[:, None] == np.arange(len(index))).astype(np.float64))
         return np.concatenate(parts, 1).astype(np.float32)
 
@@ -258,8 +259,8 @@ def guesses(
     """
     import warnings
 
-    x, y = features(train), np.asarray([code(_name(v)) for v in train[target]], dtype=np.int64)
-    test_x, test_y = features(test), np.asarray([code(_name(v)) for v in test[target]], dtype=np.int64)
+    x, y = features(train), np.asarray([code(name_of(v)) for v in train[target]], dtype=np.int64)
+    test_x, test_y = features(test), np.asarray([code(name_of(v)) for v in test[target]], dtype=np.int64)
     found: dict[str, Array] = {}
     for name, make in classifiers(seed).items():
         if len(set(y.tolist())) < 2:
@@ -282,7 +283,7 @@ def class_columns(table: Columns, most: int = 50) -> dict[str, list[str]]:
             there = values[~np.isnan(values)]
             if len(np.unique(there[:1000])) > most or not np.array_equal(there, there.round()):
                 continue
-        values, counts = np.unique(np.asarray([_name(v) for v in column]), return_counts=True)
+        values, counts = np.unique(np.asarray([name_of(v) for v in column]), return_counts=True)
         if 2 <= len(values) <= most:
             found[name] = values[np.argsort(-counts, kind="stable")].tolist()
     return found

@@ -21,7 +21,7 @@ from ganforge.domains import open_data
 from ganforge.measure import inception, weights
 from ganforge.measure.features import NAMES, as_rgb, find_extractor, levels
 from ganforge.measure.resize import resize
-from ganforge.measure.squeezenet import SqueezeNet
+from ganforge.nn.squeezenet import SqueezeNet
 
 
 def pictures(smooth: bool) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 import scipy.signal
 import torch
 
+from ganforge.config import checked
 from ganforge.core.errors import InputError
 from ganforge.domains import open_data
 from ganforge.domains.image import ImageDomain
@@ -191,3 +192,10 @@ def test_its_game_is_stylegan2s_without_path_lengths() -> None:
     assert [m.player for m in game.moves(game.clock)] == ["G", "D", "D"]
     inputs = game.draw(4, torch.Generator().manual_seed(0), truncation=0.5)
     assert game.sample(inputs)["data"].shape == (4, *domain.shape)
+
+
+def test_too_few_layers_are_one_clear_line() -> None:
+    """The last two have the finest band: with two there would be no way there (a division by 0)."""
+    for layers in (1, 2):
+        with pytest.raises(InputError, match=f"layers must be 0 .chosen by the size. or at least 3, not {layers}"):
+            checked(Stylegan3, {"layers": layers}, "params")

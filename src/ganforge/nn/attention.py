@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.convnet import channels, grid, grid_padding, middle
 from ganforge.nn.initialize import initialize
-from ganforge.nn.layers import MinibatchStddev, Norm
+from ganforge.nn.layers import MinibatchStddev, Norm, normalized
 from ganforge.nn.spectral import normalize_spectrally
 
 LARGEST = 32
@@ -65,9 +65,9 @@ class ResidualUp(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
-        y = F.relu(Generator._normalize(self.norms[0], x, label))
+        y = F.relu(normalized(self.norms[0], x, label))
         y = self.first(F.interpolate(y, scale_factor=2.0, mode="nearest"))
-        y = self.second(F.relu(Generator._normalize(self.norms[1], y, label)))
+        y = self.second(F.relu(normalized(self.norms[1], y, label)))
         return y + F.interpolate(self.skip(x), scale_factor=2.0, mode="nearest")
 
 
@@ -130,7 +130,7 @@ class AttentionGenerator(Generator):
             if level == self.level:
                 x = self.attention(x)
             x = block(x, label)
-        x = self.last(F.relu(self._normalize(self.norm, x, label)))
+        x = self.last(F.relu(normalized(self.norm, x, label)))
         return middle(x, *self.shape[1:])
 
 

@@ -70,10 +70,6 @@ class Generator(nn.Module):
             return ConditionalNorm(norm, channels, self.classes, spatial)
         return normalizer(norm, channels, spatial)
 
-    @staticmethod
-    def _normalize(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
-        return norm(x, label) if isinstance(norm, ConditionalNorm) else norm(x)
-
 
 class Discriminator(nn.Module):
     """From data (and labels) to logits: ``forward(x, label=None)``, [batch, *shape] -> [batch / pack].

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ganforge.core.errors import InputError
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.initialize import initialize
-from ganforge.nn.layers import NORMALIZES, MinibatchDiscrimination, MinibatchStddev, Norm, normalizer
+from ganforge.nn.layers import NORMALIZES, MinibatchDiscrimination, MinibatchStddev, Norm, normalized, normalizer
 from ganforge.nn.spectral import normalize_spectrally
 
 Upsample = Literal["transposed", "resize"]
@@ -103,7 +103,7 @@ class ConvGenerator(Generator):
     def synthesize(self, inputs: Tensor, label: Tensor | None) -> Tensor:
         x = self.first(inputs).reshape(len(inputs), -1, *self.base)
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = F.relu(self._normalize(norm, x, label))
+            x = F.relu(normalized(norm, x, label))
             if self.upsample == "resize":
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = conv(x)

@@ -94,6 +94,11 @@ class ConditionalNorm(nn.Module):
         return self.norm(x) * self.scale[label].reshape(shape) + self.shift[label].reshape(shape)
 
 
+def normalized(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+    """``x`` by a normalizer, which may be one that depends on the class."""
+    return norm(x, label) if isinstance(norm, ConditionalNorm) else norm(x)
+
+
 class MinibatchStddev(nn.Module):
     """Append one channel: how much a group of samples varies (Karras et al. 2018, section 3).
 

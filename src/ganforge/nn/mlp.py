@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.initialize import initialize
-from ganforge.nn.layers import NORMALIZES, FourierFeatures, MinibatchDiscrimination, MinibatchStddev, Norm, normalizer
+from ganforge.nn.layers import (
+    NORMALIZES,
+    FourierFeatures,
+    MinibatchDiscrimination,
+    MinibatchStddev,
+    Norm,
+    normalized,
+    normalizer,
+)
 from ganforge.nn.spectral import normalize_spectrally
 
 Activation = Literal["relu", "leaky_relu", "silu", "tanh"]
@@ -59,7 +67,7 @@ class MlpGenerator(Generator):
     def synthesize(self, inputs: Tensor, label: Tensor | None) -> Tensor:
         x = inputs
         for layer, norm in zip(self.hidden, self.norms, strict=True):
-            x = self.activation(self._normalize(norm, layer(x), label))
+            x = self.activation(normalized(norm, layer(x), label))
         return self.last(x).reshape(len(x), *self.shape)
 
 

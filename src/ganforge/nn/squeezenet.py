@@ -41,8 +41,11 @@ class Fire(nn.Module):
 class SqueezeNet(nn.Module):
     """Images [n, 3, 227, 227], BGR levels 0 to 255 less their means, to features [n, 512] and logits [n, 1000]."""
 
+    means: Tensor
+
     def __init__(self) -> None:
         super().__init__()
+        self.register_buffer("means", torch.tensor(MEANS)[:, None, None], persistent=False)
         layers: list[nn.Module] = [nn.Conv2d(3, 96, 7, stride=2), nn.ReLU()]
         for place in range(2, 13):
             layers.append(Fire(*FIRES[place]) if place in FIRES else nn.MaxPool2d(3, 2, ceil_mode=True))
@@ -59,7 +62,7 @@ class SqueezeNet(nn.Module):
         Each position has unit length along the channels, as in LPIPS (Zhang et al. 2018, section 3.1).
         """
         colors = images.float()[:, :3] if images.shape[1] >= 3 else images.float()[:, :1].expand(-1, 3, -1, -1)
-        x = (colors * 127.5 + 127.5).flip(1) - colors.new_tensor(MEANS)[:, None, None]
+        x = (colors * 127.5 + 127.5).flip(1) - self.means
         maps = []
         for index, layer in enumerate(self.features):
             x = layer(x)

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from ganforge.nn.convnet import channels, grid
+from ganforge.nn.convnet import channels, grid, grid_padding
 
 
 class Encoder(nn.Module):
@@ -22,8 +22,8 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         if len(shape) == 3:
             doublings, height, across = grid(shape[1], shape[2])
-            before = shape[0]
-            layers += pad_to(shape, doublings, height, across)
+            before, padding = shape[0], grid_padding(shape[1], shape[2])
+            layers += [nn.ZeroPad2d(padding)] if any(padding) else []
             for after in channels(width, doublings):
                 layers += [nn.Conv2d(before, after, 4, 2, 1), nn.GroupNorm(1, after), nn.SiLU()]
                 before = after
@@ -39,11 +39,3 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_sd = self.layers(x).chunk(2, 1)
         return mean, log_sd.clamp(-7, 3)
-
-
-def pad_to(shape: tuple[int, ...], doublings: int, height: int, across: int) -> list[nn.Module]:
-    """What brings an image to ``height`` x ``across`` times 2^doublings, evenly, with mid-grey."""
-    down, right = height * 2**doublings - shape[1], across * 2**doublings - shape[2]
-    if not down and not right:
-        return []
-    return [nn.ZeroPad2d((right // 2, right - right // 2, down // 2, down - down // 2))]

@@ -111,6 +111,12 @@ def augment(x: Tensor, p: Tensor | float, chosen: Sequence[str] = DEFAULT) -> Te
     return corrupted(x, p) if "corrupt" in chosen else x
 
 
+@lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers [n] on a device, copied there once: for each copy a GPU would make the host wait."""
+    return torch.tensor(values).to(device)
+
+
 # ---- random numbers, one an image
 
 
@@ -159,7 +165,7 @@ def moved(x: Tensor, p: Tensor, blit: bool, geometric: bool) -> Tensor:
         flip = torch.randint(0, 2, (n,), device=x.device) * 2.0 - 1
         then(_chance(n, p), [flip, 0.0, 0.0], [0.0, one, 0.0])
         quarter = torch.randint(0, 4, (n,), device=x.device)
-        cosine, sine = torch.tensor([1.0, 0, -1, 0]).to(x.device), torch.tensor([0.0, 1, 0, -1]).to(x.device)
+        cosine, sine = constant((1.0, 0.0, -1.0, 0.0), x.device), constant((0.0, 1.0, 0.0, -1.0), x.device)
         c, s = cosine[quarter], sine[quarter]
         then(_chance(n, p), [c, -s, 0.0], [s, c, 0.0])
         right, down = ((_uniform(n, p, -0.125, 0.125) * size).round() for size in (width, height))
@@ -190,7 +196,7 @@ def transformed(x: Tensor, inverse: Tensor) -> Tensor:
     right, down = torch.meshgrid(*places, indexing="xy")
     at = torch.stack([right, down, torch.ones_like(right)], 2).flatten(0, 1)  # [places, 3]
     source = 2 * (at @ inverse[:, :2].transpose(1, 2)) + (CENTER - 5.5)  # ``fine`` has lost 5 places, and begins at 1/2
-    source = source / torch.tensor([width, height], dtype=torch.float32).to(x.device)
+    source = source / constant((float(width), float(height)), x.device)
     sampled = Sampling.apply(fine, source.reshape(n, *right.shape, 2))
     return down_h @ sampled @ down_w.t()
 
@@ -266,7 +272,7 @@ def colored(x: Tensor, p: Tensor) -> Tensor:
     n, channels = x.shape[:2]
     one = torch.ones(n, device=x.device)
     matrix = torch.eye(4, device=x.device).expand(n, 4, 4)
-    grey = torch.tensor([1.0, 1.0, 1.0, 0.0]).to(x.device) / ROOT3
+    grey = constant((1.0, 1.0, 1.0, 0.0), x.device) / ROOT3
     onto_grey, whole = torch.outer(grey, grey), torch.eye(4, device=x.device)
 
     def then(step: Tensor) -> None:
@@ -282,10 +288,10 @@ def colored(x: Tensor, p: Tensor) -> Tensor:
         then(whole - 2 * onto_grey * flip)
     if channels in (3, 4):
         angle = _uniform(n, p, -math.pi, math.pi)[:, None, None]
-        a, b = 1 / ROOT3, torch.zeros(4, 4)  # Rodrigues' rotation about grey
-        b[0, 1], b[0, 2], b[1, 2] = -a, a, -a
-        cross = (b - b.t()).to(x.device)
-        color = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0])).to(x.device)
+        a = 1 / ROOT3  # Rodrigues' rotation about grey
+        upper = (0.0, -a, a, 0.0, 0.0, 0.0, -a, 0.0, *(0.0,) * 8)
+        b = constant(upper, x.device).reshape(4, 4)
+        cross, color = b - b.t(), torch.diag(constant((1.0, 1.0, 1.0, 0.0), x.device))
         then(whole + angle.sin() * cross + (1 - angle.cos()) * (onto_grey - color))
         saturation = _lognormal(n, p, 1.0)[:, None, None]
         then(whole + (saturation - 1) * (color - onto_grey))
@@ -334,7 +340,7 @@ def filtered(x: Tensor, p: Tensor) -> Tensor:
     """Each of four frequency bands amplified or weakened, the expected power of natural images kept."""
     n, _, height, width = x.shape
     gains, changed = torch.ones(n, 4, device=x.device), torch.zeros(n, dtype=torch.bool, device=x.device)
-    power = torch.tensor(BAND_POWER).to(x.device)
+    power = constant(BAND_POWER, x.device)
     for band in range(4):
         on, amount = _chance(n, p), torch.ones(n, 4, device=x.device)
         amount[:, band] = torch.where(on, _lognormal(n, p, 1.0), amount[:, band])

@@ -10,15 +10,12 @@ from pydantic import Field
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
-from ganforge.core.schedule import Scalar, Schedule
+from ganforge.core.schedule import Scalar
 from ganforge.domains.attribute import AttributeDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.recipes.attribute_game import Attribute
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
-
-NonNegative = Annotated[float, Field(ge=0)]
-Weight = NonNegative | Schedule
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +64,17 @@ class Age(Recipe):
     size: Positive = 32
     batch: Annotated[int, Field(ge=2)] = 32
     blocks: Positive = 2
-    adversarial: Weight = 1.0
-    attribute: Weight = 1.0
-    cycle: Weight = 10.0
-    keep: Weight = 1.0
-    perceptual: Weight = 0.0
+    adversarial: Amount = 1.0
+    attribute: Amount = 1.0
+    cycle: Amount = 10.0
+    keep: Amount = 1.0
+    perceptual: Amount = 0.0
     feature_weights: str | None = None
     mismatch: NonNegative = 1.0
-    r1: Weight = 1.0
+    r1: Amount = 1.0
     lazy: Positive = 8
-    lr: Weight = 1e-3
-    lr_discriminator: Weight | None = None
+    lr: Amount = 1e-3
+    lr_discriminator: Amount | None = None
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
     ema_samples: HalfLife = 5_000.0
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
-from ganforge.core.schedule import Scalar, value_at
 from ganforge.domains.attribute import AttributeDomain
 from ganforge.losses.perceptual import feature_l1
 from ganforge.losses.regularizers import Probe, pay, r1
@@ -42,7 +41,6 @@ class Attribute(Game):
         rates: dict[str, Any] = {"betas": recipe.betas, "ema_samples": recipe.ema_samples}
         self.players = {"G": Player([self.G], lr=recipe.lr, **rates), "D": Player([self.D], lr=lr, **rates)}
         self.penalty = r1(recipe.r1, recipe.lazy)
-        self.clock = Clock()
         self.made: dict[int, Tensor] = {}
 
     def moves(self, clock: Clock) -> Sequence[Move]:
@@ -50,10 +48,6 @@ class Attribute(Game):
         self.clock = clock
         lazy = [Move("D", self.regularize, every=self.recipe.lazy, order=2)] if self.recipe.r1 != 0 else []
         return [Move("G", self.generate), Move("D", self.judge), *lazy]
-
-    def weight(self, scalar: Scalar) -> float:
-        """A weight, as it is now."""
-        return value_at(scalar, self.clock.samples)
 
     # ---- moves
 
@@ -67,14 +61,14 @@ class Attribute(Game):
         h, real_h = self.D.features(fake), self.D.features(others)
         verdict = recipe.loss.generator(self.D.logit(real_h, value), self.D.logit(h, wanted))
         error = (self.D.value(h) - wanted).abs().mean()
-        terms = {"loss": self.weight(recipe.adversarial) * verdict, "attribute": self.weight(recipe.attribute) * error}
+        terms = {"loss": self.now(recipe.adversarial) * verdict, "attribute": self.now(recipe.attribute) * error}
         if recipe.cycle != 0:
-            terms["cycle"] = self.weight(recipe.cycle) * (self.G.changed(fake, own, wanted) - x).abs().mean()
+            terms["cycle"] = self.now(recipe.cycle) * (self.G.changed(fake, own, wanted) - x).abs().mean()
         if recipe.keep != 0:
-            terms["keep"] = self.weight(recipe.keep) * (fake - x).abs().mean()
+            terms["keep"] = self.now(recipe.keep) * (fake - x).abs().mean()
         if recipe.perceptual != 0 and recipe.feature_weights is not None:
             looks = trained_squeezenet(recipe.feature_weights, fake.device).looks
-            terms["perceptual"] = self.weight(recipe.perceptual) * feature_l1(looks(x), looks(fake))
+            terms["perceptual"] = self.now(recipe.perceptual) * feature_l1(looks(x), looks(fake))
         self.note("G/change", (fake - x).abs().mean())
         return terms
 

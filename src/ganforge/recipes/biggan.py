@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ganforge.core.game import Batch, Game, Terms
-from ganforge.core.schedule import Scalar, value_at
+from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, hinge
 from ganforge.losses.orthogonal import orthogonality
@@ -17,8 +17,8 @@ from ganforge.nn.biggan import BigGenerator
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.layers import Norm
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive
+from ganforge.recipes.two_player import TwoPlayer, TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,10 @@ class Biggan(TwoPlayerRecipe):
     latent: Positive = 120
     attention: bool = True
     embedding: Positive = 32
-    orthogonal: NonNegative = 1e-4
+    orthogonal: Amount = 1e-4
     norm_discriminator: Norm = "spectral"
-    lr: NonNegative = 5e-5
-    lr_discriminator: NonNegative | None = 2e-4
+    lr: Amount = 5e-5
+    lr_discriminator: Amount | None = 2e-4
     betas: tuple[Scalar, Scalar] = (0.0, 0.999)
     discriminator_steps: Positive = 2
     ema_samples: HalfLife = 20_000.0
@@ -99,10 +99,9 @@ class Biggan(TwoPlayerRecipe):
 class BigGame(TwoPlayer):
     """Two players, and G's orthogonality."""
 
+    recipe: Biggan
+
     def generate(self, batch: Batch) -> Terms:
         """G's payoff, and how much its filters overlap."""
-        recipe: Any = self.recipe
-        terms = super().generate(batch)
-        if recipe.orthogonal == 0:
-            return terms
-        return {**terms, "orthogonal": value_at(recipe.orthogonal, self.clock.samples) * orthogonality(self.G)}
+        terms, beta = super().generate(batch), self.recipe.orthogonal
+        return terms if beta == 0 else {**terms, "orthogonal": self.now(beta) * orthogonality(self.G)}

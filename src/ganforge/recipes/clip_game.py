@@ -73,7 +73,6 @@ class ClipGame(Game):
             "G": Player([G], lr=recipe.lr, betas=recipe.betas, ema_samples=recipe.ema_samples),
             "D": Player([frame_judge, clip_judge], lr=recipe.lr, betas=recipe.betas),
         }
-        self.clock = Clock()
         self.made: dict[int, Tensor] = {}
 
     def moves(self, clock: Clock) -> Sequence[Move]:

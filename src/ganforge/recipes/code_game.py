@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganforge.core.game import Batch, Clock, Move, Player, Terms
-from ganforge.core.schedule import value_at
 from ganforge.domains.domain import Domain
 from ganforge.losses.information import categorical_information, uniform_information, view_information
 from ganforge.nn.codes import CodeReader
@@ -67,7 +66,7 @@ class Informed(TwoPlayer):
         """Minus the weighted bounds, from what Q reads in this shard's newest fakes."""
         recipe, (category, code) = self.recipe, self.codes[self.shard]
         self.note("Q/category_right", (logits.detach().argmax(1) == category).float())
-        weight, other = (value_at(w, self.clock.samples) for w in (recipe.info_weight, recipe.continuous_weight))
+        weight, other = (self.now(w) for w in (recipe.info_weight, recipe.continuous_weight))
         terms = {"category": -weight * categorical_information(logits, category)}
         if recipe.continuous:
             terms["code"] = -other * uniform_information(code, mean, log_sd)

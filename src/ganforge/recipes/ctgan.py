@@ -10,16 +10,15 @@ from pydantic import Field
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
-from ganforge.core.schedule import Scalar, Schedule
+from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.domains.table import TableDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.ops.private import epsilon
 from ganforge.recipes.private_row_game import PrivateRowGame
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe
 from ganforge.recipes.row_game import RowGame
 
-NonNegative = Annotated[float, Field(ge=0)]
 FEW_ROWS = 5_000
 """Of a table with fewer rows, G is told one category: told more, it learns the rows by heart."""
 
@@ -84,10 +83,10 @@ class Ctgan(Recipe):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     loss: Literal["wasserstein", "relativistic", "non-saturating", "hinge", "least-squares"] = "relativistic"
     gp: NonNegative = 0.0
-    r1: NonNegative | Schedule = 0.3
-    r2: NonNegative | Schedule = 0.3
+    r1: Amount = 0.3
+    r2: Amount = 0.3
     lazy: Positive = 4
-    lr: NonNegative | Schedule = 1e-3
+    lr: Amount = 1e-3
     ttur: Annotated[float, Field(gt=0)] = 1.0
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
     discriminator_steps: Positive = 1

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
-from ganforge.core.schedule import Scalar, value_at
 from ganforge.domains.unpaired import UnpairedDomain
 from ganforge.losses.adversarial import ADVERSARIAL, halfway
 from ganforge.losses.regularizers import Probe, in_use, pay, r1
@@ -46,7 +45,6 @@ class Cycle(Game):
             "G": Player([self.G, self.F], ema_samples=recipe.ema_samples, **rates),
             "D": Player([self.D_A, self.D_B], **rates),
         }
-        self.clock = Clock()
         self.made: dict[int, tuple[Tensor, Tensor]] = {}
 
     def moves(self, clock: Clock) -> Sequence[Move]:
@@ -59,7 +57,7 @@ class Cycle(Game):
         """The translators' payoff: to convince, to come back, and to leave alone."""
         a, b, recipe, cost = batch["input"], batch["data"], self.recipe, self.loss.generator
         due = self.alike and self.clock.round % recipe.lazy == 0
-        identity = recipe.lazy * self.weight(recipe.identity) if due else 0.0
+        identity = recipe.lazy * self.now(recipe.identity) if due else 0.0
         if identity:  # a translation and an identity in one pass
             fake_b, same_b = self.G(torch.cat([a, b])).split(len(a))
             fake_a, same_a = self.F(torch.cat([b, a])).split(len(a))
@@ -68,7 +66,7 @@ class Cycle(Game):
         self.made[self.shard] = (fake_a.detach(), fake_b.detach())
         to_b, to_a = self.D_B(self.shown(fake_b)), self.D_A(self.shown(fake_a))
         back = (self.F(fake_b) - a).abs().mean() + (self.G(fake_a) - b).abs().mean()
-        terms = {"loss": cost(to_b, to_b) + cost(to_a, to_a), "cycle": self.weight(recipe.cycle) * back}
+        terms = {"loss": cost(to_b, to_b) + cost(to_a, to_a), "cycle": self.now(recipe.cycle) * back}
         if self.alike:
             self.note("G/change", ((fake_b - a).abs().mean() + (fake_a - b).abs().mean()) / 2)
         if identity:
@@ -78,10 +76,6 @@ class Cycle(Game):
     def shown(self, x: Tensor) -> Tensor:
         """What a discriminator sees of images [n, c, h, w]."""
         return diff_augment(x, self.recipe.augment) if self.recipe.augment else x
-
-    def weight(self, scalar: Scalar) -> float:
-        """A weight, as it is now."""
-        return value_at(scalar, self.clock.samples)
 
     def judge(self, batch: Batch) -> Terms:
         """The discriminators' payoff, halved as in the paper's appendix, on translations from the pools."""

@@ -20,8 +20,8 @@ from ganforge.nn.flow import Flow
 from ganforge.nn.layers import Norm
 from ganforge.recipes.one_player import Values
 from ganforge.recipes.realnvp import FlowNetwork, Realnvp, build_flow
-from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive
+from ganforge.recipes.two_player import TwoPlayer, TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,10 @@ class Flowgan(TwoPlayerRecipe):
     norm_generator: Norm = "none"
     norm_discriminator: Norm = "none"
     betas: tuple[Scalar, Scalar] = (0.5, 0.99)
-    r1: NonNegative = 1.0
-    r2: NonNegative = 1.0
+    r1: Amount = 1.0
+    r2: Amount = 1.0
     ema_samples: HalfLife = 20_000.0
-    likelihood: Annotated[float, Field(ge=0)] = 1.0
+    likelihood: NonNegative = 1.0
     flow: FlowNetwork = "auto"
     flow_size: Positive = 128
     couplings: Positive = 8

@@ -14,8 +14,8 @@ from ganforge.losses.adversarial import AdversarialLoss, non_saturating
 from ganforge.nn.layers import Norm
 from ganforge.ops.views import changes
 from ganforge.recipes.code_game import Informed
-from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive
+from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +49,21 @@ class Infogan(TwoPlayerRecipe):
     title: ClassVar[str] = "InfoGAN (categorical and continuous codes found without labels)"
     paper: ClassVar[str] = "Chen et al. 2016, https://arxiv.org/abs/1606.03657"
     loss: ClassVar[AdversarialLoss] = non_saturating
-    lr: NonNegative = 1e-3
-    lr_discriminator: NonNegative | None = 2e-4
-    lr_reader: NonNegative = 1e-3
+    lr: Amount = 1e-3
+    lr_discriminator: Amount | None = 2e-4
+    lr_reader: Amount = 1e-3
     latent: Positive = 62
     categories: Annotated[int, Field(ge=2)] = 10
     continuous: Annotated[int, Field(ge=0)] = 2
-    info_weight: NonNegative = 1.0
-    continuous_weight: NonNegative = 0.02
+    info_weight: Amount = 1.0
+    continuous_weight: Amount = 0.02
     head: Positive = 256
-    view_weight: Annotated[float, Field(ge=0)] = 1.0
+    view_weight: NonNegative = 1.0
     balance: Annotated[float, Field(ge=1)] = 3.0
     views: str = "affine,warp,stroke"
     norm_generator: Norm = "batch"
     norm_discriminator: Norm = "none"
-    r1: NonNegative = 0.1
+    r1: Amount = 0.1
     lazy: Positive = 4
     ema_samples: HalfLife = 20_000.0
 

@@ -33,7 +33,8 @@ class PrivateRowGame(RowGame):
         """As without privacy; what has been spent is noted now and then."""
         if clock.round % LOOK == 0:
             args = self.recipe.privacy_noise, self.recipe.batch / self.rows
-            self.note("D/epsilon", torch.tensor([epsilon(*args, clock.round + 1, self.recipe.privacy_delta)]))
+            spent = epsilon(*args, clock.round + 1, self.recipe.privacy_delta)
+            self.note("D/epsilon", torch.full((1,), spent, device=self.device))
         return super().moves(clock)
 
     def generate(self, batch: Batch) -> Terms:

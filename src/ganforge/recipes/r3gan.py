@@ -12,8 +12,8 @@ from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.nn.conditioning import Discriminator, Generator
 from ganforge.nn.layers import Norm
 from ganforge.nn.r3 import R3Discriminator, R3Generator
-from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive
+from ganforge.recipes.two_player import TwoPlayerRecipe
 
 MOST_CLASSES, FEWEST_SAMPLES = 100, 50
 
@@ -59,8 +59,8 @@ class R3gan(TwoPlayerRecipe):
     norm_generator: Norm = "none"
     norm_discriminator: Norm = "none"
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
-    r1: NonNegative = 1.0
-    r2: NonNegative = 1.0
+    r1: Amount = 1.0
+    r2: Amount = 1.0
     ema_samples: HalfLife = 20_000.0
 
     def __post_init__(self) -> None:

@@ -53,7 +53,6 @@ class RowGame(Game):
         }
         penalties = gradient_penalty(recipe.gp), r1(recipe.r1, recipe.lazy), r2(recipe.r2, recipe.lazy)
         self.always, self.lazy = by_pace(in_use(*penalties))
-        self.clock = Clock()
         self.made: dict[int, Pair] = {}
 
     def moves(self, clock: Clock) -> list[Move]:

@@ -14,8 +14,8 @@ from ganforge.losses.adversarial import AdversarialLoss, hinge
 from ganforge.nn.attention import AttentionDiscriminator, AttentionGenerator
 from ganforge.nn.layers import Norm
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive
+from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Sagan(TwoPlayerRecipe):
     latent: Positive = 128
     norm_discriminator: Norm = "spectral"
     spectral_generator: bool = True
-    lr: NonNegative = 1e-4
-    lr_discriminator: NonNegative | None = 4e-4
+    lr: Amount = 1e-4
+    lr_discriminator: Amount | None = 4e-4
     betas: tuple[Scalar, Scalar] = (0.0, 0.9)
     ema_samples: HalfLife = 20_000.0
 

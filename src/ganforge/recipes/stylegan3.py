@@ -11,9 +11,8 @@ from ganforge.domains.domain import Domain
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.stylegan2 import MappedGenerator, StyleDiscriminator
 from ganforge.nn.stylegan3 import AliasFreeGenerator
-from ganforge.recipes.recipe import Positive, Share
+from ganforge.recipes.recipe import Amount, Positive, Share
 from ganforge.recipes.stylegan2 import Stylegan2
-from ganforge.recipes.two_player import NonNegative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +39,15 @@ class Stylegan3(Stylegan2):
     tiny: ClassVar[dict[str, Any]] = {"size": 4, "latent": 8, "mapping_layers": 1, "lazy": 3, "layers": 3, "margin": 2}
     mapping_layers: Positive = 2
     style_mixing: Share = 0.0
-    path_length: NonNegative = 0.0
-    lr_discriminator: NonNegative | None = 2e-3
+    path_length: Amount = 0.0
+    lr_discriminator: Amount | None = 2e-3
     layers: Annotated[int, Field(ge=0)] = 0
     margin: Annotated[int, Field(ge=0)] = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.layers < 3:  # the last two have the finest band
+            raise ValueError(f"layers must be 0 (chosen by the size) or at least 3, not {self.layers}")
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -14,10 +14,8 @@ from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.captions import CaptionDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe
 from ganforge.recipes.text_game import TextGame
-
-NonNegative = Annotated[float, Field(ge=0)] | Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +62,15 @@ class Text2image(Recipe):
     size: Positive = 32
     latent: Positive = 64
     words: Annotated[int, Field(ge=8)] = 64
-    redescription: NonNegative = 6.0
-    noise: NonNegative = 0.0
-    kl: NonNegative = 0.02
-    r1: NonNegative = 0.1
-    r2: NonNegative = 0.1
+    redescription: Amount = 6.0
+    noise: Amount = 0.0
+    kl: Amount = 0.02
+    r1: Amount = 0.1
+    r2: Amount = 0.1
     lazy: Positive = 4
-    lr: NonNegative = 1e-3
-    lr_discriminator: NonNegative = 2e-3
-    lr_reader: NonNegative = 2e-3
+    lr: Amount = 1e-3
+    lr_discriminator: Amount = 2e-3
+    lr_reader: Amount = 2e-3
     betas: tuple[Scalar, Scalar] = (0.5, 0.99)
     betas_discriminator: tuple[Scalar, Scalar] = (0.0, 0.99)
     minibatch_stddev: bool = False

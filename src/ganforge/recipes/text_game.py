@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
-from ganforge.core.schedule import Scalar, value_at
 from ganforge.domains.captions import CaptionDomain
 from ganforge.losses.matching import conditioning_kl, excess, matching_aware, mismatched, redescription, word_costs
 from ganforge.losses.regularizers import Probe, in_use, pay, r1, r2
@@ -40,7 +39,6 @@ class TextGame(Game):
             "D": Player([self.D], lr=recipe.lr_discriminator, betas=recipe.betas_discriminator),
             "reader": Player([self.reader], lr=recipe.lr_reader, betas=recipe.betas),
         }
-        self.clock = Clock()
         self.made: dict[int, Tensor] = {}
         self.costs: dict[int, Tensor] = {}
 
@@ -51,10 +49,6 @@ class TextGame(Game):
         lazy = [Move("D", self.penalize, every=recipe.lazy, order=2)] if in_use(r1(recipe.r1), r2(recipe.r2)) else []
         return [Move("reader", self.read), Move("G", self.generate), Move("D", self.judge), *lazy]
 
-    def weight(self, scalar: Scalar) -> float:
-        """A weight, as it is now."""
-        return value_at(scalar, self.clock.samples)
-
     def fake(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """An image for each caption of the batch, and its sentence's mean and log standard deviation."""
         z = torch.randn(len(batch["data"]), self.recipe.latent + self.recipe.words, device=self.device)
@@ -62,7 +56,7 @@ class TextGame(Game):
 
     def noisy(self, images: Tensor) -> Tensor:
         """Images as the reader sees them: through noise, so that it reads strokes, and specks do not please it."""
-        return images + self.weight(self.recipe.noise) * torch.randn_like(images)
+        return images + self.now(self.recipe.noise) * torch.randn_like(images)
 
     def told(self, images: Tensor, caption: Tensor, name: str) -> Tensor:
         """How badly the reader tells each word of the captions from noisy images, [n, length]; for the log, too."""
@@ -83,8 +77,8 @@ class TextGame(Game):
         costs = excess(self.told(fake, caption, "G/told"), right)
         return {
             "loss": self.recipe.loss.generator(real, score(fake)),
-            "redescription": self.weight(self.recipe.redescription) * redescription(costs, caption),
-            "kl": self.weight(self.recipe.kl) * conditioning_kl(mean.float(), log_sd.float()),
+            "redescription": self.now(self.recipe.redescription) * redescription(costs, caption),
+            "kl": self.now(self.recipe.kl) * conditioning_kl(mean.float(), log_sd.float()),
         }
 
     def scorer(self, caption: Tensor) -> Callable[[Tensor], Tensor]:

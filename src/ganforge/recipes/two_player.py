@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
-from ganforge.core.schedule import Scalar, Schedule
+from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, flipped, smoothed
 from ganforge.losses.regularizers import Regularizer, gradient_penalty, in_use, r1, r2
@@ -23,10 +23,8 @@ from ganforge.nn.mlp import Activation, MlpDiscriminator, MlpGenerator
 from ganforge.ops.ada import categories
 from ganforge.ops.augment import steps
 from ganforge.ops.noise import Prior
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe, Share
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, Share
 from ganforge.recipes.two_player_game import TwoPlayer
-
-NonNegative = Annotated[float, Field(ge=0)] | Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +80,20 @@ class TwoPlayerRecipe(Recipe):
     upsample: Upsample = "transposed"
     norm_generator: Norm = "batch"
     norm_discriminator: Norm = "batch"
-    lr: NonNegative = 2e-4
-    lr_discriminator: NonNegative | None = None
+    lr: Amount = 2e-4
+    lr_discriminator: Amount | None = None
     betas: tuple[Scalar, Scalar] = (0.5, 0.999)
     optimizer: Literal["adam", "rmsprop"] = "adam"
     discriminator_steps: Positive = 1
     ema_samples: HalfLife = None
-    r1: NonNegative = 0.0
-    r2: NonNegative = 0.0
-    gp: NonNegative = 0.0
+    r1: Amount = 0.0
+    r2: Amount = 0.0
+    gp: Amount = 0.0
     lazy: Positive = 1
-    clip: Annotated[float, Field(ge=0)] = 0.0
+    clip: NonNegative = 0.0
     label_smoothing: Share = 0.0
     label_flips: Share = 0.0
-    instance_noise: NonNegative = 0.0
+    instance_noise: Amount = 0.0
     augment: str = ""
     ada_target: Share = 0.6
     ada_samples: Annotated[float, Field(gt=0)] = 100_000.0
@@ -105,7 +103,7 @@ class TwoPlayerRecipe(Recipe):
     minibatch_discrimination: bool = False
     pack: Positive = 1
     conditioning: Conditioning = "none"
-    class_weight: Annotated[float, Field(ge=0)] = 1.0
+    class_weight: NonNegative = 1.0
 
     def __post_init__(self) -> None:
         if self.batch % self.pack:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ganforge.core import foreach
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock, Game, Move, Notes, Player, Terms
-from ganforge.core.schedule import value_at
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import halfway
 from ganforge.losses.auxiliary import auxiliary_classification
@@ -53,7 +52,6 @@ class TwoPlayer(Game):
         self.replay = Replay(recipe.replay_batches, recipe.batch, domain.shape) if recipe.replay else None
         coupled = (MinibatchStddev, MinibatchDiscrimination, nn.modules.batchnorm._BatchNorm)
         self.judges_apart = recipe.pack > 1 or any(isinstance(m, coupled) for m in D.modules())
-        self.clock = Clock()
         self.made: dict[int, Tensor] = {}
 
     def moves(self, clock: Clock) -> list[Move]:
@@ -94,7 +92,7 @@ class TwoPlayer(Game):
             x = self.ada(x)
         elif self.recipe.augment:
             x = diff_augment(x, self.recipe.augment)
-        x = add_instance_noise(x, value_at(self.recipe.instance_noise, self.clock.samples))
+        x = add_instance_noise(x, self.now(self.recipe.instance_noise))
         return self.D.features(x, label)
 
     def logit(self, h: Tensor, label: Tensor | None) -> Tensor:

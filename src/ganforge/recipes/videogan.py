@@ -15,12 +15,10 @@ from ganforge.domains.video import VideoDomain
 from ganforge.nn.clip_judges import FrameDiscriminator, Judge, clip_discriminator
 from ganforge.nn.video import ClipGenerator, Frames
 from ganforge.recipes.clip_game import ClipGame
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe
 
 SEEN = 16
 """Pixels a side that D_video sees at least."""
-
-NonNegative = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +79,8 @@ class Videogan(Recipe):
     class_weight: NonNegative = 2.0
     lr: Annotated[float, Field(gt=0)] | Schedule = 1e-3
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
-    gamma: NonNegative | Schedule = 0.1
-    gamma_video: NonNegative | Schedule = 2.0
+    gamma: Amount = 0.1
+    gamma_video: Amount = 2.0
     lazy: Positive = 4
     ema_samples: HalfLife = 4_000.0
 

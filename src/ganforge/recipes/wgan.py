@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from ganforge.losses.adversarial import AdversarialLoss, wasserstein
 from ganforge.nn.layers import Norm
-from ganforge.recipes.recipe import Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, NonNegative, Positive
+from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,7 @@ class Wgan(TwoPlayerRecipe):
     paper: ClassVar[str] = "Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875"
     loss: ClassVar[AdversarialLoss] = wasserstein
     optimizer: Literal["adam", "rmsprop"] = "rmsprop"
-    lr: NonNegative = 5e-5
-    clip: Annotated[float, Field(ge=0)] = 0.01
+    lr: Amount = 5e-5
+    clip: NonNegative = 0.01
     discriminator_steps: Positive = 5
     norm_discriminator: Norm = "none"

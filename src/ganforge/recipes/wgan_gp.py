@@ -9,8 +9,8 @@ from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, wasserstein
 from ganforge.nn.layers import Norm
-from ganforge.recipes.recipe import HalfLife, Positive
-from ganforge.recipes.two_player import NonNegative, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive
+from ganforge.recipes.two_player import TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class WganGp(TwoPlayerRecipe):
     title: ClassVar[str] = "Wasserstein GAN with gradient penalty"
     paper: ClassVar[str] = "Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028"
     loss: ClassVar[AdversarialLoss] = wasserstein
-    lr: NonNegative = 1e-4
+    lr: Amount = 1e-4
     betas: tuple[Scalar, Scalar] = (0.0, 0.9)
-    gp: NonNegative = 10.0
+    gp: Amount = 10.0
     discriminator_steps: Positive = 5
     norm_discriminator: Norm = "none"
     ema_samples: HalfLife = 20_000.0

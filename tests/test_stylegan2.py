@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,22 @@ def test_a_styled_convolution_is_figure_2c() -> None:
     y = y + 0.7 * conv.noise + conv.bias[:, None, None]
     expected = torch.nn.functional.leaky_relu(y, 0.2) * math.sqrt(2)
     torch.testing.assert_close(conv.eval()(x, w), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_normalized_features_have_mean_square_one_at_each_position() -> None:
+    torch.manual_seed(0)
+    layer = nets.StyledConv(6, 5, 8, (8, 8), up=True, normalize=True)
+    with torch.no_grad():
+        y = layer(torch.randn(3, 6, 4, 4), torch.randn(3, 8))
+    torch.testing.assert_close(y.square().mean(1), torch.ones(3, 8, 8))
+
+
+@pytest.mark.parametrize(("side", "expected"), [(16, True), (32, True), (64, False)])
+def test_small_images_have_normalized_features(side: int, expected: bool) -> None:
+    domain = ImageDomain(shape=(1, side, side))
+    recipe = Stylegan2(**Stylegan2.defaults_for(domain))
+    G: Any = recipe.networks(domain)[0]
+    assert recipe.pixel_norm == expected and all(conv.normalize == expected for conv in G.convs)
 
 
 def test_demodulation_restores_variance() -> None:

@@ -65,15 +65,19 @@ def modulated_convolution(
 class StyledConv(nn.Module):
     """Modulated 3 x 3 convolution (doubling first, if ``up``), noise, bias, leaky ReLU: figure 2 (c).
 
-    ``size`` is that of the output. In training mode the noise is fresh; otherwise it is a fixed buffer.
+    ``size`` is that of the output. In training mode the noise is fresh; otherwise it is a fixed buffer. ``normalize``:
+    each position's features end with mean square 1, as ProGAN's do. Demodulation alone goes by the weights and takes
+    the inputs to be independent: where few channels are not, what all images share outgrows what tells them apart.
     """
 
     kernel: Tensor
     noise: Tensor
 
-    def __init__(self, inputs: int, outputs: int, latent: int, size: tuple[int, int], up: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, latent: int, size: tuple[int, int], up: bool = False, normalize: bool = False
+    ) -> None:
         super().__init__()
-        self.up = up
+        self.up, self.normalize = up, normalize
         self.style = EqualizedLinear(latent, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -90,7 +94,8 @@ class StyledConv(nn.Module):
         noise = torch.randn(len(y), 1, *y.shape[2:], device=y.device) if self.training else self.noise
         # the nonlinearity's gain has come in before it: one pass over the map less
         y = y + (noise * (self.strength * GAIN)).to(y.dtype) + (self.bias * GAIN).to(y.dtype)[:, None, None]
-        return F.leaky_relu(y, 0.2)
+        y = F.leaky_relu(y, 0.2)
+        return pixel_norm(y) if self.normalize else y
 
 
 class ToImage(nn.Module):
@@ -199,6 +204,7 @@ class StyleGenerator(MappedGenerator):
         conditioning: Conditioning = "none",
         classes: int = 0,
         mapping_lr: float = 0.01,
+        normalize: bool = False,
     ) -> None:
         super().__init__(shape, latent, conditioning, classes, "linear")
         doublings, height, breadth = grid(shape[1], shape[2])
@@ -206,12 +212,12 @@ class StyleGenerator(MappedGenerator):
         self.mixing = mixing
         self.mapping = Mapping(latent, mapping, classes if conditioning != "none" else 0, lr=mapping_lr)
         self.constant = nn.Parameter(torch.randn(1, sizes[0], height, breadth))
-        self.convs = nn.ModuleList([StyledConv(sizes[0], sizes[0], latent, (height, breadth))])
+        self.convs = nn.ModuleList([StyledConv(sizes[0], sizes[0], latent, (height, breadth), normalize=normalize)])
         self.images = nn.ModuleList([ToImage(sizes[0], shape[0], latent)])
         for level, (before, after) in enumerate(pairwise(sizes), 1):
             size = (height * 2**level, breadth * 2**level)
-            self.convs.append(StyledConv(before, after, latent, size, up=True))
-            self.convs.append(StyledConv(after, after, latent, size))
+            self.convs.append(StyledConv(before, after, latent, size, up=True, normalize=normalize))
+            self.convs.append(StyledConv(after, after, latent, size, normalize=normalize))
             self.images.append(ToImage(after, shape[0], latent))
         self.register_buffer("kernel", filter_2d(BINOMIAL), persistent=False)
 

@@ -12,15 +12,15 @@ from pydantic import Field
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Game, Move, PerShard, Terms
-from ganforge.core.schedule import Scalar, value_at
+from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.stylegan2 import MappedGenerator, StyleDiscriminator, StyleGenerator
 from ganforge.ops.noise import latents_on
 from ganforge.recipes.r3gan import labelled
-from ganforge.recipes.recipe import HalfLife, Positive, Share
-from ganforge.recipes.two_player import NonNegative, TwoPlayer, TwoPlayerRecipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Share
+from ganforge.recipes.two_player import TwoPlayer, TwoPlayerRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class Stylegan2(TwoPlayerRecipe):
     mapping_layers: of the network from z to w
     mapping_lr: its learning rate, as a share of lr
     style_mixing: share of training images that two w make
+    pixel_norm: whether each position's features in G are also scaled to mean square 1, as ProGAN's are
     path_length, path_length_every: weight of the path lengths, and the rounds from one penalty to the next
 
     For: a latent space to walk in, truncation, styles by layer; with ada, small sets. Slow to learn variety within a
@@ -62,11 +63,12 @@ class Stylegan2(TwoPlayerRecipe):
     mapping_layers: Positive = 8
     mapping_lr: Annotated[float, Field(gt=0)] = 0.01
     style_mixing: Share = 0.9
-    path_length: NonNegative = 2.0
+    pixel_norm: bool = False
+    path_length: Amount = 2.0
     path_length_every: Positive = 8
-    lr: NonNegative = 2.5e-3
+    lr: Amount = 2.5e-3
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
-    r1: NonNegative = 1.0
+    r1: Amount = 1.0
     lazy: Positive = 16
     minibatch_stddev: bool = True
     ema_samples: HalfLife = 20_000.0
@@ -84,6 +86,7 @@ class Stylegan2(TwoPlayerRecipe):
         if smallest > 32:
             return {"size": 32, "mapping_layers": 8, "r1": 0.1 * domain.shape[1] * domain.shape[2] / 1024, **labels}
         small = {"size": 16, "mapping_layers": 2, "r1": 1.0, "lazy": 4, "path_length": 0.0, "style_mixing": 0.0}
+        small |= {"pixel_norm": True}
         return {**small, **labels, **({"lr": 5e-3} if smallest <= 16 else {})}
 
     @classmethod
@@ -96,6 +99,7 @@ class Stylegan2(TwoPlayerRecipe):
         self.check(domain)
         alike: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
         own: dict[str, Any] = {"mapping_lr": self.mapping_lr, **alike}
+        own["normalize"] = self.pixel_norm
         G = StyleGenerator(domain.shape, self.latent, self.size, self.mapping_layers, self.style_mixing, **own)
         return G, StyleDiscriminator(domain.shape, self.size, self.minibatch_stddev, pack=self.pack, **alike)
 
@@ -123,6 +127,7 @@ class PathMean(PerShard):
 class StyleGame(TwoPlayer):
     """Two players, path lengths, and truncation in w."""
 
+    recipe: Stylegan2
     G: MappedGenerator
 
     def __init__(self, recipe: Stylegan2, G: MappedGenerator, D: Discriminator, domain: Domain) -> None:
@@ -131,7 +136,7 @@ class StyleGame(TwoPlayer):
 
     def moves(self, clock: Clock) -> list[Move]:
         """Those of any two players, and the path lengths."""
-        recipe: Any = self.recipe
+        recipe = self.recipe
         if recipe.path_length == 0:
             return super().moves(clock)
         paths = Move("G", partial(self.straighten, recipe.path_length), every=recipe.path_length_every, order=2)
@@ -148,7 +153,7 @@ class StyleGame(TwoPlayer):
         lengths = (gradient.square().sum(2).mean(1) + 1e-12).sqrt()
         mean = self.paths.follow(self.shard, lengths.mean())
         self.note("G/path_length", lengths)
-        return {"paths": value_at(weight, self.clock.samples) * (lengths - mean).square().mean()}
+        return {"paths": self.now(weight) * (lengths - mean).square().mean()}
 
     def draw(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Batch:
         """``z`` [n, latent] and, below 1, ``truncation`` [n]: w is drawn that near to its mean (Karras 2019, B)."""

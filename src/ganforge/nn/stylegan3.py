@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ganforge.nn.conditioning import Conditioning
 from ganforge.nn.convnet import middle
-from ganforge.nn.equalized import GAIN, EqualizedLinear
+from ganforge.nn.equalized import GAIN, EqualizedLinear, pixel_norm
 from ganforge.nn.stylegan2 import MappedGenerator, Mapping, modulated_convolution
 from ganforge.ops.resample import kaiser_lowpass, resample_along
 
@@ -155,14 +155,15 @@ class AliasFreeLayer(nn.Module):
     """Modulated convolution, then the filtered nonlinearity (figure 4 b): from one band to the next.
 
     The last one (``to_image``) is 1 x 1, and linear. ``magnitude`` follows the input's mean square in training mode:
-    inputs are brought to size 1 by it (appendix D.2).
+    inputs are brought to size 1 by it (appendix D.2). ``normalize``: part of the nonlinearity, each position's features
+    get mean square 1, as in ``stylegan2.StyledConv``.
     """
 
     magnitude: Tensor
 
-    def __init__(self, before: Band, after: Band, latent: int, to_image: bool = False) -> None:
+    def __init__(self, before: Band, after: Band, latent: int, to_image: bool = False, normalize: bool = False) -> None:
         super().__init__()
-        self.to_image, self.kernel = to_image, 1 if to_image else 3
+        self.to_image, self.kernel, self.normalize = to_image, 1 if to_image else 3, normalize
         self.style = EqualizedLinear(latent, before.channels, bias=1.0)
         self.weight = nn.Parameter(torch.randn(after.channels, before.channels, self.kernel, self.kernel))
         self.bias = nn.Parameter(torch.zeros(after.channels))
@@ -195,7 +196,10 @@ class AliasFreeLayer(nn.Module):
             x, weight, style, demodulate=not self.to_image, padding=self.kernel - 1, gain=self.magnitude.rsqrt()
         )
         x = self.finer(x + self.bias.to(x.dtype)[:, None, None])
-        return self.coarser(x if self.to_image else F.leaky_relu(x, 0.2))
+        if self.to_image:
+            return self.coarser(x)
+        x = F.leaky_relu(x, 0.2)
+        return self.coarser(pixel_norm(x) if self.normalize else x)
 
 
 class AliasFreeGenerator(MappedGenerator):
@@ -217,6 +221,7 @@ class AliasFreeGenerator(MappedGenerator):
         conditioning: Conditioning = "none",
         classes: int = 0,
         mapping_lr: float = 0.01,
+        normalize: bool = False,
     ) -> None:
         super().__init__(tuple(shape), latent, conditioning, classes, "linear")
         side = max(3, math.ceil(math.log2(max(shape[1:]))))
@@ -228,7 +233,7 @@ class AliasFreeGenerator(MappedGenerator):
         self.first = FourierInput(plan[0], latent)
         ends = len(plan) - 2
         self.parts = nn.ModuleList(
-            AliasFreeLayer(a, b, latent, to_image=i == ends) for i, (a, b) in enumerate(pairwise(plan))
+            AliasFreeLayer(a, b, latent, i == ends, normalize) for i, (a, b) in enumerate(pairwise(plan))
         )
 
     @property

@@ -17,8 +17,9 @@ class Wgan(TwoPlayerRecipe):
 
     For: study. A loss that means something (an estimate of the Wasserstein distance); wgan-gp trains better.
 
-    Measured: poor: KL of class shares 1.15, 4 of 10 classes after 780 rounds (`python bench/quality.py images
-    --data digits --recipe wgan --seeds 1 --samples 50000 --set size=32`).
+    Measured: poor: digits, seed 0, 1,000,000 samples: one class 34 % from uniform, KL 0.011, Frechet distance in the
+    classifier's features 8.6, held-out real 1.2, broken strokes (`python bench/quality.py images --data digits
+    --recipe wgan --seeds 1`).
     """
 
     title: ClassVar[str] = "Wasserstein GAN (weight clipping)"

@@ -21,8 +21,8 @@ class WganGp(TwoPlayerRecipe):
 
     Measured: digits, seed 0, 1,000,000 samples: every class within 9.4 % of uniform, KL 0.001, no near-copies, Frechet
     distance in the classifier's features 2.9, held-out real 1.2 (`python bench/quality.py images --data digits
-    --recipe wgan-gp --seeds 1`). MNIST, 89 seconds (21,184 images): Frechet distance 38.0 in a classifier's features, held-out real 0.33 (`python
-    bench/curve.py --data mnist --minutes 1.5 --looks 4 --recipes wgan-gp`).
+    --recipe wgan-gp --seeds 1`). MNIST, 89 seconds (21,184 images): 38.0, held-out real 0.33 (`python bench/curve.py
+    --data mnist --minutes 1.5 --looks 4 --recipes wgan-gp`).
     """
 
     title: ClassVar[str] = "Wasserstein GAN with gradient penalty"

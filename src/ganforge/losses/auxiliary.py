@@ -7,9 +7,10 @@ from torch import Tensor
 
 
 def auxiliary_classification(class_logits: Tensor, label: Tensor) -> Tensor:
-    """AC-GAN, Odena et al. 2017, eq. 3: -E log P(class = label | x), for real and generated samples alike.
+    """AC-GAN, Odena et al. 2017, eq. 3: -E log P(class = label | x).
 
-    ``class_logits`` [batch, classes], ``label`` int64 [batch]. Discriminator and generator both minimize it.
+    ``class_logits`` [batch, classes], ``label`` int64 [batch]. The generator minimizes it on its own samples, the
+    discriminator here on real ones alone: poor fakes would teach it wrong classes.
     """
     return F.cross_entropy(class_logits, label)
 

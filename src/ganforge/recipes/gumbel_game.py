@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ganforge.core.game import Batch, Clock, Move, Player, Terms
-from ganforge.core.schedule import value_at
 from ganforge.domains.text import TextDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.recipes.lm import Writing, falling
@@ -28,7 +27,6 @@ class GumbelGame(Writing):
         self.loss = ADVERSARIAL[recipe.loss]
         self.D = judge_of(recipe, domain)
         self.players = {**self.players, "D": Player([self.D], lr=recipe.lr_discriminator, betas=(0.9, 0.99))}
-        self.clock = Clock()
         self.made: dict[int, Tensor] = {}
 
     def moves(self, clock: Clock) -> list[Move]:
@@ -40,7 +38,7 @@ class GumbelGame(Writing):
 
     def lines(self, n: int) -> tuple[Tensor, Tensor]:
         """What D sees of ``n`` fresh lines, with a gradient [n, length, pieces], and without."""
-        temperature = value_at(self.recipe.temperature, self.clock.samples)
+        temperature = self.now(self.recipe.temperature)
         weights, tokens = self.G.draw_soft(n, self.length, temperature, self.recipe.straight_through)
         return weights, tokens if self.recipe.straight_through else weights.detach()
 

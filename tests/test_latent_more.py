@@ -149,3 +149,11 @@ def test_odd_sides_are_padded(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "odd.mp4")) as movie:
         frame = next(movie.decode(video=0)).to_ndarray(format="rgb24")
     assert frame.shape == (12, 18, 3) and abs(int(frame[..., 0].mean()) - 200) < 12
+
+
+def test_of_many_pictures_the_worst_are_told() -> None:
+    images, z = np.zeros((25, 2, 2, 1), np.uint8), torch.zeros(25, 3)
+    found = latent.Projection({"z": z}, "z", z, images, images, tuple(float(i) for i in range(25))[::-1], (), "search")
+    head, *lines = found.lines([f"{i}.png" for i in range(25)])
+    assert "of 25 pictures: mean 12.00 dB; the worst 20" in head and len(lines) == 20
+    assert lines[0].split() == ["0.00", "dB", "24.png"] and lines[-1].split() == ["19.00", "dB", "5.png"]

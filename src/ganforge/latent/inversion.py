@@ -34,6 +34,8 @@ EDGES = 0.1
 """Weight of absolute beside squared differences."""
 GROUP = 8
 """Pictures that are searched for together."""
+LISTED = 20
+"""Pictures that are told of one by one, at most."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,15 @@ class Projection:
     how: str
 
     def lines(self, names: Sequence[str] = ()) -> list[str]:
-        """A table for people."""
-        lines = [f"PSNR by {self.how} in {self.space}, of {len(self.psnr)} pictures: mean {np.mean(self.psnr):.2f} dB"]
-        for i, value in enumerate(self.psnr):
+        """A table for people: of many pictures, the ``LISTED`` that came out worst."""
+        count, shown = len(self.psnr), list(range(len(self.psnr)))
+        lines = [f"PSNR by {self.how} in {self.space}, of {count} pictures: mean {np.mean(self.psnr):.2f} dB"]
+        if count > LISTED:
+            shown = sorted(shown, key=lambda i: self.psnr[i])[:LISTED]
+            lines[0] += f"; the worst {LISTED} (--json tells all):"
+        for i in shown:
             made = f"  as class {self.labels[i]}" if self.labels else ""
-            lines.append(f"{value:8.2f} dB{made}  {names[i] if i < len(names) else i}")
+            lines.append(f"{self.psnr[i]:8.2f} dB{made}  {names[i] if i < len(names) else i}")
         return lines
 
     def pairs(self) -> np.ndarray:

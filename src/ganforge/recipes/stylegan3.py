@@ -55,8 +55,8 @@ class Stylegan3(Stylegan2):
         maps measure.
 
         At 28 pixels, before training, EQ-T and EQ-T_frac are 44.5 and 47.5 dB with 8 layers and a margin of 5, 56.7
-        and 57.9 with 5 layers, **41.4 and 46.0 with 5 layers and a margin of 3**, 35.0 and 40.0 with 2 (size 16). Trained,
-        pixel_norm costs 12 dB of EQ-T_frac, and gains less than in StyleGAN2 (digits, 100,000 images: distance 9.3).
+        and 57.9 with 5 layers, **41.4 and 46.0 with 5 layers and a margin of 3**, 35.0 and 40.0 with 2 (size 16).
+        Trained, pixel_norm costs 12 dB of EQ-T_frac, and gains less than in StyleGAN2 (digits, 100,000 images: 9.3).
         """
         found, side = {**super().defaults_for(domain), "pixel_norm": False}, min(domain.shape[1:])
         if side > 32:

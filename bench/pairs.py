@@ -255,7 +255,8 @@ def digits(given: argparse.Namespace) -> bool:
             np.savez(given.out / f"mnist{suffix}-{name}.npz", images=part)
     data = {"target": str(given.out / f"mnist{suffix}-B.npz")}
     run = given.out / f"digits{suffix}-{given.seed}"
-    made = model("cyclegan", given.out / f"mnist{suffix}-A.npz", run, given.seed, given.samples or 30_000, data=data)
+    samples = given.samples or (30_000 if target == "inverted" else 100_000)  # one color a digit comes late
+    made = model("cyclegan", given.out / f"mnist{suffix}-A.npz", run, given.seed, samples, data=data)
     _, test = open_data(str(DATA / "mnist-test.zip"))
     judge = train_classifier(domain, source, test, 0)
     held = test.take(torch.randperm(len(test), generator=torch.Generator().manual_seed(1))[:2000])

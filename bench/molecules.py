@@ -14,6 +14,7 @@ repaired: what the repair alone is worth; "held out" are 5,000 real molecules th
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from ganforge.measure import molecules as measure
 from ganforge.nn.graph import GraphCode
 from ganforge.nn.tabular import gumbel
 
+DATA = Path(os.environ.get("GANFORGE_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 COUNT = 5000
 HEAD = ("valid", "unique", "novel", "QED", "logP", "SA", "dist QED", "logP", "SA", "weight", "diversity")
 
@@ -59,7 +61,7 @@ def random_graphs(domain: MoleculeDomain, train: torch.Tensor, seed: int) -> lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", type=Path, default=Path("qm9-smiles.csv"), help="a file, or one of GANFORGE_DATA")
     parser.add_argument("--samples", type=int)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--seeds", type=int, default=1)
@@ -69,7 +71,8 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
 
-    domain, source = open(asked.data, MoleculeOptions())
+    data = str(asked.data if asked.data.exists() else DATA / asked.data)
+    domain, source = open(data, MoleculeOptions())
     print("\n".join(source.messages))
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))  # as train.holdout=0.1 has it
     aside = round(0.1 * len(source))
@@ -92,7 +95,7 @@ def main() -> None:
             started = time.perf_counter()
             budget = {k: v for k, v in (("samples", asked.samples), ("minutes", asked.minutes)) if v}
             model = ganforge.load(asked.run) if asked.run else ganforge.train(
-                "molgan", asked.data, run=Path(folder) / "run", params=settings, seed=seed, holdout="0.1", threads=1,
+                "molgan", data, run=Path(folder) / "run", params=settings, seed=seed, holdout="0.1", threads=1,
                 quiet=True, snapshot_samples=10**9, checkpoint_samples=10**9, **budget,
             )  # fmt: skip
             seconds = time.perf_counter() - started

@@ -16,6 +16,7 @@ dependency, run with its defaults on as many epochs, on one CPU thread as ours i
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from ganforge.domains.table import TableDomain, TableOptions, read
 from ganforge.measure.tabular import RowFeatures, closest, column_shapes, copied_share, f1_scores, pair_trends
 from made_tables import MADE
 
+DATA = Path(os.environ.get("GANFORGE_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 TRAIN_ROWS, MADE_ROWS = 23_000, 20_000
 TARGET, POSITIVE = "income", ">50K"
 DCR_ROWS = 2_000
@@ -163,7 +165,7 @@ def small(seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", default="../shared/data/adult.csv")
+    parser.add_argument("--data", type=Path, default=Path("adult.csv"), help="a file, or one of GANFORGE_DATA")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
@@ -181,7 +183,7 @@ def main() -> None:
     if given.small:
         small(given.first)
         return
-    table, _ = read(given.data, TableOptions())
+    table, _ = read(str(given.data if given.data.exists() else DATA / given.data), TableOptions())
     makers = {"ours": by_ours, "package": by_package}
     for seed in range(given.first, given.first + given.seeds):
         train, test = split(table, seed)

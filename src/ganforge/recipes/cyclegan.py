@@ -10,15 +10,13 @@ from pydantic import Field
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
-from ganforge.core.schedule import Scalar, Schedule
+from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.domains.unpaired import UnpairedDomain
 from ganforge.nn.layers import Norm
 from ganforge.ops.augment import steps
 from ganforge.recipes.cycle_game import Cycle
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
-
-Weight = Annotated[float, Field(ge=0)] | Schedule
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,17 +68,17 @@ class Cyclegan(Recipe):
     size: Positive = 32
     batch: Annotated[int, Field(ge=1)] = 4
     blocks: Positive = 6
-    cycle: Weight = 3.0
-    identity: Weight = 1.0
+    cycle: Amount = 3.0
+    identity: Amount = 1.0
     lazy: Positive = 2
     pool: Positive = 50
     size_discriminator: Positive | None = None
     strides: Positive = 3
     norm_discriminator: Norm = "instance"
-    r1: Weight = 0.0
+    r1: Amount = 0.0
     lazy_r1: Positive = 16
     augment: str = ""
-    lr: Annotated[float, Field(ge=0)] | Schedule = 4e-4
+    lr: Amount = 4e-4
     betas: tuple[Scalar, Scalar] = (0.5, 0.999)
     ema_samples: HalfLife = 5_000.0
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Game
-from ganforge.core.schedule import Scalar, Schedule
+from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.domains.paired import PairedDomain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
@@ -19,9 +19,7 @@ from ganforge.nn.resnet import Restorer
 from ganforge.nn.squeezenet import LEAST
 from ganforge.nn.unet import UNet
 from ganforge.recipes.pair_game import PairGame
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
-
-Weight = Annotated[float, Field(ge=0)] | Schedule
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe
 
 MATCHING, TRAINED = 40.0, 100.0
 """The usual weight of perceptual, for the features of D (as in pix2pixHD), and of a trained network."""
@@ -67,15 +65,15 @@ class Pix2pix(Recipe):
     sees_input: ClassVar[bool] = True
     """Whether D judges input and output together, or the output alone."""
     batch: Annotated[int, Field(ge=1)] = 4
-    adversarial: Weight = 0.3
-    l1: Weight = 100.0
-    perceptual: Weight | None = None  # type: ignore[assignment]
+    adversarial: Amount = 0.3
+    l1: Amount = 100.0
+    perceptual: Amount | None = None  # type: ignore[assignment]
     feature_weights: str | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     strides: Positive = 3
     norm_discriminator: Norm = "instance"
-    lr: Annotated[float, Field(ge=0)] | Schedule = 4e-4
-    lr_discriminator: Annotated[float, Field(ge=0)] | Schedule | None = None
+    lr: Amount = 4e-4
+    lr_discriminator: Amount | None = None
     betas: tuple[Scalar, Scalar] = (0.5, 0.999)
     ema_samples: HalfLife = 5_000.0
 

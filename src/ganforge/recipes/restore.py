@@ -15,8 +15,8 @@ from ganforge.domains.paired import PairedDomain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.nn.layers import Norm
 from ganforge.nn.resnet import Restorer
-from ganforge.recipes.pix2pix import Pix2pix, Weight
-from ganforge.recipes.recipe import HalfLife, Positive
+from ganforge.recipes.pix2pix import Pix2pix
+from ganforge.recipes.recipe import Amount, HalfLife, Positive
 
 LOOKS = {
     "faithful": {"l1": 1.0, "adversarial": 0.0, "perceptual": 0.0},
@@ -65,9 +65,9 @@ class Restore(Pix2pix):
     blocks: Positive = 6
     fold: Positive = 2
     batch: Annotated[int, Field(ge=1)] = 16
-    adversarial: Weight | None = None  # type: ignore[assignment]
-    l1: Weight | None = None  # type: ignore[assignment]
-    perceptual: Weight | None = None  # type: ignore[assignment]
+    adversarial: Amount | None = None  # type: ignore[assignment]
+    l1: Amount | None = None  # type: ignore[assignment]
+    perceptual: Amount | None = None  # type: ignore[assignment]
     dropout: Annotated[float, Field(ge=0, le=0)] = 0.0
     strides: Positive = 2
     norm_discriminator: Norm = "spectral"

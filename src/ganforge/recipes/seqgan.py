@@ -12,9 +12,7 @@ from ganforge.core.game import Game
 from ganforge.domains.domain import Domain
 from ganforge.recipes.lm import Lm, in_characters, lines_of, of_level, text_domain
 from ganforge.recipes.policy_game import PolicyGame, Reaches
-from ganforge.recipes.recipe import Positive
-
-NonNegative = Annotated[float, Field(ge=0)]
+from ganforge.recipes.recipe import NonNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ class Videogan(Recipe):
     motion 13.4 levels a frame (12.9), and by thirds of clips three times as long 13.3, 12.8, 11.6:
     `python bench/video.py --data moving-digits`.
     Colored shapes at 32 pixels, 22,000 clips (3.6 CPU-minutes), schedules fitted: smooth paths, ragged things; frame
-    distance 0.032 (0.010), clip distance 0.9 (0.4), motion by thirds 2.4, 2.5, 2.5 (2.9): docs/benchmarks.md.
+    distance 0.032 (0.010), clip distance 0.9 (0.4), motion by thirds 2.4, 2.5, 2.5 (2.9): docs/benchmarks/video.md.
 
     latent: size of the content z
     motion: size of each frame's noise, and of its motion code

@@ -225,7 +225,7 @@ def test_the_way_between_classes_is_the_difference_of_their_means(tmp_path: Path
     images = np.concatenate([noise.integers(0, 100, (150, 8, 8)), noise.integers(155, 256, (150, 8, 8))])
     labels = np.repeat(["dark", "bright"], 150)
     np.savez(tmp_path / "d.npz", images=images.astype(np.uint8), labels=labels)
-    from ganforge.judge import open_samples
+    from ganforge.samples import open_samples
 
     data = open_samples(str(tmp_path / "d.npz"), "8x8", 1)
     way, judge = latent.between_classes(model(Bright()), data, "dark", "bright")

@@ -25,9 +25,9 @@ from ganforge.domains.attribute import open_like as like_attribute
 from ganforge.domains.captions import CaptionOptions
 from ganforge.domains.captions import open_like as like_captions
 from ganforge.domains.domain import Damage, Part, damage_of
-from ganforge.judge import open_samples
 from ganforge.live import damaged
 from ganforge.plan import make_plan
+from ganforge.samples import open_samples
 from image_makers import pixels, read
 
 ARMS = ("real", "real + classical", "real + generated", "real + classical + generated")

@@ -22,6 +22,7 @@ from ganforge.measure import evaluate as measuring
 from ganforge.measure import features, sides
 from ganforge.measure.evaluate import Options, Side, collect, evaluate, from_source
 from ganforge.measure.features import find_extractor
+from ganforge.samples import from_model
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(command.evaluate)
@@ -166,7 +167,7 @@ def test_a_run_is_judged(tmp_path: Path) -> None:
     model = ganforge.train("gan", "ring", run=run, rounds=3, quiet=True, device="cpu")
     result, _, _ = judge.compare(str(run), "ring", metrics=("fid", "birthday"), n=300, real=1000)
     assert result.scores["fid"].value > result.floors["fid"].value  # type: ignore[operator]
-    chunks = judge.from_model(model, 7, 1.0)
+    chunks = from_model(model, 7, 1.0)
     drawn = torch.cat([chunks(n)["data"] for n in (10, 100, 33)])
     assert np.allclose(drawn.numpy(), model.generate(143, seed=7), atol=1e-5)  # what a user would see
     with pytest.raises(InputError, match="they cannot be compared"):

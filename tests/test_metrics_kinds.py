@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 import ganforge
-from ganforge import judge
+from ganforge import judge, samples
 from ganforge.app import evaluate as command
 from ganforge.appraisal import appraise, keep
 from ganforge.core.errors import InputError
@@ -169,7 +169,7 @@ def test_runs_of_text_are_judged_and_reported(run: Path, tmp_path: Path) -> None
     twice = [ganforge.evaluate(run, "sentences", ("bleu",), n=40).scores["bleu2"].value for _ in range(2)]
     assert twice[0] == twice[1] == stored["scores"]["bleu2"]["value"]
     lines = load_lines(run, 40)
-    real = judge.open_samples("sentences", None, None, ganforge.load(run).domain)[1]
+    real = samples.open_samples("sentences", None, None, ganforge.load(run).domain)[1]
     half = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: (len(real) + 1) // 2]
     known = ganforge.load(run).domain.decode(real.take(half))
     assert text_report(lines, known).scores["bleu2"].value == pytest.approx(twice[0], abs=1e-9)

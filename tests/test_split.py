@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from command import ganforge
-from ganforge import judge
+from ganforge import samples
 from ganforge.domains import attribute
 from ganforge.domains.attribute import AttributeOptions
+from ganforge.model import load
 from image_makers import file, noise, put
 
 
@@ -35,10 +36,10 @@ def test_a_run_is_judged_by_the_part_that_it_was_trained_on(data: Path, tmp_path
     tiny = ("--rounds", 1, "--size", 8, "--batch", 4, "--device", "cpu", "--quiet")
     said = ganforge("train", recipe, "--data", data, "--set", "data.split=val", "--run", run, *tiny, draw=False)
     assert said.code == 0, said.error
-    like = judge.load(run).domain
+    like = load(run).domain
 
     def opened(spec: str) -> int:
-        return len(judge.open_samples(spec, *judge.size_of(like), like, judge.data_options(str(run), spec))[1])
+        return len(samples.open_samples(spec, *samples.size_of(like), like, samples.data_options(str(run), spec))[1])
 
     assert opened(str(data)) == 17, "as it was trained"
     assert opened(f"{data}/../data") == 17, "by another name"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganforge import judge
+from ganforge import judge, samples
 from ganforge.config import run_settings
 from ganforge.core.device import settle
 from ganforge.core.errors import GanforgeError, InputError
@@ -129,7 +129,7 @@ def neighbors(appraisal: Appraisal, seed: int = 0) -> Any | None:
     domain, source = appraisal.domain, appraisal.source
     if not domain.plain_images or len(source) < COLUMNS:
         return None
-    raw = judge.from_model(appraisal.model, seed, 1.0)(SEARCHED)["data"]
+    raw = samples.from_model(appraisal.model, seed, 1.0)(SEARCHED)["data"]
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))[:COPYABLE].sort().values
     distances, rows = nearest_rows(flat(domain, raw), domain, source, order)
     suspicious = [i for i in distances[:, 0].argsort().tolist() if i >= ROWS][:ROWS]

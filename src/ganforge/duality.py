@@ -37,10 +37,10 @@ from ganforge.engine.run import Run
 from ganforge.engine.stream import Stream
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import World
-from ganforge.judge import open_samples, size_of
 from ganforge.losses.adversarial import AdversarialLoss
 from ganforge.measure.intervals import Score, around, student
 from ganforge.plan import make_plan
+from ganforge.samples import open_samples, size_of
 
 STEPS = 1000
 CHECKS = 8

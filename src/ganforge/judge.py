@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import torch
 
 from ganforge import __version__
-from ganforge.config import checked, run_settings
 from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError, nearest
-from ganforge.core.game import Batch
-from ganforge.core.store import read_json, write_json
-from ganforge.domains import module_for, modules
+from ganforge.core.store import write_json
 from ganforge.domains.domain import Domain, Source
-from ganforge.engine.rng import generator, reseed
 from ganforge.measure import kinds
-from ganforge.measure.evaluate import Giver, Options, Sampler, choose, from_source
+from ganforge.measure.evaluate import Giver, Options, Sampler, choose
 from ganforge.measure.evaluate import evaluate as measure
 from ganforge.measure.features import Extractor, find_extractor
 from ganforge.measure.metrics.ppl import Latents
 from ganforge.measure.resize import FILTERS
 from ganforge.measure.result import Evaluation
-from ganforge.model import CHUNK, Model, load
+from ganforge.model import Model
+from ganforge.samples import (
+    at_size,
+    check_same_kind,
+    data_options,
+    decoded_by_model,
+    from_files,
+    from_model,
+    latents_of,
+    open_model,
+    open_samples,
+    renamed,
+    size_of,
+)
 
-ENDLESS = 2**40
-DIVERGED = "the model makes values that are not finite: its training has diverged"
+VERSIONS = {"ganforge": __version__, "torch": torch.__version__}
 
 
 def evaluate(
@@ -71,6 +76,33 @@ def evaluate(
     )[0]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Samples as ``measure.evaluate`` takes them; ``available``: how many there are (None: as many as one likes)."""
+
+    draw: Sampler
+    available: int | None
+    give: Giver
+    numbers: torch.Tensor | None = None
+    latents: Latents | None = None
+
+    @classmethod
+    def of_model(cls, model: Model, real: Domain, unseen: Source, seed: int, truncation: float, paths: bool) -> Judged:
+        """What a model makes, of the rows of ``unseen`` where it needs data; ``paths``: with latents for them."""
+        return cls(
+            renamed(from_model(model, seed, truncation, unseen), model.domain, real),
+            len(unseen) if model.game.needs else None,
+            decoded_by_model(model, seed, truncation, unseen),
+            latents=latents_of(model, seed, truncation) if paths else None,
+        )
+
+    @classmethod
+    def in_files(cls, what: str, real: Domain, resolution: str | None, channels: int | None, seed: int) -> Judged:
+        """The samples in files. InputError as of ``from_files``."""
+        draw, numbers, give = from_files(what, real, resolution, channels, seed)
+        return cls(draw, len(numbers), give, numbers)
+
+
 def compare(
     what: str, against: str, holdout: str | None = None, metrics: tuple[str, ...] = (), features: str = "auto",
     weights: Path | None = None, n: int | None = None, real: int | None = None, whole: bool = False,
@@ -91,79 +123,65 @@ def compare(
     if model:
         size = size_of(model.domain)
         resolution, channels = resolution or size[0], channels or size[1]
-    domain, source = opened or open_samples(
-        against, resolution, channels, model and model.domain, data_options(what, against)
-    )
+    like = model.domain if model else None
+    domain, source = opened or open_samples(against, resolution, channels, like, data_options(what, against))
     if model:
         check_same_kind(model, what, domain, against)
-    held = None
-    if holdout:
-        other, held = open_samples(holdout, resolution, channels, domain, data_options(what, holdout))
-        if (other.kind, other.shape) != (domain.kind, domain.shape):
-            raise InputError(
-                f"--holdout {holdout} holds {other.kind} of shape {other.shape}, but {against} {domain.kind} of shape "
-                f"{domain.shape}: they cannot be compared{at_size(domain, other)}"
-            )
-    if held is not None and held.fingerprint == source.fingerprint:
-        raise InputError("--holdout must be other data than --against: these hold the same")
-    numbers = latents = extract = None
+    held = open_held_out(holdout, what, against, domain, source, resolution, channels) if holdout else None
+    judged = (
+        Judged.of_model(model, domain, held or source, seed, truncation, "ppl" in metrics)
+        if model
+        else Judged.in_files(what, domain, resolution, channels, seed)
+    )
     _, general = kinds.pick(metrics, domain.kind)
-    if model:
-        unseen = held or source
-        draw = renamed(from_model(model, seed, truncation, unseen), model.domain, domain)
-        available = len(unseen) if model.game.needs else None
-        give = decoded_by_model(model, seed, truncation, unseen)
-        latents = latents_of(model, seed, truncation) if "ppl" in metrics else None
-    else:
-        draw, numbers, give = from_files(what, domain, resolution, channels, seed)
-        available = len(numbers)
+    extract = None
     if general is None or general:
         extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
-
     options = Options(metrics, n, real, seed, neighbors=neighbors, whole=whole, target=target, strict=strict)
-    versions = {"ganforge": __version__, "torch": torch.__version__}
     result = measure(
-        draw,
-        available,
-        domain,
-        source,
-        extract,
-        options,
-        held,
-        versions,
-        numbers=numbers,
-        gallery=keep,
-        tell=tell or (lambda text: None),
-        latents=latents,
-        give=give,
-    )
+        judged.draw, judged.available, domain, source, extract, options, held, VERSIONS, judged.numbers, gallery=keep,
+        tell=tell or (lambda text: None), latents=judged.latents, give=judged.give,
+    )  # fmt: skip
     notes = [*result.notes, getattr(extract, "about", "")]
-    if held is None and ("tstr" in metrics or (model and model.game.needs)):
-        told = "the test half of tstr" if "tstr" in metrics else "the inputs"
-        notes.append(f"a model trained on the whole of --against has seen {told}: give --holdout")
-    if features == "auto" and extract is not None and extract.name == "pixels":
-        learned = "classifier (which learns these classes) or self-supervised" if domain.classes else "self-supervised"
-        notes.append(
-            f"pixels are no judge of looks: better ones are --features {learned}; for FID as in papers, "
-            "--features inception (needs its weights)"
-        )
+    if held is None:
+        notes.append(seen_in_training(model, metrics))
+    if features == "auto" and extract is not None:
+        notes.append(better_than(extract, domain))
     return replace(result, notes=tuple(note for note in notes if note)), domain, source
 
 
-def check_same_kind(model: Model, what: str, domain: Domain, against: str) -> None:
-    """InputError where a model's samples cannot be compared with real data."""
-    if (model.domain.kind, model.domain.shape) != (domain.kind, domain.shape):
+def open_held_out(
+    holdout: str, what: str, against: str, domain: Domain, source: Source, resolution: str | None, channels: int | None
+) -> Source:
+    """The held-out real data. InputError where they cannot be compared with ``against``, or are the same."""
+    other, held = open_samples(holdout, resolution, channels, domain, data_options(what, holdout))
+    if (other.kind, other.shape) != (domain.kind, domain.shape):
         raise InputError(
-            f"{what} makes {model.domain.kind} of shape {model.domain.shape}, but {against} holds {domain.kind} of "
-            f"shape {domain.shape}: they cannot be compared{at_size(model.domain, domain)}"
+            f"--holdout {holdout} holds {other.kind} of shape {other.shape}, but {against} {domain.kind} of shape "
+            f"{domain.shape}: they cannot be compared{at_size(domain, other)}"
         )
+    if held.fingerprint == source.fingerprint:
+        raise InputError("--holdout must be other data than --against: these hold the same")
+    return held
 
 
-def at_size(wanted: Domain, other: Domain) -> str:
-    """How ``other`` can be read at the size of ``wanted``, where that is all that they differ in."""
-    shape: Any = wanted.shape
-    alike = wanted.kind == other.kind and len(shape) > 2 and shape[:-2] == other.shape[:-2]
-    return f" (at the same size: --resolution {shape[-2]}x{shape[-1]})" if alike else ""
+def seen_in_training(model: Model | None, metrics: Sequence[str]) -> str:
+    """The note that a score without held-out data is of data that the model may have learned from; else nothing."""
+    if "tstr" not in metrics and not (model and model.game.needs):
+        return ""
+    told = "the test half of tstr" if "tstr" in metrics else "the inputs"
+    return f"a model trained on the whole of --against has seen {told}: give --holdout"
+
+
+def better_than(extract: Extractor, domain: Domain) -> str:
+    """The note that there are better features than pixels; nothing for others."""
+    if extract.name != "pixels":
+        return ""
+    learned = "classifier (which learns these classes) or self-supervised" if domain.classes else "self-supervised"
+    return (
+        f"pixels are no judge of looks: better ones are --features {learned}; for FID as in papers, "
+        "--features inception (needs its weights)"
+    )
 
 
 def features_for(model: Model, against: str, features: str, seed: int = 0) -> Extractor:
@@ -171,209 +189,6 @@ def features_for(model: Model, against: str, features: str, seed: int = 0) -> Ex
     domain, source = open_samples(against, *size_of(model.domain), model.domain)
     check_same_kind(model, "the run", domain, against)
     return find_extractor(features, domain, source, seed=seed)
-
-
-def open_model(what: str, device: str) -> Model | None:
-    """The model of a run; None when ``what`` is no run."""
-    path = Path(what)
-    if not any((path / name).exists() for name in ("run.json", "model.json", "model/model.json")):
-        return None
-    return load(path, device)
-
-
-def size_of(domain: Domain) -> tuple[str | None, int | None]:
-    """The resolution and channels at which other images compare with a domain's; nothing for what has no size."""
-    return domain.reading.get("resolution"), domain.reading.get("channels")
-
-
-def open_samples(
-    spec: str,
-    resolution: str | None,
-    channels: int | None,
-    like: Domain | None = None,
-    trained: Mapping[str, Any] | None = None,
-) -> tuple[Domain, Source]:
-    """Open data as the kind of ``like``, with its columns, vocabulary .. where they have such; images at a given size.
-
-    ``trained`` are the data options of the run that is judged, for kinds that are read in several ways.
-    """
-    module = module_like(spec, like)
-    split = (trained or {}).get("split")
-    if like is not None and like.kind == module.DOMAIN.kind and hasattr(module, "open_like"):
-        return module.open_like(spec, like, split)
-    values: dict[str, Any] = {}
-    if like is not None and like.kind == module.DOMAIN.kind:
-        values = {**(trained or {}), **like.reading}
-    size = int(resolution) if resolution and resolution.isdigit() else resolution
-    known = {field.name for field in fields(module.OPTIONS)}
-    values |= {k: v for k, v in (("resolution", size), ("channels", channels)) if v is not None and k in known}
-    if module.DOMAIN.plain_images:
-        given = {"resolution": size, "channels": channels, "bits": like.reading.get("bits") if like else None}
-        given |= {"split": split} if "split" in known else {}
-        values = {k: v for k, v in given.items() if v is not None}
-    return module.open(spec, checked(module.OPTIONS, values, "data"))
-
-
-def module_like(spec: str, like: Domain | None) -> ModuleType:
-    """The domain module that reads ``spec`` as ``like`` is; where that is not known, as what it looks like."""
-    if like is not None:
-        return module_for(spec, (like.kind,)) if like.kind in special() else module_for(spec)
-    try:
-        return module_for(spec)
-    except InputError:
-        for kind in special():
-            with contextlib.suppress(InputError):
-                return module_for(spec, (kind,))
-        raise
-
-
-def special() -> tuple[str, ...]:
-    """The kinds that only what names them gets: a folder of images may be pairs, but not unless that is said."""
-    return tuple(m.DOMAIN.kind for m in modules() if hasattr(m, "ASKED"))
-
-
-def data_options(what: str, spec: str) -> dict[str, Any]:
-    """How a run's data were read, as its config.yaml says, for reading ``spec``; nothing where there is none.
-
-    The part of the data that was trained on (``split``) is one of the run's own data only.
-    """
-    if not (Path(what) / "config.yaml").is_file():
-        return {}
-    facts = Path(what) / "run.json"
-    settings = run_settings(Path(what), read_json(facts) if facts.is_file() else {})
-    own = spec == settings.path or (Path(spec).exists() and Path(spec).resolve() == Path(settings.path).resolve())
-    return {name: value for name, value in settings.data.items() if own or name != "split"}
-
-
-def from_files(
-    what: str, domain: Domain, resolution: str | None, channels: int | None, seed: int
-) -> tuple[Sampler, torch.Tensor, Giver]:
-    """The samples in files, shuffled, since files often come class by class; which they are (int64 [n]); and decoded.
-
-    Labels are those of the real data by their names; samples with other classes count as unlabelled. InputError when
-    the samples are of another kind than the real data.
-    """
-    found, source = open_samples(what, resolution, channels, domain)
-    if found.plain_images != domain.plain_images:
-        raise InputError(f"{what} holds samples of kind {found.kind}, but the real data are of kind {domain.kind}")
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
-
-    def give(count: int, rows: torch.Tensor) -> kinds.Samples:
-        return kinds.from_source(found, source, order[:count], seed)
-
-    return renamed(from_source(source, order), found, domain), order, give
-
-
-def renamed(draw: Sampler, own: Domain, real: Domain) -> Sampler:
-    """The same samples, their classes numbered as those of the same names in the real data (-1: not there)."""
-    if own.classes == real.classes:
-        return draw
-    known = {name: i for i, name in enumerate(real.classes)}
-    index = torch.tensor([known.get(name, -1) for name in own.classes] or [-1])
-
-    def named(n: int) -> Batch:
-        raw = draw(n)
-        return raw | {"label": index[raw["label"]]} if "label" in raw else raw
-
-    return named
-
-
-def from_model(model: Model, seed: int, truncation: float, source: Source | None = None) -> Sampler:
-    """The samples of a model, those that ``generate`` gives for this seed, as a Source gives them; with the classes
-    that were asked of it, if it takes any. A game that needs something of the data takes it from ``source``."""
-    return regrouped(raw_chunks(model, seed, truncation, source))
-
-
-def decoded_by_model(model: Model, seed: int, truncation: float, source: Source) -> Giver:
-    """The same samples decoded, with what was given; of a game that needs data, made for the rows that are asked."""
-
-    def give(count: int, rows: torch.Tensor) -> kinds.Samples:
-        return kinds.gather(made_chunks(model, seed, truncation, source, rows), model.domain, count)
-
-    return give
-
-
-@torch.no_grad()
-def made_chunks(
-    model: Model, seed: int, truncation: float, source: Source | None = None, rows: torch.Tensor | None = None
-) -> Iterator[Batch]:
-    """Encoded samples with their inputs, a few at a time; for ``rows`` of ``source`` where the game needs data (all, in
-    order, if None). InputError when the model makes what is not a number."""
-    told = (*model.game.conditions, *model.game.needs)
-    for inputs in all_inputs(model, seed, truncation, source, rows):
-        made = model.game.sample(inputs)
-        made = {k: v for k, v in {**inputs, **made}.items() if k in ("data", "label", *told) or k not in inputs}
-        if made["data"].is_floating_point() and not bool(made["data"].isfinite().all()):
-            raise InputError(DIVERGED)
-        yield made
-
-
-def all_inputs(
-    model: Model, seed: int, truncation: float, source: Source | None, rows: torch.Tensor | None
-) -> Iterator[Batch]:
-    """What sampling takes, a few samples at a time."""
-    if not model.game.needs or source is None:
-        yield from model.inputs(ENDLESS, seed, truncation=truncation)
-        return
-    order = torch.arange(len(source)) if rows is None else rows
-    for index, some in enumerate(order.split(CHUNK)):
-        drawn = generator("generate", seed, index)
-        inputs = model.game.draw(len(some), drawn, truncation)
-        if model.game.conditions:
-            inputs |= model.domain.conditions(len(some), drawn)
-        reseed("evaluate", seed, index)  # encoding may add noise
-        given = model.domain.encode(source.take(some))
-        inputs |= {name: given[name] for name in model.game.needs}
-        yield {k: v.to(model.game.device) for k, v in inputs.items()}
-
-
-def regrouped(chunks: Iterator[Batch]) -> Sampler:
-    """Chunks of any sizes, given out as many samples at a time as are asked for."""
-    rest: Batch = {}
-
-    def draw(n: int) -> Batch:
-        nonlocal rest
-        parts, have = [rest] if rest else [], len(next(iter(rest.values()))) if rest else 0
-        while have < n:
-            parts.append(next(chunks))
-            have += len(next(iter(parts[-1].values())))
-        whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        rest = {key: value[n:] for key, value in whole.items()}
-        return {key: value[:n] for key, value in whole.items()}
-
-    return draw
-
-
-def raw_chunks(model: Model, seed: int, truncation: float, source: Source | None = None) -> Iterator[Batch]:
-    """Decoded samples as raw tensors, a few at a time. InputError when the model makes what is not a number."""
-    for made in made_chunks(model, seed, truncation, source):
-        labels = {"label": made["label"].cpu()} if "label" in made else {}
-        yield {"data": as_raw(model.domain, made), **labels}
-
-
-def latents_of(model: Model, seed: int, truncation: float) -> Latents | None:
-    """The model as path lengths see it: None where it has no latent z."""
-    if "z" not in next(model.inputs(1, seed)):
-        return None
-    draw = regrouped(model.inputs(ENDLESS, seed, truncation=truncation))
-
-    @torch.no_grad()
-    def make(inputs: Batch) -> Batch:
-        return {"data": unrounded(model.domain, model.game.sample(inputs)["data"])}
-
-    return Latents(draw, make)
-
-
-def unrounded(domain: Domain, encoded: torch.Tensor) -> torch.Tensor:
-    """Images as levels that are not rounded, so that tiny differences stay; other kinds as they are encoded."""
-    return (encoded.float().clamp(-1, 1) + 1) * (domain.levels / 2) if domain.levels else encoded
-
-
-def as_raw(domain: Domain, made: Batch) -> torch.Tensor:
-    """What a game made, decoded, as a Source gives it. InputError for values that are not numbers."""
-    if not bool(made["data"].isfinite().all()):
-        raise InputError(DIVERGED)
-    return torch.as_tensor(domain.raw(made))
 
 
 def write(result: Evaluation, domain: Domain, source: Source, out: Path) -> list[Path]:

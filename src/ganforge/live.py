@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganforge import __version__, judge
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
 from ganforge.core.watch import Event, Verdict, Watcher
@@ -19,13 +18,14 @@ from ganforge.domains import modules
 from ganforge.domains.domain import Damage, Domain, Source, damage_of
 from ganforge.engine.run import Run
 from ganforge.engine.trainer import Trainer
-from ganforge.judge import as_raw
+from ganforge.judge import VERSIONS
 from ganforge.measure import kinds
 from ganforge.measure.evaluate import Options
 from ganforge.measure.evaluate import evaluate as measure
 from ganforge.measure.features import Extractor, find_extractor
 from ganforge.measure.result import Evaluation
 from ganforge.plan import Plan
+from ganforge.samples import as_raw, decoded_by_model, from_model
 
 TIMES = 20
 """Evaluations a run, where the user sets no cadence."""
@@ -46,7 +46,6 @@ TOLD = 300
 """Generated samples for metrics of one kind of data, which may be slow."""
 REAL = 20_000
 """Real samples for these, at most."""
-VERSIONS = {"ganforge": __version__, "torch": torch.__version__}
 
 
 def metric_of(score: str) -> str:
@@ -174,8 +173,7 @@ class Evaluator:
             VERSIONS,
         )  # fmt: skip
         if self.score not in found.scores:
-            left_out = [note.removeprefix("left out: ") for note in found.notes if note.startswith("left out: ")]
-            raise InputError("; ".join([*left_out[:1], *(note for note in found.notes if "--whole" in note)]))
+            raise InputError("; ".join(found.obstacles()))
         return found
 
     def samples(self, count: int) -> Iterator[Tensor]:
@@ -206,8 +204,8 @@ def tell_own(
     told = kinds.most(model.domain.kind, metrics, "TOLD", TOLD)
     count = min(told, len(unseen)) if model.game.needs else told
     options = Options(metrics, count, REAL, rows=1000, pairs=1000, strict=False, kept={} if kept is None else kept)
-    draw = judge.from_model(model, 0, 1.0, unseen)
-    give = judge.decoded_by_model(model, 0, 1.0, unseen)
+    draw = from_model(model, 0, 1.0, unseen)
+    give = decoded_by_model(model, 0, 1.0, unseen)
     available = len(unseen) if model.game.needs else None
     with torch.enable_grad():  # some judges learn from the real samples
         return measure(draw, available, model.domain, source, extract, options, held, VERSIONS, give=give, tell=tell)

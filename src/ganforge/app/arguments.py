@@ -33,6 +33,24 @@ Allow = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write; the suffix decides the format.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+Silent = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")]
+Generated = Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")]
+JudgeSeed = Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")]
+DirectionKind = Annotated[
+    str,
+    typer.Option(
+        help="principal: what changes samples most; features: principal components of activations (GANSpace); "
+        "closed-form: of the weights that take the latent (SeFa); coordinate: the latent's own axes."
+    ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        help="In the space of this layer's output, not of z: StyleGAN's w is G.mapping; InfoGAN's codes are code."
+    ),
+]
 DIRECTIONS = ("principal", "coordinate", "features", "closed-form")
 """The kinds of directions of latent space."""
 

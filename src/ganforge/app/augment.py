@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Json, allow_module, say, telling
+from ganforge.app.arguments import Allow, Device, Json, Quiet, allow_module, say, telling
 
 AUGMENT_EXAMPLES = (
     "Examples: ganforge augment --data photos --out grown | ganforge augment --data mnist.zip --real-per-class 50 "
@@ -40,7 +40,7 @@ def augment(
     seed: Annotated[int, typer.Option(help="Of training, images and classifiers.")] = 0,
     device: Device = "auto",
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    quiet: Quiet = False,
     allow: Allow = None,
 ) -> None:
     """Grow a small labelled set with a GAN, and measure whether a classifier is the better for it.

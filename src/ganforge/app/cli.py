@@ -5,12 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ganforge.app.arguments import INTERRUPTED, Allow, Device, Label, Out, RunPath, Seed, count_to_stderr, open_run, say
+from ganforge.app.arguments import (
+    INTERRUPTED,
+    Allow,
+    Device,
+    Label,
+    Out,
+    Quiet,
+    RunPath,
+    Seed,
+    count_to_stderr,
+    open_run,
+    say,
+)
 from ganforge.app.augment import AUGMENT_EXAMPLES, augment
 from ganforge.app.compare import COMPARE_EXAMPLES, compare
 from ganforge.app.data import data_app
@@ -81,20 +94,13 @@ def generate(
     ] = False,
     device: Device = "auto",
     allow: Allow = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make samples: a folder of them with a grid picture (samples that were made there before give way), or one file,
     as --out says."""
     from ganforge.app import output
 
-    asked = [
-        *([] if label is None else [f"-label{label}"]),
-        *([] if truncation == 1 else [f"-truncation{truncation:g}"]),
-        *(f"-{text}" for text in (*(where or ()), *(prompt or ()))),
-        *([] if frames is None else [f"-frames{frames}"]),
-    ]
-    of_class = "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(asked))[:100]
-    target = out or run / "generated" / f"seed{seed}{of_class}"
+    target = out or run / "generated" / folder_name(seed, label, truncation, (*(where or ()), *(prompt or ())), frames)
     if out is not None and not overwrite and output.is_folder(out):
         output.refuse_strangers(out)
     model = open_run(run, device, allow)
@@ -120,6 +126,17 @@ def generate(
         say(f"{len(beside):,} other {'file is' if len(beside) == 1 else 'files are'} in {target} too")
     if remark := model.domain.remark(samples):
         say(remark)
+
+
+def folder_name(seed: int, label: str | None, truncation: float, texts: Sequence[str], frames: int | None) -> str:
+    """A name for samples that tells what was asked for, as far as a file's name can say it."""
+    asked = [
+        *([] if label is None else [f"-label{label}"]),
+        *([] if truncation == 1 else [f"-truncation{truncation:g}"]),
+        *(f"-{text}" for text in texts),
+        *([] if frames is None else [f"-frames{frames}"]),
+    ]
+    return f"seed{seed}" + "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(asked))[:100]
 
 
 @app.command(

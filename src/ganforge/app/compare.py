@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Json, allow_module, listed, telling
+from ganforge.app.arguments import (
+    Allow,
+    Device,
+    Generated,
+    Json,
+    JudgeSeed,
+    Quiet,
+    Weights,
+    allow_module,
+    listed,
+    telling,
+)
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,13 +57,13 @@ def compare(
         str | None, typer.Option(help="The score that is the plot's diversity. Default: coverage.")
     ] = None,
     features: Annotated[str, typer.Option(help="As in 'ganforge evaluate'.")] = "auto",
-    weights: Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")] = None,
-    n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
+    weights: Weights = None,
+    n: Generated = None,
+    seed: JudgeSeed = 0,
     device: Device = "auto",
     allow: Allow = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Set runs side by side, judged by the same real data: a table, a page, and quality against diversity.
 
@@ -64,13 +75,8 @@ def compare(
     if recipes is not None or data is not None:
         if runs or recipes is None or data is None:
             raise InputError("give runs to compare, or both --data and --recipes to train them first")
-        changed = {"metrics": metrics, "quality": quality, "diversity": diversity, "weights": weights, "number": n}
-        unused = [name for name, value in changed.items() if value is not None]
-        unused += [name for name, usual in {"features": features == "auto", "seed": seed == 0}.items() if not usual]
-        if unused:
-            raise InputError(
-                f"--{unused[0]} is for runs that are there: after this one, ganforge compare {out}/*-* --{unused[0]} .."
-            )
+        judging = {"metrics": metrics, "quality": quality, "diversity": diversity, "weights": weights, "number": n}
+        refuse_later({**judging, "features": None if features == "auto" else features, "seed": seed or None}, out)
         with telling(quiet or json) as tell:
             compete(data, recipes, minutes, seeds, against, out, json, tell)
         return
@@ -88,6 +94,15 @@ def compare(
     show(found)
     for path in (out / name for name in FILES if (out / name).exists()):
         typer.echo(f"wrote {path}")
+
+
+def refuse_later(options: Mapping[str, object], out: Path) -> None:
+    """InputError for options that judge runs, where recipes are to be trained first: None of them may be given."""
+    unused = [name for name, value in options.items() if value is not None]
+    if unused:
+        raise InputError(
+            f"--{unused[0]} is for runs that are there: after this one, ganforge compare {out}/*-* --{unused[0]} .."
+        )
 
 
 def compete(

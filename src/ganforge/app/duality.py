@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Json, RunPath, allow_module, say, telling
+from ganforge.app.arguments import Allow, Device, Json, Quiet, RunPath, allow_module, say, telling
 
 DUALITY_EXAMPLES = (
     "Examples: ganforge duality runs/dcgan-digits-01 | ganforge duality RUN --steps 5000 --holdout test.zip --json"
@@ -27,7 +27,7 @@ def duality(
     json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Write the result to this .json too.")] = None,
     allow: Allow = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the duality gap: how far a trained game is from equilibrium, in its own payoff."""
     allow_module(allow)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json as json_text
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganforge.app.arguments import (
     Allow,
     Device,
+    DirectionKind,
     Json,
     Label,
+    Layer,
     Out,
     RunPath,
     Seed,
@@ -22,6 +24,14 @@ from ganforge.app.arguments import (
     telling,
 )
 from ganforge.core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganforge.core.game import Batch
+    from ganforge.latent import Direction
+    from ganforge.measure.classifier import Classifier
+    from ganforge.model import Model
 
 JUDGED = 64
 """Samples of the first class whose way to the other is measured."""
@@ -44,17 +54,8 @@ def edit(
         str, typer.Option(help="From low:high, in standard deviations of the latents.", metavar="LOW:HIGH")
     ] = "-3:3",
     steps: Annotated[int, typer.Option(help="Samples from low to high: columns of the picture.")] = 7,
-    kind: Annotated[
-        str,
-        typer.Option(
-            help="principal: what changes samples most; features: principal components of activations (GANSpace); "
-            "closed-form: of the weights that take the latent (SeFa); coordinate: the latent's own axes."
-        ),
-    ] = "principal",
-    layer: Annotated[
-        str | None,
-        typer.Option(help="Move the output of this layer, not z: StyleGAN's w is G.mapping; InfoGAN's codes are code."),
-    ] = None,
+    kind: DirectionKind = "principal",
+    layer: Layer = None,
     against: Annotated[str | None, typer.Option(help="Labelled real data, for CLASS:CLASS.", metavar="DATA")] = None,
     latents: Annotated[
         Path | None, typer.Option(help="Edit what 'ganforge project' found: its latents.npz.", metavar="FILE")
@@ -69,69 +70,108 @@ def edit(
 ) -> None:
     """Move samples, or projected pictures, along a direction of latent space: a picture, a row for each."""
     low, high = ends(strength)
+    check_directions(kind)
+    check_picture(n, steps, out)
+    classes = pair_of(direction, against)
+    import torch
+
+    from ganforge import latent
+
+    model = open_run(run, device, allow)
+    inputs, points, layer = starts(model, latents, layer, n, seed, label)
+    judge, columns = None, []
+    with telling(doing="measuring what changes samples"):
+        if against is not None:
+            way, judge, columns = way_between(model, run, against, classes, seed, label, layer)
+            if latents is None:  # rows that begin in the first class
+                inputs = latent.judged_as(model, judge, judge.classes[columns[0]], max(n, JUDGED), seed, label)
+        else:
+            way = latent.directions(model, int(direction), kind, seed, label, layer=layer)[-1]  # type: ignore[arg-type]
+        strengths = torch.linspace(low, high, steps).tolist()
+        samples, made = latent.edit(model, way, strengths, inputs, layer, points)
+    count = len(made) // steps
+    rows = count if latents is not None else min(n, count)
+    target = out or run / "generated" / f"edit-{file_name(direction, kind, classes)}-seed{seed}.png"
+    model.domain.animate(samples[: rows * steps], target, steps)
+    shares = [] if judge is None else class_shares(judge, made, steps, columns)
+    if json:
+        facts = {"direction": way.name, "share": way.share, "scale": way.scale, "vector": way.vector.tolist()}
+        say(json_text.dumps({**facts, "strengths": strengths, "judged": shares, "picture": str(target)}))
+        return
+    say(f"{way.name}: {way.share:.2%} of all change; a strength of 1 is {way.scale:.3g} in {layer or 'z'}")
+    if judge is not None:
+        say(str(judge))
+        tell_shares(strengths, shares, classes, count)
+    say(f"{rows} rows, {steps} strengths from {low:g} to {high:g}: {target}")
+
+
+def check_picture(n: int, steps: int, out: Path | None) -> None:
+    """InputError for a picture without rows or columns, or of an unknown kind."""
     if n < 1:
         raise InputError(f"the number of samples must be at least 1, not {n}")
     if steps < 2:
         raise InputError(f"--steps must be at least 2, not {steps}")
-    check_directions(kind)
+    if out is not None and out.suffix.lower() not in (".png", ".gif"):
+        raise InputError(f"cannot write '{out.name}': give a .png or a .gif")
+
+
+def pair_of(direction: str, against: str | None) -> tuple[str, ...]:
+    """The two classes of CLASS:CLASS; none where the direction is a number. InputError for anything else, and for
+    classes without real data to learn them from."""
     classes = direction.split(":")
     between = len(classes) == 2 and all(classes)
     if not between and not (direction.isdecimal() and int(direction) > 0):
         raise InputError(f"--direction '{direction}': give a number from 1, or two classes as 3:8")
     if between != (against is not None):
         raise InputError("--against and --direction CLASS:CLASS go together: a classifier learns the classes from it")
-    if out is not None and out.suffix.lower() not in (".png", ".gif"):
-        raise InputError(f"cannot write '{out.name}': give a .png or a .gif")
-    import torch
+    return tuple(classes) if between else ()
 
-    from ganforge import judge as judging
+
+def starts(
+    model: Model, latents: Path | None, layer: str | None, n: int, seed: int, label: str | None
+) -> tuple[Batch, Tensor | None, str | None]:
+    """What is moved: inputs, where they lie if not where sampling puts them, and the layer whose output is moved.
+
+    From the file ``latents``, else ``n`` samples. InputError for a file with points of another layer than asked for.
+    """
     from ganforge import latent
 
-    model = open_run(run, device, allow)
-    points = None
-    if latents is not None:
-        inputs, points, layer_of = latent.read_latents(model, latents)
-        if layer is not None and layer != layer_of:
-            raise InputError(f"{latents} holds points of {layer_of or 'z'}, not of {layer}: leave --layer out")
-        layer = layer_of
-    else:
-        inputs = latent.inputs_of(model, n, seed, label)
-    judge = None
-    columns: list[int] = []
-    with telling(doing="measuring what changes samples"):
-        if between:
-            data = judging.open_samples(str(against), *judging.size_of(model.domain), model.domain)
-            judging.check_same_kind(model, str(run), data[0], str(against))
-            way, judge = latent.between_classes(model, data, *classes, seed=seed, label=label, layer=layer)
-            columns = [data[0].class_index(k) for k in classes]
-            if latents is None:  # rows that begin in the first class
-                inputs = latent.judged_as(model, judge, judge.classes[columns[0]], max(n, JUDGED), seed, label)
-        else:
-            index = int(direction)
-            way = latent.directions(model, index, kind, seed, label, layer=layer)[-1]  # type: ignore[arg-type]
-        strengths = torch.linspace(low, high, steps).tolist()
-        samples, made = latent.edit(model, way, strengths, inputs, layer, points)
-    rows = len(made) // steps if latents is not None else n
-    named = f"{kind}{direction}" if not between else "-".join("".join(c for c in k if c.isalnum()) for k in classes)
-    target = out or run / "generated" / f"edit-{named}-seed{seed}.png"
-    model.domain.animate(samples[: rows * steps], target, steps)
-    judged = []
-    if judge is not None:
-        found = judge.predict(made).unflatten(0, (-1, steps))
-        judged = [[float((found[:, i] == k).float().mean()) for k in columns] for i in range(steps)]
-    if json:
-        facts = {"direction": way.name, "share": way.share, "scale": way.scale, "vector": way.vector.tolist()}
-        say(json_text.dumps({**facts, "strengths": strengths, "judged": judged, "picture": str(target)}))
-        return
-    say(f"{way.name}: {way.share:.2%} of all change; a strength of 1 is {way.scale:.3g} in {layer or 'z'}")
-    if judge is not None:
-        say(str(judge))
-        for value, shares in zip(strengths, judged, strict=True):
-            say(
-                f"strength {value:+.2f}: of {len(made) // steps} samples, "
-                + ", ".join(f"{s:.0%} {k}" for s, k in zip(shares, classes, strict=True))
-            )
-    say(f"{min(rows, len(made) // steps)} rows, {steps} strengths from {low:g} to {high:g}: {target}")
+    if latents is None:
+        return latent.inputs_of(model, n, seed, label), None, layer
+    inputs, points, own = latent.read_latents(model, latents)
+    if layer not in (None, own):
+        raise InputError(f"{latents} holds points of {own or 'z'}, not of {layer}: leave --layer out")
+    return inputs, points, own
+
+
+def way_between(
+    model: Model, run: Path, against: str, classes: tuple[str, ...], seed: int, label: str | None, layer: str | None
+) -> tuple[Direction, Classifier, list[int]]:
+    """The direction from one class of the real data to another, the judge that knows them, and their indices."""
+    from ganforge import latent, samples
+
+    data = samples.open_samples(against, *samples.size_of(model.domain), model.domain)
+    samples.check_same_kind(model, str(run), data[0], against)
+    way, judge = latent.between_classes(model, data, *classes, seed=seed, label=label, layer=layer)
+    return way, judge, [data[0].class_index(name) for name in classes]
+
+
+def class_shares(judge: Classifier, made: Tensor, steps: int, columns: list[int]) -> list[list[float]]:
+    """For each strength, the shares of samples ``made`` [rows * steps, ...] that are of the classes ``columns``."""
+    found = judge.predict(made).unflatten(0, (-1, steps))
+    return [[float((found[:, i] == k).float().mean()) for k in columns] for i in range(steps)]
+
+
+def tell_shares(strengths: list[float], shares: list[list[float]], classes: tuple[str, ...], count: int) -> None:
+    """Say what ``class_shares`` found, a line for each strength."""
+    for strength, row in zip(strengths, shares, strict=True):
+        named = ", ".join(f"{share:.0%} {name}" for share, name in zip(row, classes, strict=True))
+        say(f"strength {strength:+.2f}: of {count} samples, {named}")
+
+
+def file_name(direction: str, kind: str, classes: tuple[str, ...]) -> str:
+    """The direction, as far as a file's name can say it."""
+    return "-".join("".join(c for c in name if c.isalnum()) for name in classes) if classes else f"{kind}{direction}"
 
 
 def ends(strength: str) -> tuple[float, float]:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Json, allow_module, listed, telling
+from ganforge.app.arguments import (
+    Allow,
+    Device,
+    Generated,
+    Json,
+    JudgeSeed,
+    Quiet,
+    Weights,
+    allow_module,
+    listed,
+    telling,
+)
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,8 +53,8 @@ def evaluate(
         ),
     ] = None,
     features: Annotated[str, typer.Option(help=f"One of {', '.join(FEATURES)}.")] = "auto",
-    weights: Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")] = None,
-    n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
+    weights: Weights = None,
+    n: Generated = None,
     real: Annotated[int | None, typer.Option(min=1, help="Use at most this many real samples a side.")] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Compare with all real samples, not a half of them.")] = False,
     neighbors: Annotated[int, typer.Option(min=1, help="Of precision, recall, density and coverage.")] = 5,
@@ -51,13 +62,13 @@ def evaluate(
     resolution: Annotated[str | None, typer.Option(help="Read images at this size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Read images with 1, 3 or 4 channels.")] = None,
     target: Annotated[str | None, typer.Option(help="The column of a table that tstr and f1 predict.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
+    seed: JudgeSeed = 0,
     truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
     json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json and duplicates.png; or a .json.")] = None,
     device: Device = "auto",
     allow: Allow = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Judge a run, or anyone's samples: metrics with intervals, beside what real data score against real data."""
     from ganforge import judge
@@ -72,13 +83,12 @@ def evaluate(
             opened = domain, source
             tell(f"judged by what it learned from, {against}; --against DATA takes other data")
         result, domain, source = judge.compare(
-            what, against, holdout, names, features, weights, n, real, whole, neighbors, resizer, resolution, channels,
-            seed, truncation, device, keep, tell, target, opened,
+            what, against, holdout=holdout, metrics=names, features=features, weights=weights, n=n, real=real,
+            whole=whole, neighbors=neighbors, resizer=resizer, resolution=resolution, channels=channels, seed=seed,
+            truncation=truncation, device=device, keep=keep, tell=tell, target=target, opened=opened,
         )  # fmt: skip
     if not result.scores:
-        left_out = [note.removeprefix("left out: ") for note in result.notes if note.startswith("left out: ")]
-        why = [*left_out[:1], *(note for note in result.notes if "--whole" in note)]
-        raise InputError(f"nothing can be scored: {'; '.join(why) or 'no metric applies'}")
+        raise InputError(f"nothing can be scored: {'; '.join(result.obstacles()) or 'no metric applies'}")
     if out is not None:
         for path in judge.write(result, domain, source, out):
             if not json:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, allow_module, listed, say, telling
+from ganforge.app.arguments import (
+    Allow,
+    Device,
+    Generated,
+    JudgeSeed,
+    RunPath,
+    Weights,
+    allow_module,
+    listed,
+    say,
+    telling,
+)
 from ganforge.core.errors import GanforgeError
 
 REPORT_EXAMPLES = (
@@ -25,10 +35,10 @@ def report(
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="As in 'ganforge evaluate'. Default: all that apply.")] = None,
     features: Annotated[str, typer.Option(help="As in 'ganforge evaluate'.")] = "auto",
-    weights: Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")] = None,
+    weights: Weights = None,
     holdout: Annotated[str | None, typer.Option(help="Real data that the model has not seen.")] = None,
-    n: Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")] = 0,
+    n: Generated = None,
+    seed: JudgeSeed = 0,
     device: Device = "auto",
     allow: Allow = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the page is.")] = False,

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ganforge.app.arguments import INTERRUPTED, Allow, RunPath, allow_module
+from ganforge.app.arguments import INTERRUPTED, Allow, RunPath, Silent, allow_module
 from ganforge.app.launch import launch
 from ganforge.core.errors import GanforgeError, InputError
 
 if TYPE_CHECKING:
     from ganforge.api import Outcome
+    from ganforge.config import Settings
 
 TRAIN_EXAMPLES = (
     "Examples: ganforge train dcgan --data digits | ganforge train r3gan --data photos.zip --resolution 64 "
@@ -30,10 +31,14 @@ class Interrupted(GanforgeError):
     exit_code = INTERRUPTED
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """Those options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def budget(samples: str | None, minutes: float | None, rounds: int | None) -> dict[str, Any]:
     """The budgets that were given."""
-    given = {"samples": count(samples, "--samples"), "minutes": minutes, "rounds": rounds}
-    return {k: v for k, v in given.items() if v is not None}
+    return given(samples=count(samples, "--samples"), minutes=minutes, rounds=rounds)
 
 
 def count(text: str | None, option: str) -> int | float | None:
@@ -101,15 +106,41 @@ def train(
     fork: Annotated[Path | None, typer.Option(help="Start from the weights (and settings) of this run.")] = None,
     allow: Allow = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Silent = False,
 ) -> None:
     """Train a GAN on your data."""
     if gpus and gpus > 1 and "RANK" not in os.environ:
         launch(gpus)
     allow_module(allow)
     from ganforge import api
-    from ganforge.config import Settings, apply_overrides, read_settings, run_settings
+    from ganforge.config import apply_overrides
     from ganforge.engine.options import BUDGETS
+
+    settings = starting_from(recipe, config, fork)
+    settings.path = data or settings.path
+    limits = budget(samples, minutes, rounds)
+    if limits:
+        settings.train |= dict.fromkeys(BUDGETS)
+    settings.train |= limits
+    settings.params |= given(size=size, batch=batch)
+    settings.data |= given(resolution=resolution, channels=channels, mirror=mirror, strict=strict)
+    settings.train |= given(
+        seed=seed, device=device, holdout=holdout, stop=stop, metric=metric, target=target,
+        evaluate_samples=count(evaluate, "--evaluate"),
+    )  # fmt: skip
+    apply_overrides(settings, set_ or [])
+    if dry_run:
+        api.preview(settings, api.console_for(quiet), fork)
+    else:
+        carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), fork))
+
+
+def starting_from(recipe: str | None, config: Path | None, fork: Path | None) -> Settings:
+    """The settings before any option: those of the run to fork (of the same recipe), of the config, or none.
+
+    InputError where nothing names a recipe.
+    """
+    from ganforge.config import Settings, read_settings, run_settings
     from ganforge.engine.run import Run
 
     settings = Settings("", "")
@@ -127,25 +158,7 @@ def train(
         raise InputError("no recipe given: ganforge train RECIPE --data DATA; 'ganforge recipes' lists them")
     if fork is not None and config is None:
         settings.forget_defaults()
-    settings.path = data or settings.path
-    limits = budget(samples, minutes, rounds)
-    if limits:
-        settings.train |= dict.fromkeys(BUDGETS)
-    settings.train |= limits
-    chosen = (
-        {"size": size, "batch": batch},
-        {"resolution": resolution, "channels": channels, "mirror": mirror, "strict": strict},
-    )
-    settings.params |= {k: v for k, v in chosen[0].items() if v is not None}
-    settings.data |= {k: v for k, v in chosen[1].items() if v is not None}
-    followed = {"stop": stop, "metric": metric, "target": target, "evaluate_samples": count(evaluate, "--evaluate")}
-    given = {"seed": seed, "device": device, "holdout": holdout, **followed}
-    settings.train |= {k: v for k, v in given.items() if v is not None}
-    apply_overrides(settings, set_ or [])
-    if dry_run:
-        api.preview(settings, api.console_for(quiet), fork)
-    else:
-        carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), fork))
+    return settings
 
 
 def resume(
@@ -160,7 +173,7 @@ def resume(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Train with this many processes.")] = None,
     allow: Allow = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Silent = False,
 ) -> None:
     """Go on with a run, bit by bit as if it had never stopped."""
     if gpus and gpus > 1 and "RANK" not in os.environ:

@@ -11,6 +11,7 @@ import typer
 from ganforge.app.arguments import (
     Allow,
     Device,
+    DirectionKind,
     Json,
     Label,
     Out,
@@ -34,13 +35,7 @@ def traverse(
     count: Annotated[int, typer.Option(help="Directions: rows of the picture.")] = 8,
     steps: Annotated[int, typer.Option(help="Samples along each: columns of the picture.")] = 9,
     reach: Annotated[float, typer.Option(help="How far to go to either side, in units of the latent.")] = 3.0,
-    kind: Annotated[
-        str,
-        typer.Option(
-            help="principal: directions that change samples most; coordinate: the latent's own axes; or, as of "
-            "'ganforge edit', features, closed-form."
-        ),
-    ] = "principal",
+    kind: DirectionKind = "principal",
     against: Annotated[
         str | None, typer.Option(help="The real data, for features other than pixels and values.", metavar="DATA")
     ] = None,

@@ -31,7 +31,7 @@ def between_classes(
 ) -> tuple[Direction, Classifier]:  # fmt: skip
     """The direction from the mean latent of samples of one class to that of another, and the judge that sorted them.
 
-    The judge is a classifier trained on ``data``, real labelled images of the model's shape (``judge.open_samples``).
+    The judge is a classifier trained on ``data``, real labelled images of the model's shape (``samples.open_samples``).
     InputError for unknown classes, for those that the model takes as labels, and where samples are too few.
     """
     domain, source = data

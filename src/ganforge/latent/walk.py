@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
-from ganforge.judge import unrounded
 from ganforge.latent.spaces import (
     Space,
     chunks_of,
@@ -26,6 +25,7 @@ from ganforge.measure.features import Extractor
 from ganforge.measure.intervals import Score, mean_score
 from ganforge.measure.metrics.ppl import unrounded as smooth
 from ganforge.model import CHUNK, Model
+from ganforge.samples import unrounded
 
 Kind = Literal["principal", "coordinate", "features", "closed-form"]
 POINTS = 128

@@ -61,6 +61,11 @@ class Evaluation:
             **{name: audit.to_dict() for name, audit in self.audits.items()},
         }
 
+    def obstacles(self) -> list[str]:
+        """Why a metric could not be had: the first that was left out, and whether comparing with the whole helps."""
+        left_out = [note.removeprefix("left out: ") for note in self.notes if note.startswith("left out: ")]
+        return [*left_out[:1], *(note for note in self.notes if "--whole" in note)]
+
     def brief(self) -> dict[str, Any]:
         """The scores as a line of metrics.jsonl holds them: numbers, and what they tell."""
         return {

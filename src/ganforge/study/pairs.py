@@ -18,8 +18,8 @@ from ganforge.core.errors import InputError
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.image_pictures import viewable
 from ganforge.engine.rng import fold, generator
-from ganforge.judge import ENDLESS, open_model, open_samples, size_of
 from ganforge.model import Model
+from ganforge.samples import ENDLESS, open_model, open_samples, size_of
 from ganforge.study.statistics import Kind
 
 PRACTICE = 4

@@ -15,7 +15,7 @@ from conftest import real_data
 from ganforge.core.errors import InputError
 from ganforge.domains import domain_from_dict, open_data
 from ganforge.domains.image_packing import ImageOptions
-from ganforge.domains.paired import PairedDomain, PairedOptions
+from ganforge.domains.paired import PairedDomain, PairedOptions, Pairs
 from ganforge.domains.unpaired import UnpairedOptions
 from ganforge.engine.stream import Stream
 
@@ -69,6 +69,16 @@ def test_a_folder_of_its_own_for_side_b(folders: Path, tmp_path: Path) -> None:
     _, apart = read(folders / "A", target=str(folders / "B"))
     rows = torch.arange(5)
     assert torch.equal(together.take(rows)["data"], apart.take(rows)["data"])
+
+
+def test_other_pairs_of_the_same_images_have_another_fingerprint(folders: Path) -> None:
+    """Also where there are so many that a tensor's text leaves the middle out."""
+    _, source = read(folders)
+    rows = torch.arange(2000) % 5
+    other = rows.clone()
+    other[1000] = (other[1000] + 1) % 5
+    prints = [Pairs(source.given, source.wanted, (rows, b), "AtoB").fingerprint for b in (rows, rows.clone(), other)]
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_a_damaged_image_takes_its_partner_along(folders: Path) -> None:

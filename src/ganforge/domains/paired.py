@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -121,13 +122,14 @@ class Halves:
 
 
 class Pairs:
-    """Two packed sources, image by image."""
+    """Two packed sources, image by image: pair i is row ``rows[0][i]`` of ``a`` and ``rows[1][i]`` of ``b`` (int64)."""
 
     def __init__(self, a: PackedSource, b: PackedSource, rows: tuple[Tensor, Tensor], direction: str) -> None:
         ends = ((a, rows[0]), (b, rows[1]))
         (self.given, self.given_rows), (self.wanted, self.wanted_rows) = ends if direction == "AtoB" else ends[::-1]
         self.messages = (*a.messages, *b.messages)
-        self.fingerprint = fingerprint(a.fingerprint, b.fingerprint, str(rows), direction)
+        matched = hashlib.sha256(torch.stack(rows).numpy().tobytes()).hexdigest()
+        self.fingerprint = fingerprint(a.fingerprint, b.fingerprint, matched, direction)
 
     def __len__(self) -> int:
         return len(self.given_rows)

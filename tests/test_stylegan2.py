@@ -23,6 +23,7 @@ from ganforge.nn.convnet import grid
 from ganforge.nn.equalized import EqualizedConv, EqualizedLinear
 from ganforge.ops.resample import BINOMIAL, blur, downsample, filter_2d, upfirdn, upsample
 from ganforge.recipes.stylegan2 import PathMean, Stylegan2
+from ganforge.recipes.stylegan3 import Stylegan3
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +203,22 @@ def test_mixing_takes_a_second_latent_from_a_random_layer_on() -> None:
     assert float(crossed.any(1).float().mean()) == pytest.approx(0.5, abs=0.08)
     assert bool(crossed.any(0).all()), "every layer may be the crossover"
     assert not bool((G.eval().styles(torch.randn(9, 8)).diff(dim=1) != 0).any())
+
+
+@pytest.mark.parametrize("kind", [Stylegan2, Stylegan3])
+def test_the_second_latent_is_of_the_prior_and_leaves_the_average_alone(
+    kind: type[Stylegan2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As z is. The average of w moves once: towards the w of z."""
+    recipe = checked(kind, {**kind.tiny, "prior": "uniform", "style_mixing": 1.0}, "params")
+    G, _ = recipe.networks(ImageDomain(shape=(1, 8, 8)))
+    mapping, seen = G.mapping.forward, []
+    monkeypatch.setattr(G.mapping, "forward", lambda z, *rest, **more: seen.append(z) or mapping(z, *rest, **more))
+    z = torch.rand(256, 8) * 2 - 1
+    w = G.styles(z)[:, 0]
+    assert len(seen) == 2 and torch.equal(seen[0], z)
+    assert 0.98 < float(seen[1].abs().max()) <= 1 and not torch.equal(seen[1], z)
+    torch.testing.assert_close(G.mapping.average, (1 - G.mapping.follow) * w.detach().mean(0))
 
 
 def test_average_w_is_followed_in_training_only() -> None:

@@ -18,6 +18,7 @@ from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.convnet import channels, grid, grid_padding, middle
 from ganforge.nn.equalized import GAIN, EqualizedConv, EqualizedEmbedding, EqualizedLinear, leaky, pixel_norm
 from ganforge.nn.layers import MinibatchStddev
+from ganforge.ops.noise import Prior, latents_on
 from ganforge.ops.resample import BINOMIAL, blur, downsample, filter_2d, upsample
 
 
@@ -130,8 +131,8 @@ class Mapping(nn.Module):
         self.register_buffer("average", torch.zeros(latent))
         self.classes, self.follow = classes, follow
 
-    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
-        """``z`` [n, latent], ``label`` int64 [n] -> w [n, latent]."""
+    def forward(self, z: Tensor, label: Tensor | None, followed: bool = True) -> Tensor:
+        """``z`` [n, latent], ``label`` int64 [n] -> w [n, latent]. In training ``average`` moves, if ``followed``."""
         w = pixel_norm(z)
         if self.embedding is not None:
             if label is None:
@@ -139,7 +140,7 @@ class Mapping(nn.Module):
             w = torch.cat([w, pixel_norm(self.embedding(F.one_hot(label, self.classes).to(z.dtype)))], 1)
         for layer in self.layers:
             w = leaky(layer(w))
-        if self.training:
+        if self.training and followed:
             self.average.lerp_(w.detach().float().mean(0), 1 - self.follow)
         return w
 
@@ -148,11 +149,12 @@ class MappedGenerator(Generator):
     """A generator that maps z to w, one for each of its ``layers``, and paints what they say.
 
     In training mode two w are mixed at a random layer with probability ``mixing`` (Karras et al. 2019, section 3.1).
-    A subclass has ``mapping``, ``layers`` and ``paint``.
+    The second is of a z of its own, drawn from ``prior``. A subclass has ``mapping``, ``layers`` and ``paint``.
     """
 
     mapping: Mapping
     mixing: float = 0.0
+    prior: Prior = "normal"
 
     @property
     def layers(self) -> int:
@@ -169,7 +171,8 @@ class MappedGenerator(Generator):
         each = w[:, None].expand(-1, self.layers, -1)
         if not self.training or not self.mixing:
             return each
-        n, other = len(z), self.mapping(torch.randn_like(z), label)
+        n = len(z)
+        other = self.mapping(latents_on(z.device, n, z.shape[1], self.prior), label, followed=False)
         crossover = torch.randint(1, self.layers, (n,), device=z.device)
         mixed = torch.rand(n, device=z.device) < self.mixing
         layer = torch.arange(self.layers, device=z.device)
@@ -205,11 +208,12 @@ class StyleGenerator(MappedGenerator):
         classes: int = 0,
         mapping_lr: float = 0.01,
         normalize: bool = False,
+        prior: Prior = "normal",
     ) -> None:
         super().__init__(shape, latent, conditioning, classes, "linear")
         doublings, height, breadth = grid(shape[1], shape[2])
         sizes = channels(width, doublings + 1)[::-1]
-        self.mixing = mixing
+        self.mixing, self.prior = mixing, prior
         self.mapping = Mapping(latent, mapping, classes if conditioning != "none" else 0, lr=mapping_lr)
         self.constant = nn.Parameter(torch.randn(1, sizes[0], height, breadth))
         self.convs = nn.ModuleList([StyledConv(sizes[0], sizes[0], latent, (height, breadth), normalize=normalize)])

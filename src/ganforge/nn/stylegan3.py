@@ -21,6 +21,7 @@ from ganforge.nn.conditioning import Conditioning
 from ganforge.nn.convnet import middle
 from ganforge.nn.equalized import GAIN, EqualizedLinear, pixel_norm
 from ganforge.nn.stylegan2 import MappedGenerator, Mapping, modulated_convolution
+from ganforge.ops.noise import Prior
 from ganforge.ops.resample import kaiser_lowpass, resample_along
 
 TAPS = 6
@@ -222,8 +223,11 @@ class AliasFreeGenerator(MappedGenerator):
         classes: int = 0,
         mapping_lr: float = 0.01,
         normalize: bool = False,
+        mixing: float = 0.0,
+        prior: Prior = "normal",
     ) -> None:
         super().__init__(tuple(shape), latent, conditioning, classes, "linear")
+        self.mixing, self.prior = mixing, prior
         side = max(3, math.ceil(math.log2(max(shape[1:]))))
         # small images cost most on CPUs, whose matrix units take 16 channels at once
         grain = 16 if side <= 5 and width % 16 == 0 else 1

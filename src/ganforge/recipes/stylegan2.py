@@ -98,9 +98,10 @@ class Stylegan2(TwoPlayerRecipe):
         """StyleGAN2's own, for the image's size."""
         self.check(domain)
         alike: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
-        own: dict[str, Any] = {"mapping_lr": self.mapping_lr, **alike}
-        own["normalize"] = self.pixel_norm
-        G = StyleGenerator(domain.shape, self.latent, self.size, self.mapping_layers, self.style_mixing, **own)
+        G = StyleGenerator(
+            domain.shape, self.latent, self.size, self.mapping_layers, self.style_mixing, mapping_lr=self.mapping_lr,
+            normalize=self.pixel_norm, prior=self.prior, **alike,
+        )  # fmt: skip
         return G, StyleDiscriminator(domain.shape, self.size, self.minibatch_stddev, pack=self.pack, **alike)
 
     def build(self, domain: Domain) -> Game:

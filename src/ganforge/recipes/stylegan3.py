@@ -71,6 +71,6 @@ class Stylegan3(Stylegan2):
         alike: dict[str, Any] = {"conditioning": self.conditioning, "classes": len(domain.classes)}
         G = AliasFreeGenerator(
             domain.shape, self.latent, self.size, self.mapping_layers, self.layers, self.margin,
-            mapping_lr=self.mapping_lr, normalize=self.pixel_norm, **alike,
+            mapping_lr=self.mapping_lr, normalize=self.pixel_norm, mixing=self.style_mixing, prior=self.prior, **alike,
         )  # fmt: skip
         return G, StyleDiscriminator(domain.shape, self.size, self.minibatch_stddev, pack=self.pack, **alike)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,7 +40,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: asked.append("current"))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: asked.append(("wait", str(device))))
     monkeypatch.setattr(dist, "is_initialized", lambda: False)
-    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: asked.append(backend))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: asked.extend([backend, timeout]))
     return asked
 
 
@@ -53,10 +54,10 @@ def test_each_process_takes_its_gpu_before_it_joins(two_gpus: list[Any], monkeyp
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     assert join_world("cuda", None) == World(rank=1, size=2, shards=2)
-    assert two_gpus == [torch.device("cuda:1"), "nccl"]
+    assert two_gpus == [torch.device("cuda:1"), "nccl", timedelta(hours=2)]
     two_gpus.clear()
-    join_world("cpu", None)
-    assert two_gpus == ["gloo"]
+    join_world("cpu", None, 0.5)
+    assert two_gpus == ["gloo", timedelta(seconds=30)]
 
 
 def test_a_gpu_that_is_not_there(two_gpus: list[Any]) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from unittest import mock
+
+import pytest
 
 from command import QUIETLY, TINY, differences, finish, ganforge, start_process, until
+from ganforge.app import cli
 from ganforge.core.store import read_json
 from ganforge.engine.run import Run
 
@@ -30,6 +34,28 @@ def test_errors_of_several_processes_are_told_once(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     said = finish(start_process("train", *TINY, "--gpus", 2, "--run", tmp_path))
     assert said.code == 2 and said.error.startswith(f"error: {tmp_path} exists already")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [  # as gloo has it
+        ("[unbound_buffer.cc:129] Timed out waiting 3000ms for send operation to complete", "train.timeout_minutes"),
+        ("[pair.cc:553] Connection closed by peer [127.0.0.1]:6566. This is typically caused by", ""),
+    ],
+)
+def test_a_process_without_another_says_so_in_one_line(
+    error: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All others say that they waited in vain; that one has failed is told by that one."""
+    monkeypatch.setattr(cli, "app", mock.Mock(side_effect=RuntimeError(error)))
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == bool(said)
+    monkeypatch.delenv("RANK")
+    with pytest.raises(RuntimeError):
+        cli.main()
 
 
 def test_a_signal_reaches_all_processes_once(tmp_path: Path) -> None:

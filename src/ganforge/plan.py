@@ -126,7 +126,7 @@ def make_plan(settings: Settings, tell: Callable[[str], None]) -> Plan:
     source, held = set_aside(settings, options.holdout, domain, source, data_options)
     check_gpus(device)
     torch.set_num_threads(options.threads or threads_for(recipe.batch * math.prod(domain.shape)))
-    world = join_world("cuda" if device in ("auto", "cuda") else device, options.shards)
+    world = join_world("cuda" if device in ("auto", "cuda") else device, options.shards, options.timeout_minutes)
     return Plan(settings, recipe, domain, source, data_options, replace(options, shards=world.shards), world, held)
 
 

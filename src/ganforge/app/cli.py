@@ -258,9 +258,10 @@ def main() -> None:
             raise
         code = fail(f"{error.filename or 'cannot write'}: {error.strerror}", 1)
     except RuntimeError as error:
-        if "RANK" not in os.environ or not any(text in str(error) for text in LOST):
+        why = between_processes(str(error))
+        if not why:
             raise
-        code = fail("another process of this run has failed", 1)
+        code = fail(why, 1, everywhere=why is LATE)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -268,6 +269,20 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """click's UsageError, of whichever click this typer brings."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket Timeout")
+"""What PyTorch says where another process has ended."""
+LATE = (
+    "another process has not answered in the time that train.timeout_minutes gives it: if it was only slow, as the "
+    "first one is while it evaluates, resume with a larger one"
+)
+
+
+def between_processes(error: str) -> str:
+    """What is wrong, where an error of PyTorch is about another process of this run; else nothing."""
+    if "RANK" not in os.environ:
+        return ""
+    if "Timed out waiting" in error:
+        return LATE
+    return "another process of this run has failed" if any(text in error for text in LOST) else ""
 
 
 def fail(text: str, code: int, everywhere: bool = False) -> int:

@@ -32,6 +32,8 @@ class TrainOptions:
     threads: of the CPU (None: one for small batches, else PyTorch's own number). Results depend on it in the last bits.
     tick_samples, snapshot_samples, checkpoint_samples: how often numbers are read, pictures drawn, state saved
     (None: 100, 10 and 5 times a run). checkpoint_minutes: save at least this often.
+    timeout_minutes: how long processes wait for one another before they take one for lost; the others wait while the
+    first evaluates.
     keep: checkpoints kept. on_nonfinite: what to do when steps keep failing.
     holdout: real data that is not trained on, for judging: other data, or a share (0.1) that is set aside.
     stop: auto ends a run also when its metric stands still, when it is hopeless, and when it gets worse by heart.
@@ -53,6 +55,7 @@ class TrainOptions:
     snapshot_samples: Positive | None = None
     checkpoint_samples: Positive | None = None
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+    timeout_minutes: Annotated[float, Field(gt=0)] = 120.0
     keep: Positive = 3
     on_nonfinite: Literal["rollback", "stop"] = "rollback"
     holdout: str | None = None
@@ -85,6 +88,7 @@ class GivenOptions(TypedDict, total=False):
     snapshot_samples: int | str | None
     checkpoint_samples: int | str | None
     checkpoint_minutes: float
+    timeout_minutes: float
     keep: int
     on_nonfinite: Literal["rollback", "stop"]
     holdout: str | None
@@ -107,6 +111,7 @@ FREE = frozenset(
         "snapshot_samples",
         "checkpoint_samples",
         "checkpoint_minutes",
+        "timeout_minutes",
         "keep",
         "on_nonfinite",
         "stop",

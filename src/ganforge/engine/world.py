@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError
+from ganforge.engine.options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,12 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def join_world(device_type: str, shards: int | None) -> World:
-    """The world this process belongs to; ``shards`` defaults to one for each process."""
+def join_world(device_type: str, shards: int | None, timeout_minutes: float = TrainOptions.timeout_minutes) -> World:
+    """The world this process belongs to; ``shards`` defaults to one for each process.
+
+    A process that waits for the others longer than ``timeout_minutes`` gives up: PyTorch's own 10 to 30 minutes are
+    less than the first process may take to evaluate, for which the others wait.
+    """
     if not launched():
         return World(shards=shards or 1)
     size = int(os.environ["WORLD_SIZE"])
@@ -85,7 +90,7 @@ def join_world(device_type: str, shards: int | None) -> World:
     if size > 1 and not dist.is_initialized():
         if on_gpus:  # else all processes would agree on flags by way of the first GPU, which NCCL refuses
             torch.cuda.set_device(pick_device("cuda", rank))
-        dist.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(minutes=10))
+        dist.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(minutes=timeout_minutes))
     return World(rank=rank, size=size, shards=shards or size)
 
 

@@ -47,13 +47,7 @@ class Appraisal:
     source: Source
 
 
-def own_data(path: Path) -> tuple[str, Domain, Source]:
-    """The data that a run was trained on, read as it was: their name, domain and source. InputError as of
-    ``all_data``."""
-    return all_data(path)[:3]
-
-
-def all_data(path: Path) -> tuple[str, Domain, Source, Source | None]:
+def own_data(path: Path) -> tuple[str, Domain, Source, Source | None]:
     """The data that a run was trained on, read as it was: their name, domain and source; and what was held out.
 
     InputError where they cannot be opened, or are no longer the same.
@@ -76,7 +70,7 @@ def all_data(path: Path) -> tuple[str, Domain, Source, Source | None]:
 def appraise(
     path: Path,
     against: str | None = None,
-    opened: tuple[str, Domain, Source] | None = None,
+    opened: tuple[str, Domain, Source, Source | None] | None = None,
     device: str = "auto",
     **options: Any,
 ) -> Appraisal:
@@ -86,11 +80,13 @@ def appraise(
     """
     Run.open(path)
     model = load(path, device)
-    data = None
+    data = unseen = None
     if not against:
-        against, domain, source = opened or own_data(path)
+        against, domain, source, unseen = opened or own_data(path)
         data = domain, source
-    result, domain, source = judge.compare(str(path), against, opened=data, device=device, keep=True, **options)
+    result, domain, source = judge.compare(
+        str(path), against, opened=data, device=device, keep=True, unseen=unseen, **options
+    )
     return Appraisal(path, model, result, against, domain, source)
 
 

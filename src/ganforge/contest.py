@@ -20,7 +20,6 @@ from ganforge.config import Settings, plain
 from ganforge.core.errors import InputError
 from ganforge.core.schedule import Schedule
 from ganforge.domains import open_data
-from ganforge.domains.domain import Domain, Source
 from ganforge.domains.image import ImageDomain
 from ganforge.domains.survey import readers
 from ganforge.judge import evaluate
@@ -32,9 +31,6 @@ JUDGED = 2000
 
 FEWEST = 50
 """Held-out samples, at least: the distance needs as many."""
-
-ASKED = 500
-"""Held-out samples whose likelihood is taken."""
 
 TIMED = 64
 """Samples made at once when sampling is timed."""
@@ -147,10 +143,11 @@ def one(
     model = train_whole(whole, place, quiet=True)
     spent = (computing() - started) / 60
     features = "classifier" if model.domain.classes and len(model.domain.shape) == 3 else "auto"
+    kind = model.game.likelihood
+    metrics = ("fid", "prdc", *(("likelihood",) if kind else ()))
     result = evaluate(
-        place, train_on, ("fid", "prdc"), features=features, holdout=held_out, n=min(judged, reals(held_out, judged))
+        place, train_on, metrics, features=features, holdout=held_out, n=min(judged, reals(held_out, judged))
     )
-    likely, kind = bits(model, train_on, held_out)
     return Row(
         recipe=settings.recipe,
         seed=seed,
@@ -161,7 +158,7 @@ def one(
         floor=number(result.floors["fid"]),
         precision=number(result.scores["precision"]),
         recall=number(result.scores["recall"]),
-        bits_per_dim=likely,
+        bits_per_dim=number(result.scores["bits_per_dim"]) if kind else None,
         likelihood=kind,
         seconds_each=seconds_each(model),
         run=str(place),
@@ -185,24 +182,6 @@ def number(score: Any) -> float:
 def reals(held_out: str | None, most: int) -> int:
     """How many held-out samples there are, ``most`` at most."""
     return most if held_out is None else min(most, len(open_data(held_out)[1]))
-
-
-def bits(model: Model, train_on: str, held_out: str | None) -> tuple[float | None, str]:
-    """Bits per dimension of held-out samples, and what kind of likelihood that is."""
-    kind = model.game.likelihood
-    if not kind:
-        return None, ""
-    domain, source = held_samples(train_on, held_out)
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:ASKED]
-    return model.bits_per_dim(domain.decode(domain.encode(source.take(order)))), kind
-
-
-def held_samples(train_on: str, held_out: str | None) -> tuple[Domain, Source]:
-    """Held-out data; of a known distribution, a fresh draw in the units of the training data."""
-    domain, source = open_data(held_out or train_on)
-    if held_out is None and domain.endless:
-        return domain, domain.fresh(ASKED, seed=1)
-    return domain, source
 
 
 def seconds_each(model: Model) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ganforge.appraisal import all_data
+from ganforge.appraisal import own_data
 from ganforge.core.device import pick_device
 from ganforge.core.errors import GanforgeError, RunError
 from ganforge.core.store import write_json
@@ -26,7 +26,7 @@ def examine(path: Path, tell: Callable[[str], None] = lambda text: None, device:
     try:
         model = load(path, device)
         about["model_samples"] = model.facts.get("samples")
-        spec, domain, source, held = all_data(path)
+        spec, domain, source, held = own_data(path)
         tell(f"judging samples by {spec}")
         metrics = tuple(kinds.tells_of(domain.kind))
         extract = features_for(domain, source, held, pick_device(device))

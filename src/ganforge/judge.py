@@ -14,9 +14,10 @@ from ganforge.core.errors import InputError, nearest
 from ganforge.core.store import write_json
 from ganforge.domains.domain import Domain, Source
 from ganforge.measure import kinds
-from ganforge.measure.evaluate import Giver, Options, Sampler, choose
+from ganforge.measure.evaluate import Giver, Options, Sampler, choose, needs_features
 from ganforge.measure.evaluate import evaluate as measure
 from ganforge.measure.features import Extractor, find_extractor
+from ganforge.measure.metrics.likelihood import Likelihood
 from ganforge.measure.metrics.ppl import Latents
 from ganforge.measure.resize import FILTERS
 from ganforge.measure.result import Evaluation
@@ -29,6 +30,7 @@ from ganforge.samples import (
     from_files,
     from_model,
     latents_of,
+    likelihood_of,
     open_model,
     open_samples,
     renamed,
@@ -85,15 +87,20 @@ class Judged:
     give: Giver
     numbers: torch.Tensor | None = None
     latents: Latents | None = None
+    likelihood: Likelihood | None = None
 
     @classmethod
-    def of_model(cls, model: Model, real: Domain, unseen: Source, seed: int, truncation: float, paths: bool) -> Judged:
-        """What a model makes, of the rows of ``unseen`` where it needs data; ``paths``: with latents for them."""
+    def of_model(
+        cls, model: Model, real: Domain, unseen: Source, seed: int, truncation: float, paths: bool, new: Source | None
+    ) -> Judged:
+        """What a model makes, of the rows of ``unseen`` where it needs data; ``paths``: with latents for them; ``new``:
+        real data that it was not trained on."""
         return cls(
             renamed(from_model(model, seed, truncation, unseen), model.domain, real),
             len(unseen) if model.game.needs else None,
             decoded_by_model(model, seed, truncation, unseen),
             latents=latents_of(model, seed, truncation) if paths else None,
+            likelihood=likelihood_of(model, real, new, seed),
         )
 
     @classmethod
@@ -109,11 +116,12 @@ def compare(
     neighbors: int = 5, resizer: str = "bicubic", resolution: str | None = None, channels: int | None = None,
     seed: int = 0, truncation: float = 1.0, device: str = "auto", keep: bool = False,
     tell: Callable[[str], None] | None = None, target: str | None = None,
-    opened: tuple[Domain, Source] | None = None, strict: bool = True,
+    opened: tuple[Domain, Source] | None = None, strict: bool = True, unseen: Source | None = None,
 ) -> tuple[Evaluation, Domain, Source]:  # fmt: skip
     """What ``ganforge evaluate`` does, as values: the result, and the real data's domain and source.
 
-    ``opened`` is what ``against`` names, where that has been opened already. Not ``strict``: metrics that were asked
+    ``opened`` is what ``against`` names, where that has been opened already; ``unseen`` was held out of it when the run
+    was trained. Not ``strict``: metrics that were asked
     for and cannot be had are left out, with a note.
     """
     choose(metrics)
@@ -129,18 +137,19 @@ def compare(
         check_same_kind(model, what, domain, against)
     held = open_held_out(holdout, what, against, domain, source, resolution, channels) if holdout else None
     judged = (
-        Judged.of_model(model, domain, held or source, seed, truncation, "ppl" in metrics)
+        Judged.of_model(model, domain, held or source, seed, truncation, "ppl" in metrics, held or unseen)
         if model
         else Judged.in_files(what, domain, resolution, channels, seed)
     )
     _, general = kinds.pick(metrics, domain.kind)
     extract = None
-    if general is None or general:
+    if needs_features(general):
         extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
     options = Options(metrics, n, real, seed, neighbors=neighbors, whole=whole, target=target, strict=strict)
     result = measure(
         judged.draw, judged.available, domain, source, extract, options, held, VERSIONS, judged.numbers, gallery=keep,
         tell=tell or (lambda text: None), latents=judged.latents, give=judged.give,
+        likelihood=judged.likelihood,
     )  # fmt: skip
     notes = [*result.notes, getattr(extract, "about", "")]
     if held is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from ganforge.domains.domain import Domain, Source
 from ganforge.engine.rng import generator, reseed
 from ganforge.measure import kinds
 from ganforge.measure.evaluate import Giver, Sampler, from_source
+from ganforge.measure.metrics.likelihood import Likelihood
 from ganforge.measure.metrics.ppl import Latents
 from ganforge.model import CHUNK, Model, load
 
@@ -219,6 +221,20 @@ def raw_chunks(model: Model, seed: int, truncation: float, source: Source | None
     for made in made_chunks(model, seed, truncation, source):
         labels = {"label": made["label"].cpu()} if "label" in made else {}
         yield {"data": as_raw(model.domain, made), **labels}
+
+
+def likelihood_of(model: Model, domain: Domain, held: Source | None, seed: int) -> Likelihood | None:
+    """The model's likelihood of real samples of ``domain``. None where it has none, and for samples of pieces in a row,
+    which differ in length."""
+    if not model.game.likelihood or domain.sequential:
+        return None
+    dims = math.prod(domain.shape)
+
+    def bits(raw: Batch) -> torch.Tensor:
+        samples = domain.decode(domain.encode(raw))
+        return -torch.from_numpy(model.log_prob(samples, seed)) / (dims * math.log(2))
+
+    return Likelihood(bits, model.game.likelihood == "exact", held)
 
 
 def latents_of(model: Model, seed: int, truncation: float) -> Latents | None:

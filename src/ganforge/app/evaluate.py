@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 METRICS = (
     "fid", "fid_infinity", "kid", "prdc", "is", "birthday", "memorization", "vendi", "swd", "modes",
-    "bias", "tstr", "held_out_discriminator", "ppl",
+    "likelihood", "bias", "tstr", "held_out_discriminator", "ppl",
 )  # fmt: skip
-ON_REQUEST = METRICS[10:]
+ON_REQUEST = METRICS[11:]
 FEATURES = ("auto", "pixels", "values", "classifier", "self-supervised", "inception", "squeezenet", "onnx:FILE")
 """As in ganforge.measure, which is imported only when it is used; a test compares them."""
 
@@ -77,15 +77,16 @@ def evaluate(
     allow_module(allow)
     keep = bool(out and out.suffix != ".json")
     with telling(quiet or json) as tell:
-        opened = None
+        opened = unseen = None
         if against is None:
-            against, domain, source = own_data(what)
+            against, domain, source, unseen = own_data(what)
             opened = domain, source
             tell(f"judged by what it learned from, {against}; --against DATA takes other data")
         result, domain, source = judge.compare(
             what, against, holdout=holdout, metrics=names, features=features, weights=weights, n=n, real=real,
             whole=whole, neighbors=neighbors, resizer=resizer, resolution=resolution, channels=channels, seed=seed,
             truncation=truncation, device=device, keep=keep, tell=tell, target=target, opened=opened,
+            unseen=unseen,
         )  # fmt: skip
     if not result.scores:
         raise InputError(f"nothing can be scored: {'; '.join(result.obstacles()) or 'no metric applies'}")
@@ -96,8 +97,9 @@ def evaluate(
     typer.echo(json_text.dumps(result.to_dict(), indent=2) if json else "\n".join(result.lines()))
 
 
-def own_data(what: str) -> tuple[str, Domain, Source]:
-    """The data that a run was trained on. InputError for samples in files: nobody knows what they are made after."""
+def own_data(what: str) -> tuple[str, Domain, Source, Source | None]:
+    """The data that a run was trained on, and what was held out. InputError for samples in files: nobody knows what
+    they are made after."""
     from ganforge.appraisal import own_data as of_run
 
     if not (Path(what) / "run.json").is_file():

@@ -16,6 +16,7 @@ from ganforge.diagnose.signals import number
 from ganforge.engine.run import Run
 from ganforge.measure import kinds
 from ganforge.measure.intervals import Score
+from ganforge.measure.metrics.likelihood import LIKELIHOOD
 from ganforge.model import load
 from ganforge.report.contents import Contents
 
@@ -137,7 +138,7 @@ def compare_runs(
     if against is None:
         require_same_data(paths)
         opened = own_data(paths[0])
-    chosen = ((metrics,) if isinstance(metrics, str) else tuple(metrics)) or usual_metrics(paths[0])
+    chosen = ((metrics,) if isinstance(metrics, str) else tuple(metrics)) or usual_metrics(paths)
     axes: tuple[str, str] | None = None
     rows: list[Row] = []
     protocols: list[dict[str, Any]] = []
@@ -168,13 +169,15 @@ def compare_runs(
     return found
 
 
-def usual_metrics(path: Path) -> tuple[str, ...]:
-    """METRICS; and for points whose modes are known, their count, which says more than moments do. Nothing where the
-    kind of data has metrics of its own: then these are measured."""
-    domain = load(path, "cpu").domain
+def usual_metrics(paths: Sequence[Path]) -> tuple[str, ...]:
+    """METRICS; for points whose modes are known, their count, which says more than moments do; and the likelihood,
+    where a run has one. Nothing where the kind of data has metrics of its own: then these are measured."""
+    models = [load(path, "cpu") for path in paths]
+    domain = models[0].domain
     if kinds.names_of(domain.kind):
         return ()
-    return (*METRICS, "modes") if domain.mixture is not None else METRICS
+    likely = (LIKELIHOOD,) if any(model.game.likelihood for model in models) else ()
+    return (*METRICS, *(("modes",) if domain.mixture is not None else ()), *likely)
 
 
 def axes_of(scores: Mapping[str, Score], kind: str, quality: str | None, diversity: str | None) -> tuple[str, str]:

@@ -69,7 +69,9 @@ def short(score: Score | None) -> str:
     """A score's value."""
     if score is None:
         return ""
-    return shown(score.value) if score.value is not None else f">= {shown(score.low)}"
+    if score.value is None:
+        return f">= {shown(score.low)}"
+    return f"{'<= ' if score.at_most else ''}{shown(score.value)}"
 
 
 def with_interval(score: Score | None) -> str:

@@ -31,6 +31,7 @@ from ganforge.measure.measures import (
     probes,
 )
 from ganforge.measure.metrics.bias import Bias
+from ganforge.measure.metrics.likelihood import LIKELIHOOD, Likelihood, bits_per_dim, no_likelihood, unseen_rows
 from ganforge.measure.metrics.ppl import Latents
 from ganforge.measure.protocol import Protocol
 from ganforge.measure.result import Duplicate, Evaluation
@@ -119,32 +120,37 @@ def evaluate(
     tell: Callable[[str], None] = lambda text: None,
     latents: Latents | None = None,
     give: Giver | None = None,
+    likelihood: Likelihood | None = None,
 ) -> Evaluation:
     """Judge the samples of ``draw`` (of which there are ``available``; None: as many as one likes) by the real ones.
 
     With ``held``, samples are compared with all of ``source``, and the floor is ``held`` against it. Without,
     ``source`` is split at random: samples are compared with one half, and the floor is the other half against it, so
     that both have the same counts. ``numbers`` are the samples' own, in the order in which they are drawn; ``latents``
-    is the generator behind them, where there is one. ``give`` gives so many samples decoded, for metrics of one kind of
-    data, and gets the rows of the unseen real samples, which a translation starts from; without it, there are none of
-    these. ``extract`` is None where no metric of features is wanted. Raises InputError for what is wrong, and when a
-    metric that was asked for cannot be had; of the default ones those are left out, with a note.
+    is the generator behind them, where there is one, ``likelihood`` its own. ``give`` gives so many samples decoded,
+    for metrics of one kind of data, and gets the rows of the unseen real samples, which a translation starts from;
+    without it, there are none of these. ``extract`` is None where no metric of features is wanted. Raises InputError
+    for what is wrong, and when a metric that was asked for cannot be had; of the default ones those are left out, with
+    a note.
     """
     options = options or Options()
     asked = choose(options.metrics)
     own, general = kinds.pick(asked, domain.kind) if give is not None else ([], list(asked) or None)
-    featured = general is None or bool(general)
+    featured = needs_features(general)
     if featured and extract is None:
         raise InputError("metrics of features need features to compare")
     case = Case(domain, source, held, split_real(source, held, options), options, bool(asked) and options.strict, tell)
     count = case.count(available, general)
     few = count if options.count else min(count, kinds.most(domain.kind, own, "SAMPLES", count))
-    count = count if featured else few
+    count = count if featured else few if own else 0
     judged = Judged(case.halved)
     if own and give is not None:
         judge_kind(judged, case, own, give, few)
     if featured and extract is not None:
-        by_features(judged, case, tuple(general or ()), draw, count, extract, numbers, gallery, latents)
+        names = tuple(name for name in general or () if name != LIKELIHOOD)
+        by_features(judged, case, names, draw, count, extract, numbers, gallery, latents)
+    if LIKELIHOOD in asked or (likelihood is not None and not asked):
+        likely(judged, case, likelihood)
     floored = len(case.split.rest[:count])
     if floored < count:
         told = f"the floor is of {floored} samples, the scores of {count}: compare them with care"
@@ -167,6 +173,11 @@ def evaluate(
         judged.scores, judged.floors, protocol, tuple(judged.notes), judged.duplicates, judged.pictures, judged.audits,
         lost_shares(judged.scores, judged.floors, domain.kind),
     )  # fmt: skip
+
+
+def needs_features(general: Sequence[str] | None) -> bool:
+    """Whether there is a metric of features among those that ``kinds.pick`` gives."""
+    return general is None or any(name != LIKELIHOOD for name in general)
 
 
 @dataclass(frozen=True)
@@ -250,6 +261,26 @@ def judge_kind(judged: Judged, case: Case, names: Sequence[str], give: Giver, co
     for name in names:
         case.tell(name)
         judged.measure(name, case.strict, partial(found[name], trial), partial(found[name], floor))
+
+
+def likely(judged: Judged, case: Case, likelihood: Likelihood | None) -> None:
+    """The model's likelihood of real samples: new ones, where there are any."""
+    source = case.held or case.source
+    case.tell(LIKELIHOOD)
+
+    def found() -> dict[str, Score]:
+        if likelihood is None:
+            raise no_likelihood()
+        raw, new = unseen_rows(likelihood, case.domain, source, case.split.rest, case.options.seed)
+        scores = bits_per_dim(likelihood, raw)
+        if not new:
+            judged.notes.append(
+                f"bits_per_dim is of {len(raw['data'])} samples of --against: where the model was trained on them, they "
+                "are likelier than new ones; --holdout DATA takes others"
+            )
+        return scores
+
+    judged.measure(LIKELIHOOD, case.strict, found, dict)
 
 
 def by_features(

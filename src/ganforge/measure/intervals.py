@@ -26,7 +26,8 @@ class Score:
     """A number with its 95 % interval, and how the interval was found.
 
     ``value`` is None where the samples only give a bound (a support of *at least* ``low``). ``better`` says which
-    way is better: "lower", "higher", or "" where neither is. Nothing here is ever NaN or infinite.
+    way is better: "lower", "higher", or "" where neither is. ``at_most``: the value is an upper bound of what is meant,
+    and the interval that of the bound. Nothing here is ever NaN or infinite.
     """
 
     value: float | None
@@ -34,6 +35,7 @@ class Score:
     high: float | None
     how: str
     better: str = ""
+    at_most: bool = False
 
     def __post_init__(self) -> None:
         for number in (self.value, self.low, self.high):

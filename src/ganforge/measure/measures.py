@@ -24,6 +24,7 @@ from ganforge.measure.metrics.discriminator import held_out_discriminator
 from ganforge.measure.metrics.frechet import fid, fid_infinity, least_for_infinity
 from ganforge.measure.metrics.inception_score import inception_score
 from ganforge.measure.metrics.kernel import kid
+from ganforge.measure.metrics.likelihood import LIKELIHOOD
 from ganforge.measure.metrics.manifold import manifold
 from ganforge.measure.metrics.memorization import memorization
 from ganforge.measure.metrics.modes import class_coverage, mode_coverage
@@ -34,9 +35,9 @@ from ganforge.measure.sides import Probe, Side
 from ganforge.measure.statistics import Reservoir
 
 DEFAULTS = ("fid", "fid_infinity", "kid", "prdc", "is", "birthday", "memorization", "vendi", "swd", "modes")
-"""What is measured, where it applies, when nothing is asked for."""
+"""What is measured of features, where it applies, when nothing is asked for."""
 
-METRICS = (*DEFAULTS, "bias", "tstr", "held_out_discriminator", "ppl")
+METRICS = (*DEFAULTS, LIKELIHOOD, "bias", "tstr", "held_out_discriminator", "ppl")
 
 LEARNED = 512 * 2**20
 """Bytes of generated samples, as the classifier sees them, that are kept to train on."""
@@ -244,7 +245,7 @@ MEASURES: dict[str, Callable[[Pair], dict[str, Score]]] = {
 
 def choose(names: Sequence[str]) -> tuple[str, ...]:
     """The metrics of these names; InputError names the nearest one to a name that is unknown."""
-    known = {*MEASURES, *all_names()}
+    known = {*MEASURES, LIKELIHOOD, *all_names()}
     for name in names:
         if name not in known:
             raise InputError(f"unknown metric '{name}': {nearest(name, known)}")

@@ -94,7 +94,7 @@ def _shown(score: Score) -> tuple[str, str]:
     if score.value is None:
         return f">= {_number(score.low)}", ""
     interval = "" if score.low is None else f"{_number(score.low)} .. {_number(score.high)}"
-    return _number(score.value), interval
+    return f"{'<= ' if score.at_most else ''}{_number(score.value)}", interval
 
 
 def _number(value: float | None) -> str:

@@ -238,7 +238,9 @@ def measured(run: Contents) -> list[str]:
 def value_of(score: Mapping[str, Any]) -> str:
     """A score's value, or its bound."""
     value, low = number(score.get("value")), number(score.get("low"))
-    return f">= {shown(low)}" if value is None and low is not None else shown(value)
+    if value is None and low is not None:
+        return f">= {shown(low)}"
+    return f"{'<= ' if score.get('at_most') is True else ''}{shown(value)}"
 
 
 def interval(score: Mapping[str, Any]) -> str:

@@ -11,9 +11,11 @@ import torch
 
 import ganforge.augmentation as augmentation
 from command import ganforge as command
+from ganforge import api, plan, train
 from ganforge.augmentation import Augmentation, augment, parted
 from ganforge.core.errors import InputError
 from ganforge.domains import open_data
+from ganforge.domains.domain import Part
 from ganforge.measure import gains
 from ganforge.measure.intervals import Score
 
@@ -114,6 +116,33 @@ def test_labels_are_used_though_the_test_leaves_few(tmp_path: Path, monkeypatch:
         tmp_path / "few.npz", tmp_path / "grown", per_class=2, classifiers=2, params=params, samples=64, quiet=True
     )
     assert (found.real, found.tests, found.generated) == (80, 40, 4)
+
+
+def test_that_the_set_is_small_is_no_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``train`` warns of few images; here they are the point, and the advice names options that the verb lacks."""
+    monkeypatch.setattr(plan, "OFTEN", 1)
+    monkeypatch.setattr(plan, "WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr(api, "write_report", lambda run: None)
+    monkeypatch.setattr(augmentation, "check", lambda *given: 1 / 0)  # what comes after training is not the point
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "few.npz", x=draw.integers(0, 255, (60, 8, 8), np.uint8), labels=np.arange(60) % 2)
+    params, options = {"size": 4, "batch": 16}, {"samples": 64, "device": "cpu"}
+    with pytest.raises(ZeroDivisionError):
+        augment(tmp_path / "few.npz", tmp_path / "grown", params=params, **options)
+    assert "few: " not in "".join(capsys.readouterr())
+    train("r3gan", tmp_path / "few.npz", run=tmp_path / "run", params=params, **options)  # type: ignore[arg-type]
+    assert "few: 60 images" in "".join(capsys.readouterr())
+
+
+def test_small_classes_leave_enough_for_the_test() -> None:
+    """A third of 12 images is too small a test, so that five are taken."""
+    domain, source = open_data("digits")
+    found = Part(source, torch.cat([(source.take(torch.arange(len(source)))["label"] == k).nonzero()[:12, 0]
+                                    for k in range(10)]))  # fmt: skip
+    mine, rest = parted(found, domain, None, True, "digits")
+    assert (len(mine), len(rest)) == (70, 50)
 
 
 def test_a_small_set_is_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,7 +209,9 @@ def test_what_is_not_finite_is_told_with_its_number() -> None:
 
 
 def test_the_command_names_what_there_is() -> None:
-    assert tuple(measuring.METRICS) == command.METRICS == tuple(measuring.MEASURES)
+    assert measuring.METRICS == command.METRICS
+    assert {*measuring.METRICS} == {*measuring.MEASURES, "likelihood"}
+    assert command.ON_REQUEST[0] == "bias" and command.METRICS[-len(command.ON_REQUEST) - 1] == "likelihood"
     assert features.NAMES == command.FEATURES
 
 

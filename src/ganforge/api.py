@@ -105,8 +105,11 @@ def check_places(settings: Settings) -> None:
 
 
 def train_whole(settings: Settings, run: Path, quiet: bool = False) -> Model:
-    """Train for who goes on with the model: an interrupted run is saved, and then is a KeyboardInterrupt."""
-    outcome = start(settings, run, "runs", (), console_for(quiet))
+    """Train for who goes on with the model: an interrupted run is saved, and then is a KeyboardInterrupt.
+
+    That there are few images is not told: who trains so knows, and has said what it does about it.
+    """
+    outcome = start(settings, run, "runs", (), console_for(quiet), few_is_known=True)
     if outcome.why == "interrupted":
         raise KeyboardInterrupt
     return outcome.model
@@ -160,13 +163,14 @@ def start(
     watchers: Sequence[Watcher],
     console: Console,
     fork: Path | None = None,
+    few_is_known: bool = False,
 ) -> Outcome:
     """Plan, estimate, create the run folder and train."""
     if run is not None:
         refuse_existing(Path(run))
     old = Run.open(fork) if fork is not None else None
     with memory_errors(), connected():
-        plan, game, rounds = prepare(settings, old, say(console))
+        plan, game, rounds = prepare(settings, old, say(console), few_is_known)
         return work(plan, game, make_run(plan, run, Path(root), old), rounds, watchers, console)
 
 
@@ -177,7 +181,9 @@ def preview(settings: Settings, console: Console, fork: Path | None = None) -> N
         prepare(settings, old, say(console))
 
 
-def prepare(settings: Settings, old: Run | None, tell: Callable[[str], None]) -> tuple[Plan, Game, int]:
+def prepare(
+    settings: Settings, old: Run | None, tell: Callable[[str], None], few_is_known: bool = False
+) -> tuple[Plan, Game, int]:
     """The plan of a new run, its game (with the weights of ``old``, if given) and its rounds; says what it takes."""
     plan = make_plan(settings, tell)
     live.check(plan)
@@ -187,7 +193,7 @@ def prepare(settings: Settings, old: Run | None, tell: Callable[[str], None]) ->
     with patience(tell, "measuring how long a round takes .."):
         guess = estimate(plan)
     tell(guess.line())
-    for caution in cautions(plan, guess):
+    for caution in cautions(plan, guess, few_is_known):
         tell(caution)
     return plan, game, guess.rounds
 

@@ -217,7 +217,8 @@ def parted(source: Source, domain: Domain, keep: int | None, testing: bool, name
     for index, label in enumerate(domain.classes):
         rows = (labels == index).nonzero()[:, 0]
         rows = rows[torch.randperm(len(rows), generator=draw)]
-        count = keep if keep is not None else len(rows) - len(rows) // 3 if testing else len(rows)
+        most = len(rows) - max(len(rows) // 3, FEWEST) * testing
+        count = keep if keep is not None else max(most, FEWEST)
         if count < FEWEST or len(rows) < count + FEWEST * testing:
             wanted = f"{count} images for training" + (f" and {FEWEST} for the test" if testing else "")
             raise InputError(f"{name}: class {label} has {len(rows)} images, which is not enough: {wanted} (at least "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganforge.choices import Choice, chosen, read_choices
 from ganforge.config import checked
 from ganforge.core.device import pick_device
 from ganforge.core.errors import InputError, nearest, nearest_path
@@ -50,11 +52,26 @@ class Model:
     path: the folder that it was loaded from (None: made in memory).
     """
 
+    choices: tuple[Choice, ...] = ()
+    """The codes that were chosen for all samples: see ``choose``."""
+
     def __init__(self, game: Game, domain: Domain, facts: dict[str, Any], path: Path | None = None) -> None:
         self.game, self.domain, self.facts, self.path = game.eval().requires_grad_(False), domain, facts, path
 
     def __repr__(self) -> str:
         return f"Model({self.facts['recipe']}, {self.domain.kind} {self.domain.shape}, {self.facts['samples']} samples)"
+
+    def choose(self, codes: Mapping[str, Any] | Sequence[str]) -> Model:
+        """The same model with some of its codes fixed, where it has codes (InfoGAN: ``category``, ``code1`` ..).
+
+        ``codes`` are values by name, or texts ``name=value``; of several values, sample i gets value i modulo their
+        number. InputError for codes and values that the model does not have.
+
+        >>> model.choose({"category": 3, "code1": -1.5}).generate(64)
+        """
+        found = copy.copy(self)
+        found.choices = read_choices(self.game, self.game.draw(1, torch.Generator()), codes, self.facts["recipe"])
+        return found
 
     def inputs(
         self,
@@ -96,6 +113,7 @@ class Model:
             if self.game.conditions:
                 asked = {"where": constraints} if constraints else {}
                 drawn |= self.domain.conditions(CHUNK, seeded, label, **asked)
+            drawn = chosen(drawn, self.choices, chunk * CHUNK)
             for key, values in said.items():
                 drawn[key] = values[torch.arange(chunk * CHUNK, (chunk + 1) * CHUNK) % len(values)]
             yield {k: v[: n - chunk * CHUNK].to(self.game.device) for k, v in drawn.items()}

@@ -285,8 +285,9 @@ def memory_warning(memory: int) -> str | None:
     return None
 
 
-def cautions(plan: Plan, guess: Estimate) -> list[str]:
-    """What to say before a run: too little memory, too little time or too much, too few images."""
+def cautions(plan: Plan, guess: Estimate, few_is_known: bool = False) -> list[str]:
+    """What to say before a run: too little memory, too little time or too much, too few images (unless that is known
+    to who trains)."""
     on_gpu = pick_device(plan.options.device).type == "cuda"  # whose own memory has just been tried
     found = [None if on_gpu else memory_warning(guess.memory_bytes)]
     usual, seen = plan.recipe.budget(plan.domain), guess.rounds * plan.recipe.batch
@@ -304,7 +305,7 @@ def cautions(plan: Plan, guess: Estimate) -> list[str]:
     if guess.seconds > LONG:
         found.append("long: a smaller --resolution, --size or --batch is quicker; --minutes sets an end")
     count = len(plan.source)
-    if plan.domain.plain_images and count < FEW and seen >= OFTEN * count:
+    if not few_is_known and plan.domain.plain_images and count < FEW and seen >= OFTEN * count:
         helps = ", or --set augment=ada" if getattr(plan.recipe, "augment", None) == "" else ""
         told = "" if plan.held is not None else "; --holdout 0.1 shows it"
         found.append(

@@ -26,6 +26,15 @@ STILL = 10.0
 RunPath = Annotated[Path, typer.Argument(help="A run folder, as 'ganforge runs' lists them.", metavar="RUN")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same samples.")]
 Label = Annotated[str | None, typer.Option(help="A class, by name or index (conditional models).")]
+Code = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--code",
+        help="Choose a code of a model that has some (InfoGAN): category=3, code1=-1.5; several values, as "
+        "category=0,1,2, are taken in turn. May be given again.",
+        metavar="NAME=VALUE",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Allow = Annotated[
     str | None,
@@ -108,6 +117,14 @@ def telling(
         watcher.join()
 
 
+def tag(label: str | None, *asked: str | list[str] | None) -> str:
+    """What was asked for, as a part of a file's name: other classes or codes make other files."""
+    texts = [] if label is None else [f"label{label}"]
+    for each in asked:
+        texts += [each] if isinstance(each, str) else each or []
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(f"-{text}" for text in texts))[:100]
+
+
 def allow_module(module: str | None) -> None:
     """Import the user's own module, if one is named: only what is imported already may be a run's recipe."""
     if not module:
@@ -119,12 +136,13 @@ def allow_module(module: str | None) -> None:
         raise InputError(f"--allow {module}: {error}") from error
 
 
-def open_run(run: Path, device: str, allowed: str | None) -> Model:
-    """The model of a run, whose recipe may come from the module that is ``allowed``."""
+def open_run(run: Path, device: str, allowed: str | None, codes: list[str] | None = None) -> Model:
+    """The model of a run, whose recipe may come from the module that is ``allowed``; with chosen ``codes``."""
     from ganforge.model import load
 
     allow_module(allowed)
-    return load(run, device)
+    model = load(run, device)
+    return model.choose(codes) if codes else model
 
 
 def check_directions(kind: str) -> None:

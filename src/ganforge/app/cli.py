@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ import typer
 from ganforge.app.arguments import (
     INTERRUPTED,
     Allow,
+    Code,
     Device,
     Label,
     Out,
@@ -23,6 +23,7 @@ from ganforge.app.arguments import (
     count_to_stderr,
     open_run,
     say,
+    tag,
 )
 from ganforge.app.augment import AUGMENT_EXAMPLES, augment
 from ganforge.app.compare import COMPARE_EXAMPLES, compare
@@ -71,6 +72,7 @@ app.command(epilog=AUGMENT_EXAMPLES)(augment)
 
 @app.command(
     epilog="Examples: ganforge generate RUN -n 64 --seed 1 | ganforge generate RUN -n 1000 --label 3 --out threes.npz "
+    "| ganforge generate RUN --code category=3 --code code1=-1.5 "
     "| ganforge generate RUN -n 1000 --where education=Masters --out masters.csv "
     "| ganforge generate RUN -n 16 --prompt 'a red seven left of a blue two' --out sevens"
 )
@@ -88,6 +90,7 @@ def generate(
     prompt: Annotated[
         list[str] | None, typer.Option(help="Images from words: what to make. May be given again: each in turn.")
     ] = None,
+    code: Code = None,
     out: Out = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a folder though it holds other files.")
@@ -100,10 +103,12 @@ def generate(
     as --out says."""
     from ganforge.app import output
 
-    target = out or run / "generated" / folder_name(seed, label, truncation, (*(where or ()), *(prompt or ())), frames)
+    less = None if truncation == 1 else f"truncation{truncation:g}"
+    length = None if frames is None else f"frames{frames}"
+    target = out or run / "generated" / f"seed{seed}{tag(label, less, where, prompt, code, length)}"
     if out is not None and not overwrite and output.is_folder(out):
         output.refuse_strangers(out)
-    model = open_run(run, device, allow)
+    model = open_run(run, device, allow, code)
     samples = model.generate(
         n, seed, label, truncation, where or (), frames, prompt, progress=None if quiet else count_to_stderr("samples")
     )
@@ -115,7 +120,14 @@ def generate(
             model.domain.save(samples, folder)
             model.domain.show(samples, folder / "grid.png")
 
-        told = {"label": label, "truncation": truncation, "where": where, "frames": frames, "prompt": prompt}
+        told = {
+            "label": label,
+            "truncation": truncation,
+            "where": where,
+            "frames": frames,
+            "prompt": prompt,
+            "code": code,
+        }
         about = {"run": str(run.resolve()), "trained_on": model.facts["samples"], "n": n, "seed": seed, **told}
         written = output.fill(target, write, about, all_old=out is None)
         written = [target / "grid.png", *(p for p in written if p.name != "grid.png")]
@@ -128,17 +140,6 @@ def generate(
         say(remark)
 
 
-def folder_name(seed: int, label: str | None, truncation: float, texts: Sequence[str], frames: int | None) -> str:
-    """A name for samples that tells what was asked for, as far as a file's name can say it."""
-    asked = [
-        *([] if label is None else [f"-label{label}"]),
-        *([] if truncation == 1 else [f"-truncation{truncation:g}"]),
-        *(f"-{text}" for text in texts),
-        *([] if frames is None else [f"-frames{frames}"]),
-    ]
-    return f"seed{seed}" + "".join(c if c.isalnum() or c in "-_." else "_" for c in "".join(asked))[:100]
-
-
 @app.command(
     epilog="Examples: ganforge interpolate RUN --out walk.gif | ganforge interpolate RUN --mode linear --out strip.png"
 )
@@ -149,16 +150,16 @@ def interpolate(
     mode: Annotated[str, typer.Option(help="spherical or linear.")] = "spherical",
     seed: Seed = 0,
     label: Label = None,
+    code: Code = None,
     out: Out = None,
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
     """Walk through latent space: a GIF or MP4, or a strip as PNG."""
-    model = open_run(run, device, allow)
+    model = open_run(run, device, allow, code)
     samples = model.interpolate(waypoints, steps, seed, label, mode)  # type: ignore[arg-type]
-    for target in (
-        [out] if out else [run / "generated" / f"interpolation-{mode}-seed{seed}{s}" for s in (".gif", ".png")]
-    ):
+    name = f"interpolation-{mode}-seed{seed}{tag(label, code)}"
+    for target in [out] if out else [run / "generated" / f"{name}{suffix}" for suffix in (".gif", ".png")]:
         model.domain.animate(samples, target, steps)
         say(f"{waypoints} latents, {(waypoints - 1) * steps + 1} samples: {target}")
 

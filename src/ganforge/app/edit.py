@@ -10,6 +10,7 @@ import typer
 
 from ganforge.app.arguments import (
     Allow,
+    Code,
     Device,
     DirectionKind,
     Json,
@@ -21,6 +22,7 @@ from ganforge.app.arguments import (
     check_directions,
     open_run,
     say,
+    tag,
     telling,
 )
 from ganforge.core.errors import InputError
@@ -63,6 +65,7 @@ def edit(
     n: Annotated[int, typer.Option("-n", "--number", help="Samples to edit: rows of the picture.")] = 8,
     seed: Seed = 0,
     label: Label = None,
+    code: Code = None,
     json: Json = False,
     out: Out = None,
     device: Device = "auto",
@@ -77,7 +80,9 @@ def edit(
 
     from ganforge import latent
 
-    model = open_run(run, device, allow)
+    if code and latents is not None:
+        raise InputError(f"--code: the codes are those of {latents}")
+    model = open_run(run, device, allow, code)
     inputs, points, layer = starts(model, latents, layer, n, seed, label)
     judge, columns = None, []
     with telling(doing="measuring what changes samples"):
@@ -91,7 +96,9 @@ def edit(
         samples, made = latent.edit(model, way, strengths, inputs, layer, points)
     count = len(made) // steps
     rows = count if latents is not None else min(n, count)
-    target = out or run / "generated" / f"edit-{file_name(direction, kind, classes)}-seed{seed}.png"
+    target = (
+        out or run / "generated" / f"edit-{file_name(direction, kind, classes)}-seed{seed}{tag(label, layer, code)}.png"
+    )
     model.domain.animate(samples[: rows * steps], target, steps)
     shares = [] if judge is None else class_shares(judge, made, steps, columns)
     if json:

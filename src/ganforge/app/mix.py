@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, open_run, say
+from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, open_run, say, tag
 
 MIX_EXAMPLES = (
     "Examples: ganforge mix runs/stylegan2-faces-01 | ganforge mix RUN --layers fine --rows 3 --columns 8 | "
@@ -30,6 +30,6 @@ def mix(
 
     model = open_run(run, device, allow)
     samples = latent.mix(model, rows, columns, layers, seed, label)
-    target = out or run / "generated" / f"mix-{layers}-seed{seed}.png"
+    target = out or run / "generated" / f"mix-{layers}-seed{seed}{tag(label)}.png"
     model.domain.animate(samples, target, columns + 1)
     say(f"{rows} samples with the {layers} styles of {columns} others: {target}")

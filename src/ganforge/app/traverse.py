@@ -10,22 +10,26 @@ import typer
 
 from ganforge.app.arguments import (
     Allow,
+    Code,
     Device,
     DirectionKind,
     Json,
     Label,
+    Layer,
     Out,
     RunPath,
     Seed,
     check_directions,
     open_run,
     say,
+    tag,
     telling,
 )
 from ganforge.core.errors import InputError
 
 TRAVERSE_EXAMPLES = (
     "Examples: ganforge traverse RUN | ganforge traverse RUN --kind coordinate --count 12 --out axes.png | "
+    "ganforge traverse RUN --layer code --kind coordinate --count 2 --reach 2 | "
     "ganforge traverse RUN --against digits --features classifier --json"
 )
 
@@ -36,6 +40,7 @@ def traverse(
     steps: Annotated[int, typer.Option(help="Samples along each: columns of the picture.")] = 9,
     reach: Annotated[float, typer.Option(help="How far to go to either side, in units of the latent.")] = 3.0,
     kind: DirectionKind = "principal",
+    layer: Layer = None,
     against: Annotated[
         str | None, typer.Option(help="The real data, for features other than pixels and values.", metavar="DATA")
     ] = None,
@@ -44,6 +49,7 @@ def traverse(
     ] = None,
     seed: Seed = 0,
     label: Label = None,
+    code: Code = None,
     json: Json = False,
     out: Out = None,
     device: Device = "auto",
@@ -55,11 +61,13 @@ def traverse(
         raise InputError("--features and --against go together: features are fitted to the real data")
     from ganforge import judge, latent
 
-    model = open_run(run, device, allow)
+    model = open_run(run, device, allow, code)
     with telling(doing="measuring what changes samples"):
         extract = judge.features_for(model, against, features, seed) if against and features else None
-        found = latent.traverse(model, count, steps, reach, kind, seed, label, extract)  # type: ignore[arg-type]
-    target = out or run / "generated" / f"traversal-{kind}-seed{seed}.png"
+        found = latent.traverse(
+            model, count, steps, reach, kind, seed, label, extract, layer=layer  # type: ignore[arg-type]
+        )  # fmt: skip
+    target = out or run / "generated" / f"traversal-{kind}-seed{seed}{tag(label, layer, code)}.png"
     latent.draw(model, found, target)
     if json:
         rows = [

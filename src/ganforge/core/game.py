@@ -99,6 +99,10 @@ class Game(nn.Module):
     needs: tuple[str, ...] = ()
     """What sampling takes from data (``input``, for translation), as keys of an encoded batch."""
 
+    choices: Mapping[str, int] = {}
+    """The random inputs that mean something by themselves, so that users choose them (InfoGAN's codes): of each, how
+    many whole values it has, 0 for real numbers."""
+
     likelihood: str = ""
     """What ``log_prob`` gives: "exact" or "lower bound"; empty where a game has none."""
 

@@ -200,8 +200,10 @@ def traverse(
     label: int | str | None = None,
     extract: Extractor | None = None,
     points: int = POINTS,
+    layer: str | None = None,
 ) -> Traversal:
-    """Walk from -``reach`` to ``reach`` along each direction (in units of z), through the first latent of the seed.
+    """Walk from -``reach`` to ``reach`` along each direction (in units of z, or of the output of ``layer``), through
+    the first latent of the seed.
 
     Each direction's move is the mean Euclidean distance of features between both ends over ``points`` latents: those of
     ``extract``, or, without one and for what is no plain image, pixels in [0, 1] or standardized values. InputError for
@@ -211,17 +213,18 @@ def traverse(
         raise InputError(f"a traversal needs at least 2 steps and a reach above 0, not {steps} and {reach:g}")
     if points < 2:
         raise InputError(f"a traversal needs at least 2 latents to measure with, not {points}")
-    found = directions(model, count, kind, seed, label, points)
+    found = directions(model, count, kind, seed, label, points, layer)
     inputs = inputs_of(model, points, seed, label)
-    space = Space(model)
+    space = Space(model, layer)
+    at = space.at(inputs)
     distances = torch.linspace(-reach, reach, steps)
     rows, moves = [], []
     for direction in found:
-        vector = direction.vector.to(inputs["z"])
-        way = inputs["z"][:1] + distances.to(vector)[:, None] * vector
+        vector = direction.vector.to(at)
+        way = at[:1] + distances.to(vector)[:, None] * vector
         rest = {key: value[:1].expand(steps, *value.shape[1:]) for key, value in inputs.items()}
         rows.append(space.made(rest, way))
-        ends = [space.made(inputs, inputs["z"] + sign * reach * vector) for sign in (-1, 1)]
+        ends = [space.made(inputs, at + sign * reach * vector) for sign in (-1, 1)]
         low, high = (_features(model, end, extract) for end in ends)
         moves.append(mean_score((high - low).norm(dim=1), how=f"normal, {points} latents"))
     encoded = "values" if model.domain.limits is None else "pixels"

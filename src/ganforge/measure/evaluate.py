@@ -275,8 +275,8 @@ def likely(judged: Judged, case: Case, likelihood: Likelihood | None) -> None:
         scores = bits_per_dim(likelihood, raw)
         if not new:
             judged.notes.append(
-                f"bits_per_dim is of {len(raw['data'])} samples of --against: where the model was trained on them, they "
-                "are likelier than new ones; --holdout DATA takes others"
+                f"bits_per_dim is of {len(raw['data'])} samples of --against: where the model was trained on them, "
+                "they are likelier than new ones; --holdout DATA takes others"
             )
         return scores
 

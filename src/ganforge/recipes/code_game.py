@@ -35,6 +35,7 @@ class Informed(TwoPlayer):
             **self.players,
             "Q": Player([self.Q], recipe.lr_reader, recipe.betas, optimizer=recipe.optimizer),
         }
+        self.choices = {"category": recipe.categories, **({"code": 0} if recipe.continuous else {})}
         self.codes: dict[int, tuple[Tensor, Tensor]] = {}
 
     def read(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:

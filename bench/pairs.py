@@ -6,7 +6,7 @@
     python bench/pairs.py restore --out DIR       denoising, super-resolution, inpainting: faithful, sharp and sharp+
     python bench/pairs.py digits --out DIR        CycleGAN on MNIST against inverted MNIST, where the answer is known
                                                   (--target colored: against MNIST in colors; colored-rgb: the same,
-                                                  from grey in three channels)
+                                                  from grey in three channels; orange: the built-in example)
     python bench/pairs.py horses --out DIR        CycleGAN on horses and zebras: nearer to real ones, and a picture
 
 Held-out images are the data's own test parts, which no run sees. DIR keeps the runs, the tables and the pictures; a
@@ -238,28 +238,47 @@ def degraded(made: Any, image: np.ndarray, index: int) -> tuple[np.ndarray, np.n
     return levels, levels
 
 
-def digits(given: argparse.Namespace) -> bool:
-    """MNIST against inverted or colored MNIST: the class must stay, and the look must be that of the other set."""
+def mnist(target: str, out: Path) -> tuple[Path, dict[str, Any], Any, Any, Any]:
+    """10,000 digits (a file), as many others changed (``data.target``), the domain, a judge, and 2,000 test digits."""
     import torch
 
     from ganforge.domains import open_data
     from ganforge.measure.classifier import train_classifier
 
-    target, suffix = given.target, "" if given.target == "inverted" else f"-{given.target}"
-    given.out.mkdir(parents=True, exist_ok=True)
+    suffix = "" if target == "inverted" else f"-{target}"
     domain, source = open_data(str(DATA / "mnist-train.zip"))
     rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
     levels = source.take(rows[:20_000])["data"].permute(0, 2, 3, 1).numpy()
     for name, part in (("A", grey(levels[:10_000], target)), ("B", recolored(levels[10_000:], target, 0))):
-        if not (given.out / f"mnist{suffix}-{name}.npz").is_file():
-            np.savez(given.out / f"mnist{suffix}-{name}.npz", images=part)
-    data = {"target": str(given.out / f"mnist{suffix}-B.npz")}
-    run = given.out / f"digits{suffix}-{given.seed}"
-    samples = given.samples or (30_000 if target == "inverted" else 100_000)  # one color a digit comes late
-    made = model("cyclegan", given.out / f"mnist{suffix}-A.npz", run, given.seed, samples, data=data)
+        if not (out / f"mnist{suffix}-{name}.npz").is_file():
+            np.savez(out / f"mnist{suffix}-{name}.npz", images=part)
     _, test = open_data(str(DATA / "mnist-test.zip"))
-    judge = train_classifier(domain, source, test, 0)
     held = test.take(torch.randperm(len(test), generator=torch.Generator().manual_seed(1))[:2000])
+    data = {"target": str(out / f"mnist{suffix}-B.npz")}
+    return out / f"mnist{suffix}-A.npz", data, domain, train_classifier(domain, source, test, 0), held
+
+
+def orange_digits() -> tuple[str, dict[str, Any], Any, Any, Any]:
+    """The built-in example, the domain, a judge, and digits that set A lacks (grey ones; B has them in orange)."""
+    import torch
+
+    from ganforge.domains import open_data
+    from ganforge.measure.classifier import train_classifier
+
+    domain, source = open_data("digits")
+    held = source.take(torch.arange(len(source) // 2, len(source)))
+    return "orange-digits", {}, domain, train_classifier(domain, source), held
+
+
+def digits(given: argparse.Namespace) -> bool:
+    """Digits against inverted or colored ones: the class must stay, and the look must be that of the other set."""
+    target, suffix = given.target, "" if given.target == "inverted" else f"-{given.target}"
+    given.out.mkdir(parents=True, exist_ok=True)
+    spec, data, domain, judge, held = orange_digits() if target == "orange" else mnist(target, given.out)
+    samples = given.samples or {"inverted": 30_000, "orange": 12_000}.get(
+        target, 100_000
+    )  # one color a digit comes late
+    made = model("cyclegan", spec, given.out / f"digits{suffix}-{given.seed}", given.seed, samples, data=data)
     images, label = held["data"].permute(0, 2, 3, 1).numpy(), held["label"]
     found, passed = [], True
     shown: list[tuple[str, Images]] = []

@@ -6,19 +6,23 @@ import colorsys
 
 import numpy as np
 
-TARGETS = ("inverted", "colored", "colored-rgb")
-"""``colored``: from grey images of one channel; ``colored-rgb``: from grey images of three."""
+TARGETS = ("inverted", "colored", "colored-rgb", "orange")
+"""``colored``: from grey images of one channel; ``colored-rgb``, ``orange``: from grey images of three."""
+ORANGE = np.array([1.0, 0.55, 0.1])
 
 
 def grey(levels: np.ndarray, target: str) -> np.ndarray:
     """Digits [n, h, w, 1] as set A has them."""
-    return levels.repeat(3, axis=3) if target == "colored-rgb" else levels
+    return levels.repeat(3, axis=3) if target in ("colored-rgb", "orange") else levels
 
 
 def recolored(levels: np.ndarray, target: str, seed: int) -> np.ndarray:
-    """The same digits as set B has them: black on white, or each in one saturated color of a random hue, on black."""
+    """The same digits as set B has them: black on white, all orange, or each in one saturated color of a random hue, on
+    black."""
     if target == "inverted":
         return 255 - levels
+    if target == "orange":
+        return (levels * ORANGE).round().astype(np.uint8)
     hues = np.random.default_rng(seed).random(len(levels))
     colors = np.array([colorsys.hsv_to_rgb(hue, 1.0, 1.0) for hue in hues])
     return (levels * colors[:, None, None]).round().astype(np.uint8)
@@ -36,15 +40,25 @@ def there(images: np.ndarray, target: str, side: str) -> np.ndarray:
     inverted: what most pixels are: white in B, black in A. colored: most pixels are black, a hundredth of them is
     bright, and the stroke (what is not nearly black) is grey in A; in B it is saturated (the smallest channel is less
     than half of the largest) and of one color (with which at least 95 % of the sum of squares of all levels goes).
-    So a rainbow, a dim digit and a colored ground are in no set.
+    So a rainbow, a dim digit and a colored ground are in no set. orange: a quarter is black, and the color is orange.
     """
     middle = np.median(images, (1, 2, 3))
     if target == "inverted":
         return middle > 127 if side == "B" else middle <= 127
     largest = images.max(3).reshape(len(images), -1)
-    whole = (middle < 32) & (np.quantile(largest, 0.99, axis=1) > 176)
+    # strokes fill more of 8 x 8 pixels than of 28 x 28
+    ground = np.quantile(largest, 0.25, axis=1) if target == "orange" else middle
+    whole = (ground < 32) & (np.quantile(largest, 0.99, axis=1) > 176)
     pale, along = colors(images)
-    return whole & (pale > 0.5) if side == "A" else whole & (pale < 0.5) & (along > 0.95)
+    if side == "A":
+        return whole & (pale > 0.5)
+    return whole & (pale < 0.5) & (along > 0.95) & (target != "orange" or is_orange(images))
+
+
+def is_orange(images: np.ndarray) -> np.ndarray:
+    """Which images [n, h, w, 3] have green and blue, as shares of red, within 0.15 of orange's: bool [n]."""
+    light = images.sum((1, 2), dtype=np.float64)
+    return (np.abs(light / np.maximum(light[:, :1], 1.0) - ORANGE) < 0.15).all(1)
 
 
 def colors(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -153,6 +153,15 @@ def test_inverted_digits_are_what_they_say() -> None:
     assert float(batch["input"].mean()) < 0 < float(batch["data"].mean())
 
 
+def test_orange_digits_are_what_they_say() -> None:
+    domain, source = open_data("orange-digits", None, ("unpaired",))
+    batch = source.take(torch.arange(len(source)))
+    assert domain.shape == (3, 8, 8)
+    assert torch.equal(batch["input"], batch["input"][:, :1].expand(-1, 3, -1, -1))
+    red, green, blue = batch["data"].float().sum((0, 2, 3))
+    assert 0.54 < green / red < 0.56 and 0.09 < blue / red < 0.11
+
+
 # ---- bad input: one line that says what to do
 
 
@@ -224,7 +233,7 @@ def test_degradation_excludes_directions() -> None:
 
 
 def test_other_recipes_refuse_pairs() -> None:
-    for spec in ("digit-edges", "inverted-digits"):
+    for spec in ("digit-edges", "inverted-digits", "orange-digits"):
         with pytest.raises(InputError, match="which this recipe is not for"):
             open_data(spec)
     assert open_data("digits", ImageOptions())[0].kind == "image"

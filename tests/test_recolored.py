@@ -28,6 +28,14 @@ def test_the_rule_is_right_on_real_images_of_both_sets(digits: np.ndarray, targe
     assert np.array_equal(sets.upright(a, target, "A"), digits) and np.array_equal(sets.upright(b, target, "B"), digits)
 
 
+def test_the_rule_is_right_on_the_example() -> None:
+    _, source = open_data("orange-digits", None, ("unpaired",))
+    batch = source.take(torch.arange(len(source)))
+    for key, its, other in (("input", "A", "B"), ("data", "B", "A")):
+        images = batch[key].permute(0, 2, 3, 1).numpy()
+        assert sets.there(images, "orange", its).all() and not sets.there(images, "orange", other).any()
+
+
 def test_colors_are_saturated_and_differ(digits: np.ndarray) -> None:
     colored = sets.recolored(digits, "colored", 0)
     assert colored.shape == (*digits.shape[:3], 3) and not colored.min(3).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -71,7 +72,6 @@ class TwoSets:
 
 DOMAIN = UnpairedDomain
 OPTIONS = UnpairedOptions
-BUILTIN = ("inverted-digits",)
 PRIORITY = -2
 ASKED = True
 READS = "two sets of images: folders trainA and trainB, or one set and data.target=the other"
@@ -87,7 +87,7 @@ def open(spec: str, options: UnpairedOptions, progress: Progress | None = None) 
     spec, split = part_of(spec, options.split)
     options = replace(options, split=split)
     its = options.of_images()
-    a, b = inverted_digits(its) if spec in BUILTIN else two_sets(spec, options, its, progress)
+    a, b = built_in(spec, its) if spec in BUILTIN else two_sets(spec, options, its, progress)
     if a.shape[1:] != b.shape[1:]:
         sizes = " and ".join(f"{s.shape[1]}x{s.shape[2]}" for s in (a, b))
         raise InputError(f"{spec}: the two sets have different sizes, {sizes}: choose one with --resolution")
@@ -109,14 +109,27 @@ def two_sets(
     return found[0][0], found[1][0]
 
 
-def inverted_digits(options: ImageOptions) -> tuple[PackedSource, PackedSource]:
-    """Half of the built-in digits, and the other half with black and white exchanged."""
+def built_in(spec: str, options: ImageOptions) -> tuple[PackedSource, PackedSource]:
+    """Half of the built-in digits, and the other half changed, so that the right answer is known."""
     packed = image_packing.pack("digits", ImageOptions(labels="none", resolution=options.resolution))
     levels = packed.take(torch.arange(len(packed)))["data"].numpy()
-    half = len(levels) // 2
+    half, (plain, changed) = len(levels) // 2, BUILTIN[spec]
     parts = []
-    for name, part in (("digits", levels[:half]), ("inverted digits", 255 - levels[half:])):
+    for name, part in (("digits", plain(levels[:half])), (spec.replace("-", " "), changed(levels[half:]))):
         array = np.ascontiguousarray(part)
         about = About(name, array.shape, str(array.dtype), (), (), (), fingerprint(packed.fingerprint, name), "")
         parts.append(PackedSource(array, None, about))
     return parts[0], parts[1]
+
+
+def orange(levels: np.ndarray) -> np.ndarray:
+    """Grey levels [n, 1, h, w] as light of one color on black [n, 3, h, w]."""
+    return (levels * np.array([1.0, 0.55, 0.1])[:, None, None]).round().astype(np.uint8)
+
+
+BUILTIN: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "orange-digits": (lambda levels: levels.repeat(3, axis=1), orange),
+    # hard: at this size strokes and the gaps between them are too alike to tell which is ink
+    "inverted-digits": (lambda levels: levels, lambda levels: 255 - levels),
+}
+"""What becomes of half of the digits [n, 1, h, w] (A), and of the other half (B)."""

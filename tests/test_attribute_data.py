@@ -98,8 +98,25 @@ def test_parquet(tmp_path: Path) -> None:
     _, source = open_data(str(tmp_path / "x.parquet"), AttributeOptions(column="slant"), KINDS)
     taken = source.take(torch.tensor([1, 2]))
     assert taken["value"][:, 0].tolist() == [-1.5, 3.0] and taken["data"][:, 0, 0, 0].tolist() == [1, 2]
-    with pytest.raises(InputError, match=r"data\.column=NAME"):
+    with pytest.raises(InputError, match=r"it has slant: --set data\.column=NAME"):
         open_data(str(tmp_path / "x.parquet"), kinds=KINDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("x.npz", b"", "x.npz is empty"),
+        ("x.npz", b"PK\x03\x04 half of it", "x.npz: cannot be read as .npz"),
+        ("x.parquet", b"", "x.parquet is empty"),
+        ("x.parquet", b"PAR1 half of it", "x.parquet: not Parquet that can be read"),
+    ],
+)
+def test_files_that_cannot_be_read_say_so(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        open_data(str(tmp_path / name), kinds=KINDS)
 
 
 @pytest.mark.parametrize(

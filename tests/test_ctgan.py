@@ -322,11 +322,45 @@ def test_where_is_obeyed(trained: ganforge.Model) -> None:
         ("age=", "never missing"),
         ("since<2001-01-01", "lies between 2018-01-01"),
         ("bought=", "never missing"),
+        ("rating=2.75", "with 1 decimal in training"),
+        (["age>=40", "age<30"], "no value of 'age' is >= 40 and < 30"),
+        (["age>40", "age<41"], "no value of 'age' is > 40 and < 41"),
+        (["age=40", "age!=40"], "no value of 'age' is = 40 and != 40"),
+        (["city=Dale", "city=Fenwick"], "no value of 'city' is = Dale and = Fenwick"),
+        (["rating=", "rating>2"], "no value of 'rating' is = missing and > 2.0"),
+        (["since>2020-05-01", "since<2020-05-02"], "no value of 'since'"),
     ],
 )
-def test_impossible_constraints_are_refused(trained: ganforge.Model, where: str, message: str) -> None:
+def test_impossible_constraints_are_refused(trained: ganforge.Model, where: str | list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        trained.generate(5, where=[where])
+        trained.generate(5, where=[where] if isinstance(where, str) else where)
+
+
+def test_constraints_that_some_value_obeys_are_not_refused() -> None:
+    numbers = np.round(np.linspace(0, 10, 200), 2)
+    names = np.asarray([None if i % 4 == 0 else "abc"[i % 3] for i in range(200)], dtype=object)
+    domain = TableDomain.fit({"x": numbers, "k": np.arange(200) % 9, "c": names, "f": numbers**1.5})
+    for where in (
+        ["x>3.1", "x<3.12"],
+        ["k>3", "k<=5", "k!=4"],
+        ["k!=1", "k!=2", "k>0"],
+        ["c!=a", "c!=b"],
+        ["c=", "c!=a"],
+        ["f>2", "f<2.0001"],
+    ):
+        assert len(domain.constrain(where)) == len(where)
+
+
+def test_a_column_of_one_value_has_no_other() -> None:
+    domain = TableDomain.fit({"x": np.arange(20.0), "one": np.ones(20)})
+    with pytest.raises(InputError, match="'one' has no other value in the training data"):
+        domain.constrain(["one!=1"])
+
+
+def test_an_empty_value_is_a_missing_one_whatever_files_write() -> None:
+    names = np.asarray([None if i % 4 == 0 else "abc"[i % 3] for i in range(40)], dtype=object)
+    domain = TableDomain.fit({"c": names}, missing={"c": "N/A"})
+    assert domain.constrain(["c="]) == domain.constrain(["c=N/A"])
 
 
 def test_what_hardly_any_row_obeys_is_said(trained: ganforge.Model) -> None:

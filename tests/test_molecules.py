@@ -92,7 +92,7 @@ def test_stereochemistry_and_isotopes_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.smi", b"", "none of its 0 lines could be used as a molecule"),
+        ("a.smi", b"", "a.smi is empty: molecules are SMILES, one a line"),
         ("a.smi", b"xyz\nhello\n", "none of its 2 lines could be used as a molecule; the first: line 1, 'xyz'"),
         ("a.smi", b"CC\nxyz\n", "has only 1 molecule to use"),
         ("a.smi", b"CC\n\xff\n", "no UTF-8"),

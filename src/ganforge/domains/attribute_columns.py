@@ -13,7 +13,7 @@ from ganforge.domains import image_packing
 from ganforge.domains.image_files import DAMAGED, Files, open_files
 from ganforge.domains.image_labels import NAME_COLUMN, table_rows
 from ganforge.domains.image_packing import ImageOptions
-from ganforge.domains.image_tables import npz_shapes
+from ganforge.domains.image_tables import is_parquet, npz_shapes, parquet_numbers
 
 USUAL = ("value", "age")
 """Columns that are taken without asking; where one holds what is no number, that is said."""
@@ -40,6 +40,9 @@ def choose_column(spec: str, wanted: str | None) -> str:
     found = [name for name, cells in columns.items() if cells is None or is_numeric(cells)]
     if len(found) == 1:
         return found[0]
+    if not found:
+        image_packing.find(spec, ImageOptions(labels="none"))[1]()  # what cannot be read at all says so
+        found = parquet_numbers(Path(spec)) if is_parquet(Path(spec)) else []
     which = f"it has {', '.join(found)}" if found else "a metadata.csv with file_name and a number for each image"
     raise InputError(f"{spec}: which number of the images is to be changed? {which}: --set data.column=NAME")
 

@@ -100,6 +100,8 @@ def find(spec: str, options: ImageOptions) -> tuple[list[str] | None, Callable[[
         return [listing.stamp], lambda: listing
     if not path.exists():
         raise InputError(f"no data at '{spec}': not a file, a folder, or a built-in set ({', '.join(BUILTIN)})")
+    if path.is_file() and not path.stat().st_size:
+        raise InputError(f"{spec} is empty: a file of 0 bytes")
     if path.suffix.lower() in (".npz", ".npy"):
         return None, lambda: list_npz(path, labels, column)
     if is_parquet(path):

@@ -184,6 +184,15 @@ def parquet_stamp(path: Path) -> Iterator[str]:
         yield f"{file.resolve()}\0{about.st_size}\0{about.st_mtime_ns}"
 
 
+def parquet_numbers(path: Path) -> list[str]:
+    """The columns of numbers of Parquet files that can be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(_parquet_files(path)[0])
+    return [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
+
+
 def list_parquet(path: Path, labels: Labels, label_column: str | None, split: str | None) -> Listing:
     """The rows of Parquet files: an image column (a struct of bytes and path, or bytes), maybe a label column."""
     try:

@@ -240,9 +240,10 @@ def open(spec: str, options: MoleculeOptions) -> tuple[MoleculeDomain, MoleculeS
     rdkit()
     lines = small_molecules() if spec in BUILTIN else read_smiles(Path(spec), options.column)
     found = read_graphs(lines, options.max_atoms or MOST_ATOMS)
+    if not lines:
+        raise InputError(f"{spec} is empty: molecules are SMILES, one a line (.csv: in a column, data.column)")
     if not found.graphs:
-        first = found.first or "it has none"
-        raise InputError(f"{spec}: none of its {found.count:,} lines could be used as a molecule; {first}")
+        raise InputError(f"{spec}: none of its {found.count:,} lines could be used as a molecule; {found.first}")
     most = options.max_atoms or usual_size(found)
     found.drop_large(most)
     found.drop_rare(options.rare)

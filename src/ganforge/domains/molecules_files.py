@@ -41,7 +41,7 @@ class Found:
         if not self.firsts:
             return ""
         why = next(iter(self.firsts))
-        return f"the first: {self.firsts[why]}, because such {why}"
+        return f"the first: {self.firsts[why]}: such {why}"
 
     def drop_large(self, most: int) -> None:
         """Leave out molecules of more atoms."""

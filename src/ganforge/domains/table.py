@@ -33,7 +33,7 @@ from ganforge.domains.table_files import (
     write_parquet,
 )
 from ganforge.domains.table_ties import ties_of
-from ganforge.domains.table_where import Constraint, parse
+from ganforge.domains.table_where import Constraint, check_together, parse
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL")
 
@@ -221,7 +221,9 @@ class TableDomain(Domain):
 
     def constrain(self, where: Sequence[str]) -> tuple[Constraint, ...]:
         """Constraints such as ``education=Masters`` or ``age>=30``. InputError for what no row can obey."""
-        return tuple(parse(text, self.schema) for text in where)
+        asked = tuple(parse(text, self.schema) for text in where)
+        check_together(asked, self.schema)
+        return asked
 
     def obeys(self, batch: Batch, where: Sequence[Constraint]) -> Tensor:
         """Which encoded rows obey all constraints: bool [n], on the batch's device."""

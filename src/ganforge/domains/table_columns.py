@@ -232,13 +232,15 @@ class Column:
         return f"{self.name} ({'integer' if self.decimals == 0 else 'number'}{gone})"
 
     def parse(self, text: str) -> Any:
-        """A value that a user gave as text. InputError when the column can have no such value."""
-        if text == (self.missing or ""):
+        """A value that a user gave as text; none, and what the file has for that, is a missing value. InputError when the
+        column can have no such value.
+        """
+        known = {str(v): v for v in self.values}
+        if text in ("", self.missing) and text not in known:
             if self.has_missing:
                 return None
             raise InputError(f"column '{self.name}' is never missing in the training data")
         if self.is_category:
-            known = {str(v): v for v in self.values}
             if text not in known:
                 raise InputError(f"'{text}' is not in the training data's column '{self.name}': {nearest(text, known)}")
             return known[text]

@@ -69,16 +69,62 @@ def checked(index: int, column: Column, sign: str, text: str, where: str) -> Con
     if value is None:
         return Constraint(index, sign, float("nan"))
     low, high = column.low, column.high
+    if low == high and sign == "!=" and value == low:
+        raise InputError(f"--where {where}: '{column.name}' has no other value in the training data")
     never = {
         "=": not low <= value <= high,
         "<": value <= low,
         "<=": value < low,
         ">": value >= high,
         ">=": value > high,
-        "!=": low == high == value,
+        "!=": False,
     }
-    if never[sign] or (sign == "=" and column.decimals is not None and round(value, column.decimals) != value):
+    if never[sign] or (sign == "=" and column.rounded(np.asarray(value)) != value):
         shown = column.text(column.from_raw(np.asarray([low, high])))
-        whole = " in whole numbers" if column.decimals == 0 and column.kind == "number" else ""
-        raise InputError(f"--where {where}: '{column.name}' lies between {shown[0]} and {shown[1]}{whole} in training")
+        raise InputError(
+            f"--where {where}: '{column.name}' lies between {shown[0]} and {shown[1]}{grain(column)} in training"
+        )
     return Constraint(index, sign, float(value))
+
+
+def grain(column: Column) -> str:
+    """How fine a column's numbers are, for a message."""
+    if column.kind != "number" or column.decimals is None:
+        return ""
+    if not column.decimals:
+        return " in whole numbers"
+    return f" with {column.decimals} decimal{'s' if column.decimals > 1 else ''}"
+
+
+def check_together(where: Sequence[Constraint], columns: Sequence[Column]) -> None:
+    """InputError for constraints of one column that no value obeys together."""
+    for index, column in enumerate(columns):
+        asked = [c for c in where if c.column == index]
+        if len(asked) > 1 and not can_hold(asked, column, len(columns)):
+            told = " and ".join(f"{c.sign} {shown(c, column)}" for c in asked)
+            raise InputError(f"--where: no value of '{column.name}' is {told}")
+
+
+def can_hold(asked: Sequence[Constraint], column: Column, width: int) -> bool:
+    """Whether some value of a column obeys all of its constraints.
+
+    Of numbers these are tried: both ends, the values asked for, and what lies just beside them or half-way between.
+    """
+    if column.is_category:
+        tried = np.arange(len(column.counts), dtype=np.float64)
+    else:
+        named = np.asarray([c.value for c in asked if c.value == c.value])
+        grain = float(column.step) if column.kind != "number" else 10.0 ** -(column.decimals or 0)
+        points = np.unique(np.concatenate([named, named - grain, named + grain, [column.low, column.high]]))
+        points = np.concatenate([points, (points[1:] + points[:-1]) / 2])
+        tried = np.append(column.kept(points), np.nan if column.has_missing else column.low)
+    raw = np.full((len(tried), width), np.nan)
+    raw[:, asked[0].column] = tried
+    return bool(np.logical_and.reduce([c.holds(raw) for c in asked]).any())
+
+
+def shown(constraint: Constraint, column: Column) -> str:
+    """A constraint's value as a user writes it."""
+    if constraint.value != constraint.value:
+        return "missing"
+    return column.text(column.from_raw(np.asarray([constraint.value])))[0] or "missing"

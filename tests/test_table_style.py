@@ -104,6 +104,51 @@ def test_a_german_table_comes_back_german(tmp_path: Path) -> None:
     assert "1000.25" in (tmp_path / "commas.csv").read_text()
 
 
+@pytest.mark.parametrize(
+    ("cells", "form", "first", "again"),
+    [
+        (
+            ["2024-03-31 01:30:00+01:00", "2024-03-31 03:30:00+02:00"],
+            "YYYY-MM-DD hh:mm:ssZZ",
+            "00:30:00",
+            "00:30:00+00:00",
+        ),
+        (["2024-01-01T10:00:00.000Z", "2024-01-02T11:30:05.000Z"], None, "10:00:00", "10:00:00.000Z"),
+        (["2024-01-01T10:00:00.250Z", "2024-01-02T11:30:05Z"], "YYYY-MM-DDThh:mm:ssZ", "10:00:00", "10:00:00Z"),
+        (["1.2.2024 10:00 +01:00", "3.2.2024 23:59 +01:00"], "D.M.YYYY hh:mm +01:00", "10:00:00", "10:00 +01:00"),
+        (["2024-01-01 10:00:00-0330", "2024-01-02 10:00:00Z"], "YYYY-MM-DD hh:mm:ssZZ", "13:30:00", "13:30:00+00:00"),
+    ],
+)
+def test_times_keep_their_zone_or_are_utc(cells: list[str], form: str | None, first: str, again: str) -> None:
+    found = date_form(cells)
+    assert found == (form or "YYYY-MM-DDThh:mm:ss.000Z")
+    read = np.asarray(read_dates([*cells, None], found), dtype="datetime64[us]")
+    assert str(read[0]).endswith(f"{first}.000000") and np.isnat(read[-1])
+    assert (write_dates(read, found)[0] or "").endswith(again)
+
+
+def test_a_table_with_time_zones_is_read_and_written_back(tmp_path: Path) -> None:
+    times = pd.date_range("2024-03-30", periods=300, freq="20min", tz="Europe/Berlin")
+    pd.DataFrame({"when": times, "x": range(300)}).to_csv(tmp_path / "t.csv", index=False)
+    domain, source = open_data(str(tmp_path / "t.csv"), kinds=("table",))
+    made = domain.decode(domain.encode(source.take(torch.arange(300))))
+    domain.save(made, tmp_path / "made.csv")
+    back = pd.to_datetime(pd.read_csv(tmp_path / "made.csv")["when"], utc=True)
+    assert abs((back - times.tz_convert("UTC")).dt.total_seconds()).max() <= 1
+
+
+def test_numbers_too_large_to_be_exact_are_pointed_out(tmp_path: Path) -> None:
+    key = np.arange(50, dtype=np.uint64) * np.uint64(3) + np.uint64(2**64 - 1000)
+    pd.DataFrame({"key": key, "x": np.arange(50) % 7}).to_parquet(tmp_path / "t.parquet")
+    domain, source = open_data(str(tmp_path / "t.parquet"), kinds=("table",))
+    assert any("'key' holds whole numbers beyond" in text for text in source.messages)  # type: ignore[attr-defined]
+    made = domain.decode(domain.encode(source.take(torch.arange(50))))
+    assert made["key"].min() > 1.8e19
+    domain.save(made, tmp_path / "made.parquet")
+    domain.save(made, tmp_path / "made.csv")
+    assert pd.read_csv(tmp_path / "made.csv")["key"].min() > 1.8e19
+
+
 def test_dates_and_numbers_of_a_form_can_be_asked_for(tmp_path: Path) -> None:
     domain, source = open_data(str(german(tmp_path / "g.csv")))
     encoded = domain.encode({"data": source.values})  # type: ignore[attr-defined]

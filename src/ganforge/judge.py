@@ -32,6 +32,7 @@ from ganforge.samples import (
     latents_of,
     likelihood_of,
     open_model,
+    open_real,
     open_samples,
     renamed,
     size_of,
@@ -45,7 +46,7 @@ def evaluate(
     features: str = "auto", weights: str | Path | None = None, n: int | None = None, real: int | None = None,
     whole: bool = False, neighbors: int = 5, resizer: str = "bicubic", resolution: int | str | None = None,
     channels: int | None = None, target: str | None = None, seed: int = 0, truncation: float = 1.0,
-    device: str = "auto", tell: Callable[[str], None] | None = None,
+    device: str = "auto", tell: Callable[[str], None] | None = None, kind: str | None = None,
 ) -> Evaluation:  # fmt: skip
     """Judge a run, or samples in files, by real data: scores with intervals, beside the real-versus-real floor.
 
@@ -62,6 +63,7 @@ def evaluate(
         target: the column of a table that tstr and f1 predict.
         seed: of the samples, the split and all random choices. truncation: of a run's samples.
         device: of the model and the feature network. tell: hears what is done next.
+        kind: what files are read as (image, video, captions ..), where a folder may be several kinds of data.
 
     Raises:
         InputError: no such run or data, or what cannot be compared.
@@ -74,7 +76,7 @@ def evaluate(
         metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics), features=features,
         weights=None if weights is None else Path(weights), n=n, real=real, whole=whole, neighbors=neighbors,
         resizer=resizer, resolution=None if resolution is None else str(resolution), channels=channels, seed=seed,
-        truncation=truncation, device=device, tell=tell, target=target,
+        truncation=truncation, device=device, tell=tell, target=target, kind=kind,
     )[0]  # fmt: skip
 
 
@@ -117,6 +119,7 @@ def compare(
     seed: int = 0, truncation: float = 1.0, device: str = "auto", keep: bool = False,
     tell: Callable[[str], None] | None = None, target: str | None = None,
     opened: tuple[Domain, Source] | None = None, strict: bool = True, unseen: Source | None = None,
+    kind: str | None = None,
 ) -> tuple[Evaluation, Domain, Source]:  # fmt: skip
     """What ``ganforge evaluate`` does, as values: the result, and the real data's domain and source.
 
@@ -131,10 +134,16 @@ def compare(
     if model:
         size = size_of(model.domain)
         resolution, channels = resolution or size[0], channels or size[1]
-    like = model.domain if model else None
-    domain, source = opened or open_samples(against, resolution, channels, like, data_options(what, against))
+    said: list[str] = []
     if model:
+        if kind is not None:
+            raise InputError(f"--domain {kind} is for samples in files: {what} is a run, which knows what it makes")
+        trained = data_options(what, against)
+        domain, source = opened or open_samples(against, resolution, channels, model.domain, trained)
         check_same_kind(model, what, domain, against)
+    else:
+        domain, source, said = open_real(against, what, resolution, channels, kind)
+    check_target(target, domain)
     held = open_held_out(holdout, what, against, domain, source, resolution, channels) if holdout else None
     judged = (
         Judged.of_model(model, domain, held or source, seed, truncation, "ppl" in metrics, held or unseen)
@@ -151,12 +160,21 @@ def compare(
         tell=tell or (lambda text: None), latents=judged.latents, give=judged.give,
         likelihood=judged.likelihood,
     )  # fmt: skip
-    notes = [*result.notes, getattr(extract, "about", "")]
+    notes = [*said, *result.notes, getattr(extract, "about", "")]
     if held is None:
         notes.append(seen_in_training(model, metrics))
     if features == "auto" and extract is not None:
         notes.append(better_than(extract, domain))
     return replace(result, notes=tuple(note for note in notes if note)), domain, source
+
+
+def check_target(target: str | None, domain: Domain) -> None:
+    """InputError for a column to be predicted that is not there."""
+    if target is None or target in domain.columns:
+        return
+    if not domain.columns:
+        raise InputError(f"--target {target}: data of kind {domain.kind} have no columns")
+    raise InputError(f"--target {target}: the table has no such column: {nearest(target, domain.columns)}")
 
 
 def open_held_out(

@@ -18,6 +18,7 @@ from ganforge.core.game import Batch
 from ganforge.core.store import read_json
 from ganforge.domains import module_for, modules
 from ganforge.domains.domain import Domain, Source
+from ganforge.domains.survey import as_kind, other_kinds
 from ganforge.engine.rng import generator, reseed
 from ganforge.measure import kinds
 from ganforge.measure.evaluate import Giver, Sampler, from_source
@@ -64,12 +65,14 @@ def open_samples(
     channels: int | None,
     like: Domain | None = None,
     trained: Mapping[str, Any] | None = None,
+    kind: str | None = None,
 ) -> tuple[Domain, Source]:
     """Open data as the kind of ``like``, with its columns, vocabulary .. where they have such; images at a given size.
 
-    ``trained`` are the data options of the run that is judged, for kinds that are read in several ways.
+    ``trained`` are the data options of the run that is judged, for kinds that are read in several ways. ``kind``: what
+    to read them as, where nothing is ``like`` them.
     """
-    module = module_like(spec, like)
+    module = as_kind(spec, kind) if kind and like is None else module_like(spec, like)
     split = (trained or {}).get("split")
     if like is not None and like.kind == module.DOMAIN.kind and hasattr(module, "open_like"):
         return module.open_like(spec, like, split)
@@ -97,6 +100,19 @@ def module_like(spec: str, like: Domain | None) -> ModuleType:
             with contextlib.suppress(InputError):
                 return module_for(spec, (kind,))
         raise
+
+
+def open_real(
+    spec: str, what: str, resolution: str | None, channels: int | None, kind: str | None
+) -> tuple[Domain, Source, list[str]]:
+    """Data that the samples in the files ``what`` are to be judged by, read as ``kind`` or as what they look like; and
+    what is to be said of that.
+    """
+    module = as_kind(spec, kind) if kind else module_like(spec, None)
+    if hasattr(module, "open_beside"):
+        return module.open_beside(spec, what)
+    domain, source = open_samples(spec, resolution, channels, kind=kind)
+    return domain, source, [] if kind else other_kinds(spec, domain.kind)
 
 
 def special() -> tuple[str, ...]:

@@ -40,6 +40,15 @@ Allow = Annotated[
     str | None,
     typer.Option("--allow", help="A module of your own that the recipe may be imported from.", metavar="MODULE"),
 ]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        "--domain",
+        help="What files are read as: image, video, captions, paired, unpaired, attribute, table, molecules, text. "
+        "Default: what they look like.",
+        metavar="KIND",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Where to write; the suffix decides the format.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Json, count_to_stderr
+from ganforge.app.arguments import Json, Kind, count_to_stderr
 
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 
@@ -67,6 +67,7 @@ def inspect(
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="The column of metadata.csv that holds the class.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split, such as trainA.")] = None,
+    domain: Kind = None,
     as_json: Json = False,
 ) -> None:
     """Count, measure and check images: sizes, modes, corrupt and duplicate files, class balance, a contact sheet. Of a
@@ -74,11 +75,11 @@ def inspect(
     from ganforge.config import checked
     from ganforge.domains.audit import inspect_images
     from ganforge.domains.image import ImageDomain, ImageOptions
-    from ganforge.domains.survey import readers, survey
+    from ganforge.domains.survey import as_kind, other_kinds, readers, survey
 
     given = {k: v for k, v in {"label_column": label_column, "split": split}.items() if v is not None}
     sheet = out or Path("contact-sheet.png")
-    able = readers(path)
+    able = readers(path) if domain is None else [as_kind(path, domain)]
     if able[0].DOMAIN.kind == ImageDomain.kind:
         options = checked(ImageOptions, given, "data")
         audit = inspect_images(path, options, sheet, None if as_json else count_to_stderr("images"))
@@ -89,6 +90,8 @@ def inspect(
         typer.echo(json.dumps(audit.to_dict(), indent=2))
     else:
         typer.echo("\n".join(audit.lines()))
+        for line in other_kinds(path, able[0].DOMAIN.kind) if domain is None else ():
+            typer.echo(line)
         typer.echo(f"contact sheet: {sheet}")
 
 

@@ -14,6 +14,7 @@ from ganforge.app.arguments import (
     Generated,
     Json,
     JudgeSeed,
+    Kind,
     Quiet,
     Weights,
     allow_module,
@@ -59,6 +60,7 @@ def evaluate(
     whole: Annotated[bool, typer.Option("--whole", help="Compare with all real samples, not a half of them.")] = False,
     neighbors: Annotated[int, typer.Option(min=1, help="Of precision, recall, density and coverage.")] = 5,
     resizer: Annotated[str, typer.Option(help="bicubic or bilinear, both antialiased.")] = "bicubic",
+    domain: Kind = None,
     resolution: Annotated[str | None, typer.Option(help="Read images at this size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Read images with 1, 3 or 4 channels.")] = None,
     target: Annotated[str | None, typer.Option(help="The column of a table that tstr and f1 predict.")] = None,
@@ -79,19 +81,19 @@ def evaluate(
     with telling(quiet or json) as tell:
         opened = unseen = None
         if against is None:
-            against, domain, source, unseen = own_data(what)
-            opened = domain, source
+            against, real_domain, source, unseen = own_data(what)
+            opened = real_domain, source
             tell(f"judged by what it learned from, {against}; --against DATA takes other data")
-        result, domain, source = judge.compare(
+        result, real_domain, source = judge.compare(
             what, against, holdout=holdout, metrics=names, features=features, weights=weights, n=n, real=real,
             whole=whole, neighbors=neighbors, resizer=resizer, resolution=resolution, channels=channels, seed=seed,
             truncation=truncation, device=device, keep=keep, tell=tell, target=target, opened=opened,
-            unseen=unseen,
+            unseen=unseen, kind=domain,
         )  # fmt: skip
     if not result.scores:
         raise InputError(f"nothing can be scored: {'; '.join(result.obstacles()) or 'no metric applies'}")
     if out is not None:
-        for path in judge.write(result, domain, source, out):
+        for path in judge.write(result, real_domain, source, out):
             if not json:
                 typer.echo(f"wrote {path}")
     typer.echo(json_text.dumps(result.to_dict(), indent=2) if json else "\n".join(result.lines()))

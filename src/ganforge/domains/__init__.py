@@ -2,8 +2,10 @@
 
 A module has ``DOMAIN`` (its Domain class), ``OPTIONS`` (a dataclass), ``accepts(spec)`` and ``open(spec, options)``;
 it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several accept), ``READS`` (what it reads, in
-words, for errors), ``ASKED`` (only recipes that name its kind get it) and ``open_like(spec, like, split=None)``
-(other data, or their part ``split``, as the domain ``like`` has them; a must where the domain is ``coded``).
+words, for errors), ``ASKED`` (only recipes that name its kind get it), ``open_like(spec, like, split=None)`` (other
+data, or their part ``split``, as the domain ``like`` has them; a must where the domain is ``coded``), ``looks(spec)``
+(what tells that files are of this kind, in words, where others read them too; empty: nothing does) and
+``open_beside(spec, samples)`` (data that samples in files are judged by, and notes on that).
 """
 
 from __future__ import annotations

@@ -232,6 +232,11 @@ def accepts(spec: str) -> bool:
     return part_of(spec)[0] in BUILTIN or spec.startswith(PREFIX) or has_captions(Path(spec))
 
 
+def looks(spec: str) -> str:
+    """What tells that images have captions; empty if nothing does."""
+    return "a table of captions" if has_captions(Path(spec)) else ""
+
+
 def part_of(spec: str) -> tuple[str, str]:
     """``scenes@unseen`` as what is made and which part of it, ``train`` where nothing is said."""
     name, _, part = spec.rpartition("@")

@@ -28,7 +28,7 @@ from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain, check_whole
 from ganforge.domains.molecules_chemistry import ORDERS, Graph, parse, picture, rdkit, smiles_of
 from ganforge.domains.molecules_example import small_molecules
-from ganforge.domains.molecules_files import Found, read_graphs, read_smiles
+from ganforge.domains.molecules_files import Found, has_column, read_graphs, read_smiles
 
 MOST_ATOMS = 40
 """Of a molecule, hydrogens not counted: the numbers grow with the square."""
@@ -233,6 +233,15 @@ READS = "molecules (.smi, or .csv with a column of SMILES)"
 def accepts(spec: str) -> bool:
     """Whether ``spec`` is a .smi file, a .csv file, or the built-in molecules."""
     return spec in BUILTIN or (Path(spec).is_file() and Path(spec).suffix.lower() in (".smi", ".csv"))
+
+
+def looks(spec: str) -> str:
+    """What tells that a table holds molecules; empty if nothing does."""
+    return (
+        "a column of SMILES"
+        if Path(spec).suffix.lower() == ".csv" and has_column(Path(spec), MoleculeOptions().column)
+        else ""
+    )
 
 
 def open(spec: str, options: MoleculeOptions) -> tuple[MoleculeDomain, MoleculeSource]:

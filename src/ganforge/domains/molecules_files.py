@@ -104,6 +104,16 @@ def read_smiles(path: Path, column: str) -> list[Line]:
     return lines[1:] if lines and lines[0][1].lower() in ("smiles", "smi") else lines
 
 
+def has_column(path: Path, column: str) -> bool:
+    """Whether a .csv file has a column of that name, in any case."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = next(csv.reader(file, skipinitialspace=True), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    return column in [name.strip().lower() for name in header]
+
+
 def from_csv(rows: Iterable[Sequence[str]], path: Path, column: str) -> list[Line]:
     """The cells of a column, by its name in any case."""
     rows = iter(rows)

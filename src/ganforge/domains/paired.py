@@ -18,7 +18,7 @@ from ganforge.domains import image, image_packing, streamed
 from ganforge.domains.image_decode import header, parse_size
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import PackedSource
-from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, wanted_one
+from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, signs_of_sides, wanted_one
 from ganforge.domains.streamed_source import StreamedSource
 from ganforge.ops.degrade import Degradation, parse
 
@@ -152,6 +152,11 @@ READS = "pairs of images: halves side by side, two folders A and B, or any image
 def accepts(spec: str) -> bool:
     """Whether ``spec`` is a built-in set, or holds images that may be pairs."""
     return spec in BUILTIN or image.accepts(part_of(spec, None)[0]) or streamed.accepts(spec)
+
+
+def looks(spec: str) -> str:
+    """What tells that images have two sides that are pairs; empty if nothing does."""
+    return signs_of_sides(spec, paired=True)
 
 
 def open(

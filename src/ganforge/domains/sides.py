@@ -134,6 +134,17 @@ def find_sides(spec: str, split: str | None) -> tuple[str, str] | None:
     return None
 
 
+def signs_of_sides(spec: str, paired: bool) -> str:
+    """The two sides of ``spec`` in words, where their images are ``paired`` by their names (or are not); else ''."""
+    try:
+        sides = find_sides(spec, None)
+        images = open_files(Path(spec)).images if sides else []
+    except InputError:
+        return ""
+    a, b = ({Path(n).stem for n in images if f"/{side}/" in f"/{n}"} for side in sides or ("", ""))
+    return f"folders {' and '.join(sides)}" if sides and (a == b) == paired else ""
+
+
 def wanted_one(spec: str, split: str | None) -> str:
     """A hint for a folder where one of the two sides is there and the other is not; else ''."""
     path = Path(spec)

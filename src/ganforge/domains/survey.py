@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, nearest
 from ganforge.domains import module_for, modules
 
 
@@ -42,6 +42,28 @@ def readers(spec: str) -> list[ModuleType]:
         module_for(spec)  # says what is wrong
     open_to_all = [m for m in accepting if not hasattr(m, "ASKED")]
     return open_to_all + [m for m in accepting if m not in open_to_all]
+
+
+def as_kind(spec: str, kind: str) -> ModuleType:
+    """The module that reads ``spec`` as data of a kind. InputError: there is no such kind, or it cannot."""
+    able = [m for m in modules() if kind == m.DOMAIN.kind]
+    if not able:
+        raise InputError(f"--domain {kind}: {nearest(kind, {m.DOMAIN.kind for m in modules()})}")
+    accepting = [m for m in able if m.accepts(spec)]
+    if not accepting:
+        module_for(spec)  # says so, if nothing reads it
+        raise InputError(f"{spec} cannot be read as {kind}: {'; '.join(getattr(m, 'READS', kind) for m in able)}")
+    return max(accepting, key=lambda m: getattr(m, "PRIORITY", 0))
+
+
+def other_kinds(spec: str, kind: str) -> list[str]:
+    """A line for each kind of data, other than ``kind``, that ``spec`` looks like."""
+    found = []
+    for module in modules():
+        sign = module.looks(spec) if module.DOMAIN.kind != kind and hasattr(module, "looks") else ""
+        if sign:
+            found.append(f"{spec} has {sign}: --domain {module.DOMAIN.kind} reads it as such")
+    return found
 
 
 def survey(spec: str, able: Sequence[ModuleType], sheet: Path | None = None) -> Survey:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -19,8 +18,7 @@ from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain, check_whole
-from ganforge.domains.pictures import figure_png
-from ganforge.domains.table_columns import Array, Column, Columns, as_numbers
+from ganforge.domains.table_columns import Array, Column, Columns
 from ganforge.domains.table_doubts import check_categories, doubts
 from ganforge.domains.table_example import customers
 from ganforge.domains.table_files import (
@@ -32,6 +30,7 @@ from ganforge.domains.table_files import (
     read_parquet,
     write_parquet,
 )
+from ganforge.domains.table_pictures import show_columns
 from ganforge.domains.table_ties import ties_of
 from ganforge.domains.table_where import Constraint, check_together, parse
 
@@ -253,48 +252,8 @@ class TableDomain(Domain):
         return [out]
 
     def show(self, samples: Columns, path: Path, real: Columns | None = None) -> None:
-        """The first sixteen columns as PNG: histograms of numbers, with the range seen in training as dotted lines,
-        and shares of the commonest categories, with those in training as black marks.
-        """
-        from matplotlib.figure import Figure
-
-        columns = self.schema[:16]
-        across = min(4, len(columns))
-        down = -(-len(columns) // across)
-        figure = Figure(figsize=(3.2 * across, 2.4 * down), layout="constrained")
-        for index, column in enumerate(columns):
-            axes = figure.add_subplot(down, across, index + 1)
-            axes.set_title(column.name, fontsize="small")
-            axes.tick_params(labelsize=6)
-            if column.is_category:
-                show_shares(axes, column, samples[column.name])
-                continue
-            drawn: list[tuple[Any, dict[str, Any]]] = [(real, {"color": "0.75"}), (samples, {"alpha": 0.6})]
-            for side, style in drawn:
-                if side is not None:
-                    values = as_numbers(np.asarray(side[column.name]))
-                    bins = np.linspace(column.low, math.nextafter(max(column.high, column.low + 1e-9), math.inf), 31)
-                    heights, edges = np.histogram(values[~np.isnan(values)], bins=bins)
-                    axes.stairs(heights / max(heights.sum(), 1), edges, fill=True, **style)
-            axes.axvline(column.low, ls=":", c="0.4")
-            axes.axvline(column.high, ls=":", c="0.4")
-            axes.set_yticks([])
-            if column.kind != "number":
-                ends = np.asarray([column.low, column.high])
-                axes.set_xticks(ends, column.text(column.from_raw(ends)))
-        write_bytes(path, figure_png(figure))
-
-
-def show_shares(axes: Any, column: Column, drawn: Array) -> None:
-    """Bars of the eight commonest categories."""
-    names = [*column.values, *([None] if column.has_missing else [])]
-    order = sorted(range(len(names)), key=lambda k: -column.counts[k])[:8]
-    given = drawn.tolist()
-    place = range(len(order))
-    axes.barh(place, [given.count(names[k]) / max(len(given), 1) for k in order], alpha=0.6)
-    axes.plot([column.counts[k] / sum(column.counts) for k in order], place, "k|", ms=8)
-    axes.set_yticks(place, ["missing" if names[k] is None else str(names[k])[:14] for k in order])
-    axes.invert_yaxis()
+        """The first sixteen columns as PNG (see ``table_pictures``)."""
+        show_columns(self.schema, samples, path, real)
 
 
 def nested(value: Any) -> Any:
@@ -369,6 +328,16 @@ def open(spec: str, options: TableOptions) -> tuple[TableDomain, TableSource]:
     check_categories(spec, table, options.max_categories)
     domain = TableDomain.fit(table, spikes=options.spikes, style=style)
     return domain, TableSource(table, domain)
+
+
+def open_beside(spec: str, samples: str) -> tuple[TableDomain, TableSource, list[str]]:
+    """Read a table that rows in another file are judged by; columns that those have not are left out, with a note."""
+    names = [tuple(read(each, TableOptions())[0]) for each in (spec, samples)] if accepts(samples) else [(), ()]
+    absent = tuple(name for name in names[0] if name not in names[1])
+    if len(absent) == len(names[0]):
+        return *open(spec, TableOptions()), []
+    note = [f"columns that {samples} has not are left out: {', '.join(absent)}"] if absent else []
+    return *open(spec, TableOptions(drop=absent)), note
 
 
 def open_like(spec: str, like: TableDomain, split: str | None = None) -> tuple[TableDomain, TableSource]:

@@ -140,8 +140,8 @@ class Column:
 
     @property
     def is_whole(self) -> bool:
-        """Whether its numbers are integers, and of such a type."""
-        return self.decimals == 0 and not self.pointed
+        """Whether its numbers are integers, of such a type, and fit into 64 bits."""
+        return self.decimals == 0 and not self.pointed and max(-self.low, self.high) < 2.0**63
 
     @property
     def has_missing(self) -> bool:
@@ -232,8 +232,8 @@ class Column:
         return f"{self.name} ({'integer' if self.decimals == 0 else 'number'}{gone})"
 
     def parse(self, text: str) -> Any:
-        """A value that a user gave as text; none, and what the file has for that, is a missing value. InputError when the
-        column can have no such value.
+        """A value that a user gave as text; no text, or what the file has for that, is a missing value. InputError when
+        the column can have no such value.
         """
         known = {str(v): v for v in self.values}
         if text in ("", self.missing) and text not in known:

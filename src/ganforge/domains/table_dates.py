@@ -1,7 +1,8 @@
 """Dates as people write them, such as 12.3.2024 or 03/12/2024 14:05: read, and written back in the same form.
 
 A form is a text of ``YYYY``, ``MM``, ``DD``, ``hh``, ``mm``, ``ss`` (``M``, ``D`` and ``h``: no leading zero) and what
-stands between them.
+stands between them, and after them, such as a time zone (+01:00). ``ZZ`` are time zones that differ: such times are
+read as UTC, and written so. Fractions of seconds are read where time zones follow them, and are not written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 SHAPE = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})(?:([ T])(\d\d?):(\d\d)(:\d\d)?)?")
+ZONED = re.compile(r"(\d.*:\d\d)(\.\d+)?( ?(?:Z|UTC|[+-]\d\d:?\d\d))")
 TOKENS = {
     "YYYY": (r"(?P<year>\d{4})", "{0.year:04d}"),
     "MM": (r"(?P<month>\d\d)", "{0.month:02d}"),
@@ -22,7 +24,8 @@ TOKENS = {
     "hh": (r"(?P<hour>\d\d)", "{0.hour:02d}"),
     "h": (r"(?P<hour>\d\d?)", "{0.hour}"),
     "mm": (r"(?P<minute>\d\d)", "{0.minute:02d}"),
-    "ss": (r"(?P<second>\d\d)", "{0.second:02d}"),
+    "ss": (r"(?P<second>\d\d)(?:\.\d+)?", "{0.second:02d}"),
+    "ZZ": (r"(?P<zone>Z|[+-]\d\d:?\d\d)", "+00:00"),
 }
 """Of each part of a form: what reads it, and what writes it."""
 
@@ -37,6 +40,8 @@ def date_form(cells: Sequence[str], day_first: bool | None = None) -> str | None
     Between points days come first, as everywhere in the world; otherwise a number above 12 must tell, or ``day_first``:
     else EitherWay is raised.
     """
+    if cells and ZONED.fullmatch(cells[0]):
+        return zoned_form(cells, day_first)
     if not cells or not SHAPE.fullmatch(cells[0]):
         return None
     found = [SHAPE.fullmatch(cell) for cell in cells]
@@ -58,6 +63,19 @@ def date_form(cells: Sequence[str], day_first: bool | None = None) -> str | None
         return form
     hours = "hh" if all(len(m[6]) == 2 for m in parts) else "h"
     return f"{form}{first[5]}{hours}:mm{'' if first[8] is None else ':ss'}"
+
+
+def zoned_form(cells: Sequence[str], day_first: bool | None) -> str | None:
+    """The form of times with time zones: that of the times, and the zone, where all have the same."""
+    found = [ZONED.fullmatch(cell) for cell in cells]
+    parts = [m for m in found if m is not None]
+    form = date_form([m[1] for m in parts], day_first) if len(parts) == len(cells) else None
+    if form is None:
+        return None
+    zones, fractions = {m[3] for m in parts}, {m[2] or "" for m in parts}
+    if len(zones) > 1:
+        return None if any(zone.startswith(" ") or "U" in zone for zone in zones) else f"{form}ZZ"
+    return f"{form}{min(fractions) if len(fractions) == 1 and not min(fractions).strip('.0') else ''}{min(zones)}"
 
 
 def by_day(parts: Sequence[re.Match[str]], day_first: bool | None) -> bool:
@@ -95,7 +113,12 @@ def iso(parts: dict[str, str]) -> str:
     day = f"{parts['year']}-{int(parts['month']):02d}-{int(parts['day']):02d}"
     if "hour" not in parts:
         return day
-    return f"{day}T{int(parts['hour']):02d}:{parts['minute']}:{parts.get('second', '00')}"
+    time = f"{day}T{int(parts['hour']):02d}:{parts['minute']}:{parts.get('second', '00')}"
+    zone = parts.get("zone", "Z")
+    if zone == "Z":
+        return time
+    ahead = np.timedelta64(60 * int(zone[1:3]) + int(zone[-2:]), "m")
+    return str(np.datetime64(time) + (ahead if zone[0] == "-" else -ahead))
 
 
 def write_dates(values: np.ndarray[Any, Any], form: str) -> list[str | None]:
@@ -108,5 +131,5 @@ def write_dates(values: np.ndarray[Any, Any], form: str) -> list[str | None]:
 
 def translated(form: str, side: int) -> str:
     """A form as a regular expression (``side`` 0) or as a template (1)."""
-    parts = re.split("(YYYY|MM|DD|hh|mm|ss|M|D|h)", form)
+    parts = re.split("(YYYY|MM|DD|hh|mm|ss|ZZ|M|D|h)", form)
     return "".join(TOKENS[p][side] if p in TOKENS else (re.escape(p) if side == 0 else p) for p in parts)

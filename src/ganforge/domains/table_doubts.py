@@ -9,6 +9,8 @@ from ganforge.domains.table_columns import Array, Columns
 from ganforge.domains.table_dates import EitherWay, date_form
 from ganforge.domains.table_files import DATE, NUMBER, TIME
 
+EXACT = 2**53
+"""Whole numbers up to here are exact as numbers of 64 bits."""
 FEWEST = 10
 """Rows from which on a column of 1, 2, 3 .. is no chance."""
 
@@ -27,6 +29,11 @@ def doubts(table: Columns) -> list[str]:
                 f"none of the dates in column '{name}' tells whether days or months come first, so they are taken as "
                 "names: say so with --set data.day_first=true (or false)"
             )
+        if is_inexact(column):
+            found.append(
+                f"column '{name}' holds whole numbers beyond {EXACT:,}, whose last digits are lost: leave it out if "
+                f"they are keys (--set 'data.drop=[\"{name}\"]')"
+            )
         steps = np.diff(column) if column.dtype.kind in "iuf" and len(column) >= FEWEST else np.zeros(1)
         if (steps == 1).all():
             found.append(f"column '{name}' counts the rows: leave it out with --set 'data.drop=[\"{name}\"]'")
@@ -36,6 +43,14 @@ def doubts(table: Columns) -> list[str]:
 def is_decimal(name: str) -> bool:
     """Whether a name is a number with a point, which no column is called."""
     return "." in name and NUMBER.fullmatch(name) is not None
+
+
+def is_inexact(column: Array) -> bool:
+    """Whether whole numbers of a column are too large to be exact."""
+    if column.dtype.kind not in "iuf":
+        return False
+    there = column[np.isfinite(column)]
+    return len(there) > 0 and float(np.abs(there).max()) > EXACT and bool((there == np.floor(there)).all())
 
 
 def is_either_way(column: Array) -> bool:

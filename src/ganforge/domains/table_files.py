@@ -132,7 +132,7 @@ def known_form(there: Sequence[str], form: str | None) -> str | None:
 
 def form_of(there: Sequence[str], day_first: bool | None) -> str | None:
     """The form of dates and times; None for ISO 8601 dates, other cells, and where it cannot be told."""
-    if not there or DATE.fullmatch(there[0]) or not SHAPE.fullmatch(there[0]):
+    if not there or DATE.fullmatch(there[0]):
         return None
     try:
         return date_form(there, day_first)

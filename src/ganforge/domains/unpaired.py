@@ -15,7 +15,7 @@ from ganforge.core.game import Batch
 from ganforge.domains import image, image_packing
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import About, PackedSource
-from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, wanted_one
+from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, signs_of_sides, wanted_one
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ READS = "two sets of images: folders trainA and trainB, or one set and data.targ
 def accepts(spec: str) -> bool:
     """Whether ``spec`` is a built-in set, or holds images that may be two sets."""
     return spec in BUILTIN or image.accepts(part_of(spec, None)[0])
+
+
+def looks(spec: str) -> str:
+    """What tells that images have two sides that are no pairs; empty if nothing does."""
+    return signs_of_sides(spec, paired=False)
 
 
 def open(spec: str, options: UnpairedOptions, progress: Progress | None = None) -> tuple[UnpairedDomain, TwoSets]:

@@ -19,7 +19,7 @@ from ganforge.domains.image_files import has_images, open_files
 from ganforge.domains.image_packing import Progress
 from ganforge.domains.image_pictures import make_folder, save_picture, side_by_side, write
 from ganforge.domains.image_tables import npz_shapes
-from ganforge.domains.video_files import ALL, MOVIES
+from ganforge.domains.video_files import ALL, MOVIES, guess_layout
 from ganforge.domains.video_packing import BUILTIN, Clips, VideoOptions, load_clips
 from ganforge.domains.video_pictures import MOVING, moving_grid, one_clip, strips
 
@@ -131,7 +131,7 @@ PRIORITY = -2
 ASKED = True
 READS = "clips (strips of frames side by side, animated GIF or WebP, folders of frames, movies; a folder or .zip)"
 
-__all__ = ["ASKED", "BUILTIN", "DOMAIN", "OPTIONS", "PRIORITY", "READS", "VideoDomain", "accepts", "open"]
+__all__ = ["ASKED", "BUILTIN", "DOMAIN", "OPTIONS", "PRIORITY", "READS", "VideoDomain", "accepts", "looks", "open"]
 
 
 def accepts(spec: str) -> bool:
@@ -144,6 +144,19 @@ def accepts(spec: str) -> bool:
     if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
         return has_images(path) or bool(open_files(path, MOVIES).images)
     return False
+
+
+def looks(spec: str) -> str:
+    """What tells that ``spec`` holds clips; empty if nothing does."""
+    path = Path(spec)
+    if spec in BUILTIN or not (path.is_dir() or path.suffix.lower() == ".zip"):
+        return ""
+    try:
+        files = open_files(path, ALL)
+        layout = guess_layout(files, None, VideoOptions().max_pixels) if files.images else ""
+    except InputError:
+        return ""
+    return {"movies": "movies", "animations": "animated pictures", "strips": "strips of pictures"}.get(layout, "")
 
 
 def open(spec: str, options: VideoOptions, progress: Progress | None = None) -> tuple[VideoDomain, Clips]:

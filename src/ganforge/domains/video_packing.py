@@ -71,11 +71,11 @@ class Clips:
             first = int((~whole).nonzero()[0, 0])
             text = (
                 f"{short:,} of {len(lengths):,} clips are shorter than the {span} frames of a sample (the first is "
-                f"clip {first + 1}, of {int(lengths[first])})"
+                f"clip {first + 1}, of {int(lengths[first])} frames)"
             )
             if options.strict:
                 raise InputError(f"{packed.where}: {text}: lower data.frames or data.stride")
-            messages.append(f"{text}, and are left out")
+            messages.append(f"{text}, and are left out: data.frames={int(lengths.min())} keeps all")
         pieces = -(-lengths[whole] // (PIECE * span))
         first_frames, sizes, self.clip = cut(starts[whole], lengths[whole], pieces)
         self.starts, self.lengths = first_frames, sizes

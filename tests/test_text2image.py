@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from ganforge.domains import domain_from_dict, open_data
 from ganforge.domains.captions import CaptionDomain, CaptionedSource, CaptionOptions
 from ganforge.domains.captions_made import COLORS, MadeSource, Scenes, figure, parts
 from ganforge.domains.text import UNKNOWN
-from ganforge.measure.captions import Matcher, learn_to_match, retrieved
+from ganforge.measure.captions import Matcher, matcher_of, retrieved
+from ganforge.measure.counting import told_to
 
 ROWS = [
     ("a.png", "A red cat, asleep."),
@@ -311,7 +313,9 @@ def test_models_without_captions_take_no_prompt() -> None:
 # ---- measuring
 
 
-def test_retrieval_is_chance_for_wrong_captions_and_high_for_right_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retrieval_is_chance_for_wrong_captions_and_high_for_right_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """On one factor that any matcher can see: the color of a whole image."""
     monkeypatch.setattr("ganforge.measure.captions.IMAGES_SEEN", 6000)
     generator = torch.Generator().manual_seed(0)
@@ -321,8 +325,18 @@ def test_retrieval_is_chance_for_wrong_captions_and_high_for_right_ones(monkeypa
         torch.uint8
     )
     captions = (kinds + 2)[:, None]
-    matcher = learn_to_match(images[:800], captions[:800], 10)
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path))
+    monkeypatch.setattr("ganforge.measure.counting.EVERY", 0.0)
+    said: list[str] = []
+    with told_to(said.append):
+        matcher = matcher_of(images[:800], captions[:800], 10)
     assert isinstance(matcher, Matcher)
+    assert len(said) > 5 and re.fullmatch(r"learning which caption fits which real image: 9\d%, \d+ s left", said[-1])
+    count = len(said)
+    with told_to(said.append):
+        again = matcher_of(images[:800], captions[:800], 10)
+    assert len(said) == count, "it is learned once"
+    assert all(torch.equal(a, b) for a, b in zip(matcher.parameters(), again.parameters(), strict=True))
     assert float(retrieved(matcher, images[800:], captions[800:], 50).float().mean()) > 0.98
     shuffled = captions[800:][torch.randperm(400, generator=generator)]
     assert abs(float(retrieved(matcher, images[800:], shuffled, 50).float().mean()) - 1 / 8) < 0.06

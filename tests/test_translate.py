@@ -254,6 +254,10 @@ def test_one_image(run: Path, tmp_path: Path) -> None:
         (["one.png", "--out", "x.png", "--direction", "BtoA"], "translates AtoB"),
         (["broken.png", "--out", "x.png"], "no image that can be read"),
         (["one.png", "--out", "x.png", "--tile", "3"], "at least 16"),
+        (["one.png", "--out", "one.png"], "would take the place of one.png"),
+        (["one.png", "--out", "."], "would take the place of one.png"),
+        (["folder/sub/two.png", "--out", "folder/sub"], "would take the place of two.png"),
+        (["folder", "--out", "folder/sub"], "is in the input"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -262,9 +266,12 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     Image.new("L", (8, 8)).save("one.png")
     Path("broken.png").write_bytes(b"nothing")
-    Path("folder").mkdir()
+    Path("folder/sub").mkdir(parents=True)
+    Image.new("L", (8, 8), 7).save("folder/sub/two.png")
+    before = {p: p.read_bytes() for p in Path().rglob("*.png")}
     said = run_command("translate", run, *arguments)
     assert said.code == 2 and says in said.error
+    assert {p: p.read_bytes() for p in Path().rglob("*.png")} == before
     assert not Path("x.png").exists()
 
 

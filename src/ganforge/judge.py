@@ -14,6 +14,7 @@ from ganforge.core.errors import InputError, nearest
 from ganforge.core.store import write_json
 from ganforge.domains.domain import Domain, Source
 from ganforge.measure import kinds
+from ganforge.measure.counting import told_to
 from ganforge.measure.evaluate import Giver, Options, Sampler, choose, needs_features
 from ganforge.measure.evaluate import evaluate as measure
 from ganforge.measure.features import Extractor, find_extractor
@@ -153,13 +154,15 @@ def compare(
     _, general = kinds.pick(metrics, domain.kind)
     extract = None
     if needs_features(general):
-        extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
+        with told_to(tell):
+            extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
     options = Options(metrics, n, real, seed, neighbors=neighbors, whole=whole, target=target, strict=strict)
-    result = measure(
-        judged.draw, judged.available, domain, source, extract, options, held, VERSIONS, judged.numbers, gallery=keep,
-        tell=tell or (lambda text: None), latents=judged.latents, give=judged.give,
-        likelihood=judged.likelihood,
-    )  # fmt: skip
+    with told_to(tell):
+        result = measure(
+            judged.draw, judged.available, domain, source, extract, options, held, VERSIONS, judged.numbers,
+            gallery=keep, tell=tell or (lambda text: None), latents=judged.latents, give=judged.give,
+            likelihood=judged.likelihood,
+        )  # fmt: skip
     notes = [*said, *result.notes, getattr(extract, "about", "")]
     if held is None:
         notes.append(seen_in_training(model, metrics))

@@ -51,8 +51,7 @@ def translate(
         raise InputError(f"cannot write '{out.name}': one image becomes a .png, or goes into a folder")
     if not single and out.suffix:
         raise InputError(f"--out {out}: several images go into a folder")
-    if input_.is_dir() and out.resolve() == input_.resolve():
-        raise InputError(f"--out {out} is the input: what is made would take the place of what it is made from")
+    check_apart(input_, out)
     model = load(run, device)
     values = None if to is None else numbers(to)
     model.translate([], direction, tile=tile, to=values)  # says what is wrong before anything is read
@@ -68,13 +67,23 @@ def translate(
                 write(last, png(storable(image)))
             made += 1
             heard(made + len(skipped), len(names))
-    for name, reason in skipped:
-        typer.echo(f"skipped {name}: {reason}", err=True)
     if not made:
         raise InputError(f"{input_}: no image that can be read" + (f" ({': '.join(skipped[0])})" if skipped else ""))
+    for name, reason in skipped:
+        typer.echo(f"skipped {name}: {reason}", err=True)
     several = values is not None and len(values) > 1 and not (single and out.suffix)
     of_each = f" for each of {len(values)} values" if values is not None and several else ""
     say(f"{made:,} {'image' if made == 1 else 'images'}{of_each}: {last if single and not several else out}")
+
+
+def check_apart(given: Path, out: Path) -> None:
+    """InputError where what is made would take the place of what it is made from, or lie among it."""
+    given, place = given.resolve(), out.resolve()
+    if given.is_dir() and (place == given or given in place.parents):
+        where = "the input" if place == given else "in the input"
+        raise InputError(f"--out {out} is {where}: what is made would be mixed with what it is made from")
+    if not given.is_dir() and given in (place, place / f"{given.stem}.png"):
+        raise InputError(f"--out {out}: what is made would take the place of {given.name}, which it is made from")
 
 
 def numbers(text: str) -> list[float]:

@@ -17,6 +17,7 @@ KINDS = {
     "features": "features of real data",
     "self-supervised": "feature networks trained on real data",
     "classifiers": "classifiers trained on real data",
+    "matcher": "what tells captions of real images",
     "weights": "weights that were downloaded, or put there",
 }
 """The folders of the cache, and what they hold. Nothing else there is ever touched."""

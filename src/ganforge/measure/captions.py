@@ -7,10 +7,18 @@ generator's networks.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganforge.core.store import Folder, write_folder
+from ganforge.domains.packed import cache_folder
+from ganforge.measure.counting import counted
+from ganforge.measure.learn import once
 from ganforge.nn.textimage import TextEncoder
 
 LARGEST = 64
@@ -64,6 +72,25 @@ def levels_to_unit(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / (most / 2) - 1
 
 
+def matcher_of(images: Tensor, captions: Tensor, tokens: int, seed: int = 0) -> Matcher:
+    """As ``learn_to_match``; read from the cache, if it has learned from the same before."""
+    told = json.dumps([IMAGES_SEEN, LARGEST, WIDTH, BATCH, list(images.shape), str(images.dtype), tokens, seed])
+    content = (told.encode(), images.contiguous().numpy().tobytes(), captions.contiguous().numpy().tobytes())
+    key = hashlib.sha256(b"matcher 1" + b"".join(hashlib.sha256(part).digest() for part in content)).hexdigest()
+
+    def read(folder: Folder) -> Matcher:
+        height, width, channels = images.shape[1:]
+        matcher = Matcher((channels, height, width), tokens, captions.shape[1])
+        matcher.load_state_dict(folder.tensors("matcher"))
+        return matcher.eval()
+
+    def write(matcher: Matcher, place: Path) -> None:
+        write_folder(place, {"matcher": matcher.state_dict()}, {"about.json": {"images": len(images), "key": key}})
+
+    place = cache_folder().parent / "matcher" / key[:40]
+    return once(place, key, read, lambda: learn_to_match(images, captions, tokens, seed), write)
+
+
 def learn_to_match(images: Tensor, captions: Tensor, tokens: int, seed: int = 0) -> Matcher:
     """A matcher that has learned from pairs: levels [n, h, w, c], and captions int64 [n, length]."""
     height, width, channels = images.shape[1:]
@@ -75,7 +102,7 @@ def learn_to_match(images: Tensor, captions: Tensor, tokens: int, seed: int = 0)
         optimizer = torch.optim.AdamW(matcher.parameters(), lr=1e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.2)
         left = torch.empty(0, dtype=torch.int64)
-        for _ in range(steps):
+        for _ in counted(steps, "learning which caption fits which real image"):
             if len(left) < batch:
                 left = torch.randperm(len(images))
             rows, left = left[:batch], left[batch:]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ganforge.core.errors import RunError
 from ganforge.core.store import Folder
+from ganforge.measure.counting import counted
 
 T = TypeVar("T")
 BATCH = 128
@@ -53,11 +54,13 @@ def fit(network: nn.Module, examples: Examples, rows: Tensor) -> None:
     steps = epochs * (len(rows) // batch)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps + 1, pct_start=0.2)
+    progress = counted(steps, "learning to classify the real samples")
     for _ in range(epochs):
         order = rows[torch.randperm(len(rows))]
         for part in order.split(batch):
             if len(part) < batch:
                 continue
+            next(progress, None)
             inputs, classes = examples(part)
             optimizer.zero_grad(set_to_none=True)
             loss = F.cross_entropy(network(inputs), classes, label_smoothing=0.05)

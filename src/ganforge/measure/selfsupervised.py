@@ -19,6 +19,7 @@ from ganforge.core.store import Folder, write_folder
 from ganforge.domains.domain import Domain, Source
 from ganforge.domains.packed import cache_folder
 from ganforge.measure.classifier import FEATURES, ConvClassifier
+from ganforge.measure.counting import counted
 from ganforge.measure.learn import VectorClassifier, once
 
 VERSION = 1
@@ -129,7 +130,7 @@ def _train(domain: Domain, source: Source, key: str) -> SelfSupervised:
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS + 1, pct_start=0.1)
     batch = min(BATCH, len(rows))
-    for _ in range(STEPS):
+    for _ in counted(STEPS, "learning features from the real samples"):
         x = take(rows[torch.randint(len(rows), (batch,))])
         both = head(network(torch.cat([view(x, seen), view(x, seen)])))
         optimizer.zero_grad(set_to_none=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ganforge.core.errors import InputError
-from ganforge.measure.captions import AMONG, learn_to_match, retrieved
+from ganforge.measure.captions import AMONG, matcher_of, retrieved
 from ganforge.measure.intervals import Score, need, wilson
 from ganforge.measure.kinds import GENERAL, IGNORED, Samples, Tells, Trial
 
@@ -31,7 +31,7 @@ def retrieval(trial: Trial) -> dict[str, Score]:
         raise InputError("retrieval needs the captions of the samples")
     tokens: int = trial.domain.tokens  # type: ignore[attr-defined]
     matcher = trial.once(
-        "matcher", lambda: learn_to_match(pictures(trial.real), trial.real.given["caption"], tokens, trial.seed)
+        "matcher", lambda: matcher_of(pictures(trial.real), trial.real.given["caption"], tokens, trial.seed)
     )
     found = retrieved(matcher, pictures(trial.made), trial.made.given["caption"])
     return {"retrieval": wilson(int(found.sum()), len(found), "higher")}

@@ -184,7 +184,7 @@ def test_bad_input_is_one_clear_line(samples: Path, tmp_path: Path) -> None:
         ({"what": str(samples), "metrics": ("modes",)}, "ring and grid"),
         ({"what": str(samples), "n": 5000}, "there are 700 generated samples, 5000 were asked for"),
         ({"what": str(samples), "resizer": "bicubik"}, "did you mean 'bicubic'"),
-        ({"what": str(tmp_path / "large.npz")}, "same resolution"),
+        ({"what": str(tmp_path / "large.npz")}, r"same resolution and channels \(--resolution 16x16\)"),
         ({"what": "ring"}, "of kind points"),
         ({"what": str(tmp_path / "absent")}, "absent"),
     ):

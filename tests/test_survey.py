@@ -91,7 +91,9 @@ def test_samples_in_files_are_judged_as_the_kind_that_is_said(tmp_path: Path) ->
     real, made = moving(tmp_path / "real", 44), moving(tmp_path / "made", 30)
     result = judge.evaluate(made, real, kind="video", metrics=["motion"])
     assert result.scores["motion"].value == pytest.approx(result.floors["motion"].value, rel=0.2)
-    assert any("--domain video" in note for note in judge.evaluate(made, real).notes)
+    told: list[str] = []
+    assert any("--domain video" in note for note in judge.evaluate(made, real, tell=told.append).notes)
+    assert "--domain video" in told[0]
     with pytest.raises(InputError, match="cannot be read as text"):
         judge.evaluate(made, real, kind="text")
 

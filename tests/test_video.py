@@ -223,6 +223,7 @@ def test_short_clips(tmp_path: Path) -> None:
     _, source = opened(tmp_path, frames=5, stride=2)
     assert len(source) == 2
     assert any("2 of 4 clips are shorter than the 9 frames of a sample (the first is clip 2, of 4 frames)" in m
+               and m.endswith("left out: data.frames=2 keeps all")
                for m in source.messages)  # fmt: skip
     with pytest.raises(InputError, match="2 of 4 clips are shorter"):
         opened(tmp_path, frames=5, stride=2, strict=True)

@@ -75,7 +75,9 @@ class Clips:
             )
             if options.strict:
                 raise InputError(f"{packed.where}: {text}: lower data.frames or data.stride")
-            messages.append(f"{text}, and are left out: data.frames={int(lengths.min())} keeps all")
+            fewest = (int(lengths.min()) - 1) // options.stride + 1
+            kept = f": data.frames={fewest} keeps all" if fewest > 1 else ""
+            messages.append(f"{text}, and are left out{kept}")
         pieces = -(-lengths[whole] // (PIECE * span))
         first_frames, sizes, self.clip = cut(starts[whole], lengths[whole], pieces)
         self.starts, self.lengths = first_frames, sizes

@@ -85,10 +85,13 @@ class Pixels:
         self.sha256 = hashlib.sha256(f"pixels {self.shape} {self.resizer}".encode()).hexdigest()
 
     def __call__(self, raw: Batch) -> tuple[Tensor, None]:
-        if tuple(raw["data"].shape[1:]) != self.shape:
+        given = tuple(raw["data"].shape[1:])
+        if given != self.shape:
+            alike = f"--resolution {given[1]}x{given[2]}" if given[1:] != self.shape[1:] else ""
+            alike += f" --channels {given[0]}" if given[0] != self.shape[0] else ""
             raise InputError(
-                f"pixels compare images of one shape, {list(self.shape)}, not {list(raw['data'].shape[1:])}: give both "
-                "sides the same resolution and channels"
+                f"pixels compare images of one shape, {list(self.shape)}, not {list(given)}: give both "
+                f"sides the same resolution and channels ({alike.strip()})"
             )
         images = levels(raw["data"], self.bits, self.rounded)
         return resize(images, self.size, self.kind, self.rounded).flatten(1) / 255, None

@@ -37,6 +37,21 @@ def names(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
+def test_samples_never_take_the_place_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    data = tmp_path / "there" / "lines.txt"
+    data.write_text("a b c d\nb c d a\n" * 40)
+    train = ("train", "lm", "--data", "lines.txt", "--rounds", 2, "--size", 8, "--batch", 8, "--device", "cpu")
+    assert ganforge(*train, "--run", tmp_path / "run", draw=False).code == 0
+    monkeypatch.chdir(tmp_path)
+    before = data.read_bytes()
+    for more in ((), ("--overwrite",)):
+        said = ganforge("generate", tmp_path / "run", "-n", 5, "--out", data, *more)
+        assert said.code == 2 and "has learned from" in said.error and data.read_bytes() == before
+    assert ganforge("generate", tmp_path / "run", "-n", 5, "--out", "other.txt").code == 0
+
+
 def test_fewer_samples_leave_none_of_more(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
     for count in (12, 5, 8):

@@ -137,6 +137,35 @@ def test_a_table_with_time_zones_is_read_and_written_back(tmp_path: Path) -> Non
     assert abs((back - times.tz_convert("UTC")).dt.total_seconds()).max() <= 1
 
 
+def test_a_time_with_a_zone_can_be_asked_for(tmp_path: Path) -> None:
+    times = pd.date_range("2024-03-30", periods=300, freq="20min", tz="Europe/Berlin")
+    for name, written in (("utc", times), ("bare", times.tz_localize(None))):
+        pd.DataFrame({"when": written, "x": range(300)}).to_csv(tmp_path / f"{name}.csv", index=False)
+    domain = open_data(str(tmp_path / "utc.csv"), kinds=("table",))[0]
+    asked = domain.constrain(["when>=2024-03-31T06:00:00+02:00", "when>=2024-03-31 04:00:00"])  # type: ignore[attr-defined]
+    assert asked[0] == asked[1]
+    bare = open_data(str(tmp_path / "bare.csv"), kinds=("table",))[0]
+    with pytest.raises(InputError, match="holds times, and '2024-03-31T06:00:00Z' is none"):
+        bare.constrain(["when>=2024-03-31T06:00:00Z"])  # type: ignore[attr-defined]
+
+
+def test_a_first_line_for_excel_is_no_header(tmp_path: Path) -> None:
+    place = tmp_path / "t.csv"
+    place.write_bytes(("sep=;\r\nStraße;Preis\r\n" + "a;1,5\r\nb;2,5\r\n" * 20).encode("utf-8-sig"))
+    domain, source = open_data(str(place), kinds=("table",))
+    assert domain.columns == ("Straße", "Preis") and len(source) == 40
+    place.write_text("sep=;\na;b\n1;2\n3\n")
+    with pytest.raises(InputError, match="row 4: 1 fields"):
+        open_data(str(place), kinds=("table",))
+
+
+def test_amounts_of_money_are_named(tmp_path: Path) -> None:
+    rows = "".join(f'"${i},{i % 900 + 100}.50",{i % 3}\n' for i in range(1, 301))
+    (tmp_path / "t.csv").write_text("price,x\n" + rows)
+    with pytest.raises(InputError, match=r"'price' holds numbers with signs \('\$1,101\.50'\)"):
+        open_data(str(tmp_path / "t.csv"), kinds=("table",))
+
+
 def test_numbers_too_large_to_be_exact_are_pointed_out(tmp_path: Path) -> None:
     key = np.arange(50, dtype=np.uint64) * np.uint64(3) + np.uint64(2**64 - 1000)
     pd.DataFrame({"key": key, "x": np.arange(50) % 7}).to_parquet(tmp_path / "t.parquet")

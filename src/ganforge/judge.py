@@ -144,8 +144,9 @@ def compare(
         check_same_kind(model, what, domain, against)
     else:
         domain, source, said = open_real(against, what, resolution, channels, kind)
-        for line in said if tell else ():
-            tell(line)
+        if tell is not None:
+            for line in said:
+                tell(line)
     check_target(target, domain)
     held = open_held_out(holdout, what, against, domain, source, resolution, channels) if holdout else None
     judged = (

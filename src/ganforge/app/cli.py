@@ -108,6 +108,7 @@ def generate(
     target = out or run / "generated" / f"seed{seed}{tag(label, less, where, prompt, code, length)}"
     if out is not None and not overwrite and output.is_folder(out):
         output.refuse_strangers(out)
+    output.refuse_data(target, run)
     model = open_run(run, device, allow, code)
     samples = model.generate(
         n, seed, label, truncation, where or (), frames, prompt, progress=None if quiet else count_to_stderr("samples")

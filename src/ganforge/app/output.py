@@ -55,6 +55,19 @@ def refuse_strangers(folder: Path) -> None:
         )
 
 
+def refuse_data(out: Path, run: Path) -> None:
+    """InputError when ``out`` is a file that the run has learned from: samples would take the place of the data."""
+    from ganforge.config import run_settings
+
+    if not out.is_file() or not (run / "config.yaml").is_file():
+        return
+    facts = run / "run.json"
+    settings = run_settings(run, read_json(facts) if facts.is_file() else {})
+    used = (settings.path, settings.data.get("target"), settings.train.get("holdout"))
+    if any(isinstance(path, str) and Path(path).is_file() and out.samefile(path) for path in used):
+        raise InputError(f"--out {out} is what {run} has learned from: samples would take the place of the data")
+
+
 def fill(folder: Path, write: Callable[[Path], Any], about: Mapping[str, Any], all_old: bool = False) -> list[Path]:
     """Have ``write`` fill a new folder, then move its files to ``folder``; returns them, sorted.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ganforge.core.errors import InputError, nearest
-from ganforge.domains.table_dates import read_dates, write_dates
+from ganforge.domains.table_dates import as_utc, has_zone, read_dates, write_dates
 from ganforge.domains.table_modes import Modes, find_scale
 from ganforge.domains.table_scales import STRAIGHT, Bend, bend, unbend
 
@@ -245,7 +245,7 @@ class Column:
                 raise InputError(f"'{text}' is not in the training data's column '{self.name}': {nearest(text, known)}")
             return known[text]
         try:
-            if self.kind != "number":
+            if self.kind != "number" and not has_zone(self.as_iso(text)):
                 return float(as_numbers(np.asarray([self.as_iso(text)], dtype=UNITS[self.kind]))[0])
             value = float(text.replace(",", ".") if self.comma else text)
         except ValueError:
@@ -259,7 +259,7 @@ class Column:
         try:
             return read_dates([text], self.form)[0] if self.form else text
         except ValueError:
-            return text
+            return as_utc(text) if self.form.endswith("ZZ") else text
 
 
 def decimals_of(there: Array) -> int | None:

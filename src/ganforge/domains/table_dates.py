@@ -78,6 +78,18 @@ def zoned_form(cells: Sequence[str], day_first: bool | None) -> str | None:
     return f"{form}{min(fractions) if len(fractions) == 1 and not min(fractions).strip('.0') else ''}{min(zones)}"
 
 
+def has_zone(text: str) -> bool:
+    """Whether a time has a time zone."""
+    return ZONED.fullmatch(text) is not None
+
+
+def as_utc(text: str) -> str:
+    """A time with a time zone as ISO 8601 in UTC; other text as it is."""
+    match = ZONED.fullmatch(text)
+    form = date_form([match[1]]) if match is not None else None
+    return text if match is None or form is None else read_dates([match[1] + match[3].strip()], f"{form}ZZ")[0]
+
+
 def by_day(parts: Sequence[re.Match[str]], day_first: bool | None) -> bool:
     """Whether the first of two numbers is the day."""
     could_be_day = all(int(m[3]) <= 12 for m in parts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 
 from ganforge.core.errors import InputError
@@ -9,6 +12,8 @@ from ganforge.domains.table_columns import Array, Columns
 from ganforge.domains.table_dates import EitherWay, date_form
 from ganforge.domains.table_files import DATE, NUMBER, TIME
 
+AMOUNT = re.compile(r"[^\w\s]?\s?[+-]?\d[\d.,' ]*[^\w\s]?")
+"""A number with a currency, a percent sign or marks between thousands."""
 EXACT = 2**53
 """Whole numbers up to here are exact as numbers of 64 bits."""
 FEWEST = 10
@@ -87,5 +92,14 @@ def check_categories(spec: str, table: Columns, most: int) -> None:
     )
     raise InputError(
         f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "
-        f"(data.drop=[{','.join((*names, *empty))}]{besides}), or raise data.max_categories"
+        f"(data.drop=[{','.join((*names, *empty))}]{besides}), or raise data.max_categories{amounts(table, names)}"
     )
+
+
+def amounts(table: Columns, names: Sequence[str]) -> str:
+    """A hint for the first of these columns whose values are numbers with signs ($1,234.50, 12 %); else ''."""
+    for name in names:
+        given = [value for value in table[name].tolist() if value is not None]
+        if all(isinstance(value, str) and AMOUNT.fullmatch(value) for value in given):
+            return f"; '{name}' holds numbers with signs ('{given[0]}'): plain numbers such as 1234.5 would be read"
+    return ""

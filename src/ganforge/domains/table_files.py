@@ -23,6 +23,8 @@ CODE = re.compile(r"[+-]?0\d")
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?")
 DELIMITERS = ",;\t|"
+SEPARATOR = re.compile(r"sep=([,;\t|])")
+"""The first line by which Excel is told what parts the fields."""
 MOSTLY = 0.9
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
@@ -74,23 +76,26 @@ def read_csv(
 ) -> tuple[Columns, Style]:
     """The columns of a CSV file with a header line, and how it writes them.
 
-    Fields may be parted by commas, semicolons, tabs or bars; where not by commas, numbers may have decimal commas.
+    Fields may be parted by commas, semicolons, tabs or bars (a first line sep=; says so); where not by commas, numbers
+    may have decimal commas.
     ``missing`` are the cells that are none, ``texts`` the columns to be taken as they are, ``numbers`` those that must
     be numbers, ``skip`` those that nobody wants. ``day_first`` and ``forms`` (of some columns) say how to read dates
     that can be read in two ways. InputError names the row.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            delimiter = delimiter_of(file.readline())
-            file.seek(0)
+            first = file.readline()
+            if (named := SEPARATOR.fullmatch(first.strip("\r\n"))) is None:
+                file.seek(0)
+            delimiter = named[1] if named else delimiter_of(first)
             rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
             header = [name.strip() for name in next(rows, [])]
             if not header:
                 raise InputError(f"{path} is empty: a table needs a header line and rows")
             if len(set(header)) < len(header):
                 twice = next(n for n in header if header.count(n) > 1)
-                raise InputError(f"{path}: two columns have the same name, '{twice}'")
-            cells, lines = read_cells(rows, path, len(header))
+                raise InputError(f"{path}: two columns have the same name, '{twice}': rename one")
+            cells, lines = read_cells(rows, path, len(header), 1 if named else 0)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
     except csv.Error as error:
@@ -154,16 +159,16 @@ def dated(name: str, given: list[str | None], lines: Sequence[int], path: Path, 
     raise AssertionError("some cell was no date")
 
 
-def read_cells(rows: Any, path: Path, width: int) -> tuple[list[list[str]], list[int]]:
-    """All rows that are not blank, stripped, and their line numbers."""
+def read_cells(rows: Any, path: Path, width: int, before: int = 0) -> tuple[list[list[str]], list[int]]:
+    """All rows that are not blank, stripped, and their line numbers in the file; ``before``: lines above these."""
     cells, lines = [], []
     for row in rows:
         if not row:
             continue
         if len(row) != width:
-            raise InputError(f"{path}, row {rows.line_num}: {len(row)} fields where the header has {width}")
+            raise InputError(f"{path}, row {before + rows.line_num}: {len(row)} fields where the header has {width}")
         cells.append([cell.strip() for cell in row])
-        lines.append(rows.line_num)
+        lines.append(before + rows.line_num)
     return cells, lines
 
 

@@ -77,10 +77,10 @@ def open_samples(
     if like is not None and like.kind == module.DOMAIN.kind and hasattr(module, "open_like"):
         return module.open_like(spec, like, split)
     values: dict[str, Any] = {}
-    if like is not None and like.kind == module.DOMAIN.kind:
-        values = {**(trained or {}), **like.reading}
-    size = int(resolution) if resolution and resolution.isdigit() else resolution
     known = {field.name for field in fields(module.OPTIONS)}
+    if like is not None and like.kind == module.DOMAIN.kind:  # how shards are read says nothing of a folder
+        values = {**{k: v for k, v in (trained or {}).items() if k in known}, **like.reading}
+    size = int(resolution) if resolution and resolution.isdigit() else resolution
     values |= {k: v for k, v in (("resolution", size), ("channels", channels)) if v is not None and k in known}
     if module.DOMAIN.plain_images:
         given = {"resolution": size, "channels": channels, "bits": like.reading.get("bits") if like else None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +30,7 @@ from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.image_pictures import make_folder, save_picture, side_by_side, write
 from ganforge.domains.packed import PackedSource
 from ganforge.domains.text import FIRST, UNKNOWN, UNKNOWN_MARK, number_lines
-from ganforge.domains.text_words import join_words, most_frequent, words
+from ganforge.domains.text_words import commonest, join_words, words
 
 LONGEST = 64
 """A caption's words, at most, where the user says nothing."""
@@ -61,6 +62,11 @@ class CaptionOptions(ImageOptions):
     lower: bool = True
     count: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
+
+    def refuse_made_up(self, spec: str) -> None:
+        """InputError where something is asked for that only pictures which are made up have."""
+        if self.count is not None or self.seed is not None:
+            raise InputError(f"data.count and data.seed are for pictures that are made up, not for {spec}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,8 +270,7 @@ def open_as(
     name, part = part_of(spec)
     if name in BUILTIN or name.startswith(PREFIX):
         return open_made(name, part, options, like, progress)
-    if options.count is not None or options.seed is not None:
-        raise InputError(f"data.count and data.seed are for pictures that are made up, not for {spec}")
+    options.refuse_made_up(spec)
     named = (options.caption_column,) if options.caption_column else ()
     packed, captions = read_images(spec, options, named if named and like is None else (*named, *TEXTS), progress)
     first = CaptionDomain(
@@ -275,28 +280,35 @@ def open_as(
         lower=options.lower,
         caption_column=options.caption_column,
     )
-    domain, messages = (like, []) if like else learn([c[:MOST] for c in captions], first, options)
+    flat = [caption for each in captions for caption in each[:MOST]]
+    domain, messages = (like, []) if like else learn(flat, first, options)
     ways = max(len(c[:MOST]) for c in captions)
     lines = [c[:MOST][i % len(c[:MOST])] for c in captions for i in range(ways)]
     tokens = domain.numbers(lines)
-    if share := float((tokens == UNKNOWN).sum() / (tokens > 0).sum().clamp_min(1)):
-        messages.append(f"{100 * share:.2g} % of the captions' words are not in the vocabulary (data.vocabulary)")
+    messages += unknown_share(tokens.numpy())
     return domain, CaptionedSource(packed, tokens.view(len(captions), ways, domain.length), messages)
 
 
-def learn(
-    captions: Sequence[Sequence[str]], domain: CaptionDomain, options: CaptionOptions
-) -> tuple[CaptionDomain, list[str]]:
-    """The domain with the vocabulary of its captions, and what was decided."""
-    flat = [caption for each in captions for caption in each]
-    cut = [domain.words(caption) for caption in flat]
-    if any(not line for line in cut):
-        raise InputError(f"the caption '{flat[[bool(line) for line in cut].index(False)]}' has no word")
-    sizes = np.asarray([len(line) for line in cut])
+def unknown_share(tokens: np.ndarray) -> list[str]:
+    """A message of how many words of captions are not known, where some are not."""
+    share = float((tokens == UNKNOWN).sum() / max((tokens > 0).sum(), 1))
+    return [f"{100 * share:.2g} % of the captions' words are not in the vocabulary (data.vocabulary)"] if share else []
+
+
+def learn(flat: Sequence[str], domain: CaptionDomain, options: CaptionOptions) -> tuple[CaptionDomain, list[str]]:
+    """The domain with the vocabulary of all captions, and what was decided. They are gone through one by one."""
+    counts: Counter[str] = Counter()
+    sizes = np.empty(len(flat), dtype=np.int64)
+    for i, caption in enumerate(flat):
+        line = domain.words(caption)
+        if not line:
+            raise InputError(f"the caption '{caption}' has no word")
+        counts.update(line)
+        sizes[i] = len(line)
     length = options.length or min(max(int(np.quantile(sizes, COVERED, method="higher")), 2), LONGEST)
-    vocabulary = most_frequent(cut, options.vocabulary)
+    vocabulary = commonest(counts, options.vocabulary)
     few = np.random.default_rng(0).permutation(len(flat))[:PROMPTS]
-    prompts = tuple(join_words(cut[i][:length]) for i in sorted(few))
+    prompts = tuple(join_words(domain.words(flat[int(i)])[:length]) for i in sorted(few))
     messages = [
         f"{len(flat):,} captions of {np.median(sizes):.0f} words in the median, {len(vocabulary):,} different words"
     ]
@@ -318,8 +330,9 @@ def open_made(
         raise InputError(f"{spec}: made-up pictures have 3 channels, and 'left' must stay left: no mirroring")
     grammar = Figures(size[0]) if spec == "shapes" else scenes(spec, size[0], options, progress)
     ways = [grammar.captions(combination) for combination in grammar.combinations]
-    domain = like or learn(ways, CaptionDomain(shape=(3, size[0], size[1]), lower=True), options)[0]
-    tokens = domain.numbers([caption for each in ways for caption in each])
+    flat = [caption for each in ways for caption in each]
+    domain = like or learn(flat, CaptionDomain(shape=(3, size[0], size[1]), lower=True), options)[0]
+    tokens = domain.numbers(flat)
     tokens = tokens.view(len(ways), -1, domain.length)
     rows, count = parts(grammar)[part], options.count or COUNT
     source = MadeSource(grammar, rows, part != "train", count, options.seed or 0, tokens)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,7 @@ from ganforge.domains.streamed_index import Contents, Wanted, choose_labels, con
 from ganforge.domains.streamed_parquet import ParquetIndex, parquet_index
 from ganforge.domains.streamed_places import AT_ONCE, PARQUET, find_shards, is_shards
 from ganforge.domains.streamed_source import BLOCK, Index, StreamedSource, fingerprint_of
+from ganforge.domains.streamed_texts import Noted, Texts
 
 LOOKED_AT = 64
 """Images, spread over all shards, that tell size and channels."""
@@ -48,6 +49,10 @@ class StreamedOptions(ImageOptions):
     ahead: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     image: Annotated[str, Field(pattern=r"^\.?[\w. -]+$")] | None = None
 
+    def of_streams(self, **changed: Any) -> StreamedOptions:
+        """What of these options, which may be those of another kind of data, all shards take; some ``changed``."""
+        return StreamedOptions(**{**{f.name: getattr(self, f.name) for f in fields(StreamedOptions)}, **changed})
+
 
 DOMAIN = ImageDomain
 OPTIONS = StreamedOptions
@@ -63,8 +68,22 @@ def accepts(spec: str) -> bool:
 
 def open(spec: str, options: StreamedOptions, progress: Any = None) -> tuple[ImageDomain, StreamedSource]:
     """Find out what is in the shards of ``spec``, by their headers; InputError for what cannot be used."""
+    source, _ = open_source(spec, options)
+    return ImageDomain(
+        shape=source.shape,
+        classes=source.index.classes,
+        counts=source.counts,
+        bits=source.bits,
+        mirror=options.mirror,
+    ), source
+
+
+def open_source(spec: str, options: StreamedOptions, noted: Noted | None = None) -> tuple[StreamedSource, Texts | None]:
+    """The images in the shards of ``spec``, and what is ``noted`` of each: one or more texts. InputError for what
+    cannot be used, and for an image of which nothing is noted."""
     size = parse_size(options.resolution)
-    index, damaged, digests, messages = read_index(spec, options)
+    found = read_index(spec, options, noted)
+    index, damaged = found.index, found.damaged
     if options.strict and damaged:
         raise InputError(f"{damaged[0][0]}: {damaged[0][1]}")
     rows = np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(np.int64)).tolist()
@@ -74,27 +93,22 @@ def open(spec: str, options: StreamedOptions, progress: Any = None) -> tuple[Ima
     names = [index.name(row) for row in rows]
     entries = [Entry(n, partial(seen_before, index, r, c)) for n, r, c in zip(names, rows, seen, strict=True)]
     fit, more = agreed(spec, options, wanted, entries)
-    classes = index.classes
-    told = f"{fit} {classes} {len(index)} {options.max_pixels} {options.image}"
+    told = f"{fit} {index.classes} {len(index)} {options.max_pixels} {options.image}"
     labels = b"" if index.label is None else index.label.tobytes()
     source = StreamedSource(
         index,
         fit,
-        fingerprint_of(digests, [labels, *seen], told),
+        fingerprint_of(found.digests, [labels, *seen], told),
         options.max_pixels,
         -(-options.window * 2**20 // block_bytes(index)) if mixes_window(options, index) else 0,
         options.ahead,
         options.workers,
         options.strict,
-        (*messages, *more),
+        (*found.messages, *more),
     )
     source.damage.count = source.damage.known = len(damaged)
     source.damage.first = damaged[:NAMED]
-    assert fit.bits is not None
-    domain = ImageDomain(
-        shape=source.shape, classes=classes, counts=source.counts, bits=fit.bits, mirror=options.mirror
-    )
-    return domain, source
+    return source, found.texts
 
 
 def mixes_window(options: StreamedOptions, index: Index | ParquetIndex) -> bool:
@@ -107,20 +121,30 @@ def block_bytes(index: Index | ParquetIndex) -> int:
     return index.block_bytes if isinstance(index, ParquetIndex) else BLOCK
 
 
-def read_index(
-    spec: str, options: ImageOptions
-) -> tuple[Index | ParquetIndex, list[tuple[str, str]], list[str], list[str]]:
-    """Where all images of ``spec`` are; (name, reason) of damaged ones; digests of the shards; messages."""
+@dataclass(frozen=True)
+class Found:
+    """Where all images are; (name, reason) of ``damaged`` ones; digests of the shards; messages; and what was noted of
+    each image, where that was asked for."""
+
+    index: Index | ParquetIndex
+    damaged: list[tuple[str, str]]
+    digests: list[str]
+    messages: list[str]
+    texts: Texts | None = None
+
+
+def read_index(spec: str, options: ImageOptions, noted: Noted | None = None) -> Found:
+    """What is in the shards of ``spec``. InputError: nothing that can be used."""
     image = getattr(options, "image", None)
     place, shards, messages = find_shards(spec, options.split)
     if shards[0].path.lower().endswith(PARQUET):
-        rows, digests = parquet_index(spec, place, shards, options.labels, options.label_column, image)
+        rows, digests, texts = parquet_index(spec, place, shards, options.labels, options.label_column, image, noted)
         if len(rows) < 2:
             raise InputError(f"{spec}: {len(rows)} rows: a GAN needs at least 2 images, and learns from hundreds")
         if (size := rows.block_bytes) > getattr(options, "window", 0) * 2**20 > 0:
             messages.append(f"a row group takes {size / 2**20:,.0f} MiB: images are mixed within one at a time")
-        return rows, [], digests, messages
-    wanted = Wanted(options.labels, options.label_column, (image or "").lstrip(".") or None)
+        return Found(rows, [], digests, messages, all_noted(spec, rows, {"": texts} if texts else {}, noted))
+    wanted = Wanted(options.labels, options.label_column, (image or "").lstrip(".") or None, noted)
     contents = contents_of(place, shards, wanted)
     count = sum(len(c.offset) for c in contents)
     damaged = [(f"{s.name}: {name}", why) for s, c in zip(shards, contents, strict=True) for name, why in c.damaged]
@@ -135,8 +159,8 @@ def read_index(
         messages.append(f"{len(empty):,} of {len(shards):,} shards hold no images, the first is {empty[0]}")
     if damaged:
         messages.append(f"{len(damaged):,} images cannot be read, the first is {damaged[0][0]}: {damaged[0][1]}")
-    source, found = choose_labels(shards, contents, wanted, spec)
-    classes = class_order(list(found)) if source else ()
+    source, classes_found = choose_labels(shards, contents, wanted, spec)
+    classes = class_order(list(classes_found)) if source else ()
     if source == "folder" and options.labels == "auto" and count < 10 * len(classes):
         messages.append(f"{len(classes):,} folders are taken as classes: if they are none, set labels=none")
     index = Index(
@@ -148,7 +172,32 @@ def read_index(
         numbered(contents, source, classes),
         classes,
     )
-    return index, damaged, [c.digest for c in contents], messages
+    noted_of = all_noted(spec, index, texts_of(contents), noted)
+    return Found(index, damaged, [c.digest for c in contents], messages, noted_of)
+
+
+def texts_of(contents: list[Contents]) -> dict[str, Texts]:
+    """What was noted of all images, by where it came from."""
+    sources = {source for c in contents for source in c.texts}
+    nothing = [Texts.of([()] * len(c.offset)) for c in contents]
+    return {s: Texts.joined([c.texts.get(s, n) for c, n in zip(contents, nothing, strict=True)]) for s in sources}
+
+
+def all_noted(spec: str, index: Index | ParquetIndex, texts: dict[str, Texts], noted: Noted | None) -> Texts | None:
+    """What is noted of all images, from the first source that all have. InputError: there is none."""
+    if noted is None:
+        return None
+    lacking: dict[str, np.ndarray] = {s: texts[s].without for s in ("", *noted.sources) if s in texts}
+    for source, without in lacking.items():
+        if not len(without):
+            return texts[source]
+    if not lacking:
+        raise InputError(f"{spec}: no {noted.what}s beside the images: {noted.wanted}")
+    source, without = min(lacking.items(), key=lambda item: len(item[1]))
+    raise InputError(
+        f"{spec}: {len(without):,} of {len(index):,} images have no {noted.what} {noted.place(source)}, the first is "
+        f"{index.name(int(without[0]))}: add it, or remove the image"
+    )
 
 
 def numbered(contents: list[Contents], source: str, classes: tuple[str, ...]) -> np.ndarray | None:
@@ -196,7 +245,8 @@ def agreed(spec: str, options: ImageOptions, wanted: Fit, entries: list[Entry]) 
 
 def list_shards(spec: str, options: ImageOptions) -> Listing:
     """All images of shards in their order, for what looks at each once; damaged ones come last, with their reasons."""
-    index, damaged, _, messages = read_index(spec, options)
+    found = read_index(spec, options)
+    index, damaged = found.index, found.damaged
     labels = None if index.label is None else [index.classes[i] for i in index.label]
     whole = len(index)
 
@@ -208,7 +258,7 @@ def list_shards(spec: str, options: ImageOptions) -> Listing:
 
     if labels is not None:
         labels += [index.classes[0]] * len(damaged)  # they are never decoded, so never counted
-    return Listing(spec, whole + len(damaged), entries, labels, tuple(messages))
+    return Listing(spec, whole + len(damaged), entries, labels, tuple(found.messages))
 
 
 def seen_before(index: Index | ParquetIndex, row: int, content: bytes) -> Content:

@@ -23,11 +23,12 @@ from ganforge.domains.image_files import printable
 from ganforge.domains.image_labels import LABEL_COLUMNS, SPLITS, Labels
 from ganforge.domains.packed import cache_folder
 from ganforge.domains.streamed_places import AT_ONCE, SIDECAR, LocalPlace, Place, Shard, first_line
+from ganforge.domains.streamed_texts import JSON, Noted, Texts
 
 FORMAT = 1
 BLOCK = 512
 LABEL_LIMIT = 2**20
-"""Bytes of a .cls or .json file."""
+"""Bytes of a .cls, .json or .txt file."""
 SOURCES = ("json", "cls", "folder")
 """Where labels come from, the first that all images have is taken."""
 
@@ -36,8 +37,9 @@ SOURCES = ("json", "cls", "folder")
 class Contents:
     """What one shard holds: bytes ``offset`` and ``size`` of each image (int64 [n]).
 
-    ``labels`` holds, for each of SOURCES that some image has, codes int32 [n] (-1: none) and the names they stand for.
-    ``damaged`` are (member, reason); ``digest`` is of all names, sizes, times and labels.
+    ``labels`` holds, for each of SOURCES that some image has, codes int32 [n] (-1: none) and the names they stand for;
+    ``texts`` what else was asked for, by where it came from. ``damaged`` are (member, reason); ``digest`` is of all
+    names, sizes, times, labels and texts.
     """
 
     offset: np.ndarray
@@ -47,6 +49,7 @@ class Contents:
     digest: str = ""
     first_without: dict[str, str] = field(default_factory=dict)
     """The first image that has no label of a source which others have."""
+    texts: dict[str, Texts] = field(default_factory=dict)
 
     def to_bytes(self, tar_bytes: int, column: str | None) -> bytes:
         """As a safetensors file."""
@@ -58,9 +61,12 @@ class Contents:
             "damaged": self.damaged,
             "digest": self.digest,
             "first_without": self.first_without,
+            "texts": list(self.texts),
         }
         arrays = {"offset": self.offset, "size": self.size}
         arrays |= {f"label.{source}": codes for source, (codes, _) in self.labels.items()}
+        for source, texts in self.texts.items():
+            arrays |= texts.arrays(f"text.{source}")
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
         return save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
@@ -89,22 +95,28 @@ class Contents:
                 return None
             damaged = [(str(name), str(reason)) for name, reason in about["damaged"]]
             without = {str(k): str(v) for k, v in about["first_without"].items()}
-            return cls(offset, size, labels, damaged, str(about["digest"]), without)
+            sources = about.get("texts", [])
+            texts = {s: Texts.from_arrays(f"text.{s}", arrays, len(offset)) for s in sources}
+            return cls(offset, size, labels, damaged, str(about["digest"]), without, texts)
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked for: ``image`` is the suffix to take where samples hold several images."""
+    """What is looked for: ``image`` is the suffix to take where samples hold several images, ``noted`` what else there
+    is to be of each."""
 
     labels: Labels = "auto"
     column: str | None = None
     image: str | None = None
+    noted: Noted | None = None
 
     @property
     def key(self) -> str | None:
         """What distinguishes the contents of the same shard; None is the usual."""
+        if self.noted is not None:
+            return f"{self.column}\0{self.image}\0{self.noted}"
         return None if (self.column, self.image) == (None, None) else f"{self.column}\0{self.image}"
 
 
@@ -120,7 +132,7 @@ def contents_of(place: Place, shards: list[Shard], wanted: Wanted) -> list[Conte
         with contextlib.suppress(OSError):
             if (found := Contents.from_bytes(kept.read_bytes(), shard.size, wanted.key)) is not None:
                 return found
-        beside = place.sidecar(shard)
+        beside = place.sidecar(shard) if wanted.key is None else None  # which holds the usual
         found = None if beside is None else Contents.from_bytes(beside, shard.size, wanted.key)
         if found is None:
             found = scan(place, shard, wanted)
@@ -157,6 +169,7 @@ class _Scan:
         self.shard, self.wanted = shard, wanted
         self.images: dict[str, tuple[str, int, int]] = {}
         self.labels: dict[str, dict[str, str]] = {"json": {}, "cls": {}}
+        self.texts: dict[str, dict[str, list[str]]] = {s: {} for s in wanted.noted.sources} if wanted.noted else {}
         self.damaged: list[tuple[str, str]] = []
         self.digest = hashlib.sha256()
 
@@ -185,18 +198,15 @@ class _Scan:
         key, _, extension = base.partition(".")
         key = f"{folder}/{key}" if folder else key
         extension = extension.lower()
-        is_label = extension in ("cls", "json") and self.wanted.labels in ("auto", "metadata")
+        is_note = self.is_label(extension) or self.is_text(extension)
         is_image = extension == self.wanted.image.lower() if self.wanted.image else f".{extension}" in SUFFIXES
-        if not is_label and not is_image:
+        if not is_note and not is_image:
             return
         self.digest.update(f"{name}\0{info.size}\0{info.mtime}\0".encode("utf-8", "surrogateescape"))
         if info.offset_data + info.size > self.shard.size:
             self.damaged.append((name, "the shard is cut off within it"))
-        elif is_label:
-            text = self.label(info, name, archive)
-            if text is not None:
-                self.labels[extension][key] = text
-                self.digest.update(text.encode("utf-8", "surrogateescape"))
+        elif is_note:
+            self.note(info, name, key, archive)
         elif info.issparse() or info.size > FILE_LIMIT:
             self.damaged.append((name, "a sparse file" if info.issparse() else f"has {info.size:,} bytes"))
         elif key in self.images and not self.wanted.image:
@@ -205,22 +215,39 @@ class _Scan:
         else:
             self.images[key] = (name, info.offset_data, info.size)
 
-    def label(self, info: tarfile.TarInfo, name: str, archive: tarfile.TarFile) -> str | None:
-        """The class that a .cls or .json member gives, as text; None if it gives none. InputError: it is none."""
-        where = f"{self.shard.path}: {name}"
+    def is_label(self, extension: str) -> bool:
+        """Whether files that end so may say a class."""
+        return extension in ("cls", "json") and self.wanted.labels in ("auto", "metadata")
+
+    def is_text(self, extension: str) -> bool:
+        """Whether files that end so may hold what else is asked for."""
+        return extension in self.texts or (extension == "json" and any(s.startswith(JSON) for s in self.texts))
+
+    def note(self, info: tarfile.TarInfo, name: str, key: str, archive: tarfile.TarFile) -> None:
+        """Note what a small file says of a sample: its class, its texts. InputError: it cannot be read."""
+        where, extension = f"{self.shard.path}: {name}", name.rpartition(".")[2].lower()
+        what = "a label" if self.is_label(extension) else "text"
         if info.size > LABEL_LIMIT:
-            raise InputError(f"{where}: {info.size:,} bytes are too many for a label")
+            raise InputError(f"{where}: {info.size:,} bytes are too many for {what}")
         member = archive.extractfile(info)
         assert member is not None  # it is a regular file
         try:
             text = member.read().decode("utf-8-sig").strip()
-            if name.lower().endswith(".cls"):
-                if not text or len(text) > 200 or "\n" in text:
-                    raise InputError(f"{where}: expected one class, a number or a name")
-                return text
-            document = json.loads(text)
+            document = json.loads(text) if extension == "json" else None
         except (UnicodeDecodeError, ValueError, RecursionError) as error:
-            raise InputError(f"{where}: cannot be read as a label: {first_line(error)}") from error
+            raise InputError(f"{where}: cannot be read as {what}: {first_line(error)}") from error
+        if self.is_label(extension):
+            label = self.label(document) if extension == "json" else class_in(text, where)
+            if label is not None:
+                self.labels[extension][key] = label
+                self.digest.update(label.encode("utf-8", "surrogateescape"))
+        if self.wanted.noted is not None and self.is_text(extension):
+            for source, texts in self.wanted.noted.found(extension, text, document):
+                self.texts[source][key] = texts
+                self.digest.update("\0".join([source, *texts]).encode("utf-8", "replace"))
+
+    def label(self, document: Any) -> str | None:
+        """The class that a .json file gives, as text; None if it gives none."""
         columns = (self.wanted.column,) if self.wanted.column else LABEL_COLUMNS
         value = next((document[c] for c in columns if c in document), None) if isinstance(document, dict) else None
         usable = isinstance(value, str | int) and str(value).strip()
@@ -241,7 +268,17 @@ class _Scan:
                 if key not in named:
                     found.first_without[source] = name
                     break
+        for source, texts in self.texts.items():
+            if texts:
+                found.texts[source] = Texts.of([texts.get(key, ()) for key in self.images])
         return found
+
+
+def class_in(text: str, where: str) -> str:
+    """The class in a .cls file. InputError: there is none."""
+    if not text or len(text) > 200 or "\n" in text:
+        raise InputError(f"{where}: expected one class, a number or a name")
+    return text
 
 
 def choose_labels(

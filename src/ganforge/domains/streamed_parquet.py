@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ganforge.core.errors import GanforgeError, InputError
+from ganforge.core.errors import GanforgeError, InputError, nearest
 from ganforge.core.store import write_bytes
 from ganforge.domains.image_decode import reason_of
 from ganforge.domains.image_labels import Labels
@@ -25,6 +25,7 @@ from ganforge.domains.image_packing import class_order
 from ganforge.domains.image_tables import cell_content, class_name, column_of_images, column_of_labels
 from ganforge.domains.packed import cache_folder
 from ganforge.domains.streamed_places import AT_ONCE, Place, Shard, first_line
+from ganforge.domains.streamed_texts import Noted, Texts
 from ganforge.domains.table_files import need_pyarrow
 
 FORMAT = 1
@@ -216,11 +217,17 @@ class ParquetIndex:
 
 
 def parquet_index(
-    spec: str, place: Place, shards: list[Shard], labels: Labels, key: str | None, image: str | None
-) -> tuple[ParquetIndex, list[str]]:
-    """All images of Parquet shards with their labels, and digests of the shards.
+    spec: str,
+    place: Place,
+    shards: list[Shard],
+    labels: Labels,
+    key: str | None,
+    image: str | None,
+    noted: Noted | None = None,
+) -> tuple[ParquetIndex, list[str], Texts | None]:
+    """All images of Parquet shards with their labels, digests of the shards, and what else is ``noted`` of each image.
 
-    InputError for files that are not Parquet, or have no column of images.
+    InputError for files that are not Parquet, or have no column of images, or none of what is to be noted.
     """
     with ThreadPoolExecutor(AT_ONCE if place.remote else 2, thread_name_prefix="ganforge-look") as pool:
         found = list(pool.map(lambda shard: footer(place, shard), shards))
@@ -228,19 +235,33 @@ def parquet_index(
         schema = abouts[0].schema.to_arrow_schema()
         column = column_of_images(schema, spec, image)
         named = column_of_labels(schema.names, labels, key, spec)
+        told = None if noted is None else column_of_texts(schema.names, noted, spec)
         for shard, about in zip(shards, abouts, strict=True):
-            for name in (column, *([named] if named else [])):
-                if name not in about.schema.to_arrow_schema().names:
+            for name in (column, named, told):
+                if name is not None and name not in about.schema.to_arrow_schema().names:
                     raise InputError(f"{shard.path}: no column '{name}', which {shards[0].name} has")
+        digests = [digest(content) for _, content in found]
+        each, texts = range(len(shards)), None
+        if noted is not None and told is not None:
+            parts = pool.map(lambda i: shard_texts(place, shards[i], abouts[i], told, noted), each)
+            texts = Texts.joined(list(parts))
         if named is None:
-            return ParquetIndex(place, shards, abouts, column, None), [digest(content) for _, content in found]
-        values = list(pool.map(lambda i: shard_labels(place, shards[i], abouts[i], named), range(len(shards))))
+            return ParquetIndex(place, shards, abouts, column, None), digests, texts
+        values = list(pool.map(lambda i: shard_labels(place, shards[i], abouts[i], named), each))
     classes = class_order(sorted({name for _, names in values for name in names}))
     number = {name: i for i, name in enumerate(classes)}
     parts = [np.array([number[n] for n in names], dtype=np.int32)[codes] for codes, names in values if len(codes)]
     label = np.concatenate([np.empty(0, np.int32), *parts])
-    index = ParquetIndex(place, shards, abouts, column, label, classes)
-    return index, [digest(content) for _, content in found]
+    return ParquetIndex(place, shards, abouts, column, label, classes), digests, texts
+
+
+def column_of_texts(names: list[str], noted: Noted, where: str) -> str:
+    """The first of the columns wanted that there is, whatever its case. InputError: none."""
+    found = next((name for wanted in noted.columns for name in names if name.lower() == wanted.lower()), None)
+    if found is None:
+        hint = nearest(noted.columns[0], names) if len(noted.columns) == 1 else f"columns: {', '.join(names)}"
+        raise InputError(f"{where}: no column '{noted.columns[0]}' of {noted.what}s; {hint}")
+    return found
 
 
 def digest(content: bytes) -> str:
@@ -248,10 +269,34 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def kept_at(shard: Shard, told: str) -> Path:
+    """Where the cache holds what a column of a shard says."""
+    marked = hashlib.sha256(f"parquet {FORMAT}\0{shard.mark}\0{told}".encode("utf-8", "surrogateescape"))
+    return cache_folder().parent / "shards" / f"{marked.hexdigest()[:40]}.safetensors"
+
+
+def keep(kept: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to the cache; one that cannot be written is only slower."""
+    with contextlib.suppress(GanforgeError, OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(kept, save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}))
+
+
+def shard_texts(place: Place, shard: Shard, about: Any, column: str, noted: Noted) -> Texts:
+    """What a column says of each row of a shard; kept in the cache."""
+    kept = kept_at(shard, f"{column}\0{noted.most}")
+    with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError):
+        arrays = {name: tensor.numpy() for name, tensor in load(kept.read_bytes()).items()}
+        return Texts.from_arrays("text", arrays, about.num_rows)
+    groups = [cells(place, shard, about, group, column) for group in range(about.num_row_groups)]
+    texts = Texts.of([noted.of_cell(cell) for group in groups for cell in group])
+    keep(kept, texts.arrays("text"))
+    return texts
+
+
 def shard_labels(place: Place, shard: Shard, about: Any, column: str) -> tuple[np.ndarray, list[str]]:
     """The class of each row of a shard, int32 [rows], as numbers of the names; kept in the cache."""
-    marked = hashlib.sha256(f"parquet {FORMAT}\0{shard.mark}\0{column}".encode("utf-8", "surrogateescape"))
-    kept = cache_folder().parent / "shards" / f"{marked.hexdigest()[:40]}.safetensors"
+    kept = kept_at(shard, column)
     with contextlib.suppress(OSError):
         if (found := kept_labels(kept.read_bytes(), about.num_rows)) is not None:
             return found
@@ -266,10 +311,7 @@ def shard_labels(place: Place, shard: Shard, about: Any, column: str) -> tuple[n
     names = sorted(set(texts))
     code = {name: i for i, name in enumerate(names)}
     codes = np.array([code[text] for text in texts], dtype=np.int32)
-    told = np.frombuffer(json.dumps(names).encode(), dtype=np.uint8)
-    with contextlib.suppress(GanforgeError, OSError):  # a cache that cannot be written is only slower
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(kept, save({"codes": torch.from_numpy(codes), "names": torch.from_numpy(told.copy())}))
+    keep(kept, {"codes": codes, "names": np.frombuffer(json.dumps(names).encode(), dtype=np.uint8)})
     return codes, names
 
 

@@ -150,11 +150,23 @@ class StreamedSource:
         return len(self.index)
 
     @property
+    def bits(self) -> int:
+        """Of a level: 8 or 16."""
+        assert self.fit.bits is not None
+        return self.fit.bits
+
+    @property
     def counts(self) -> tuple[int, ...]:
         """How many images each class has; empty without labels."""
         if self.index.label is None:
             return ()
         return tuple(np.bincount(self.index.label, minlength=len(self.index.classes)).tolist())
+
+    def follow(self, other: StreamedSource) -> None:
+        """Be read in the order of ``other``, row by row: keep the blocks that lie beside those in its window."""
+        self.by_block = other.by_block
+        beside = -(-len(other) * len(self.starts) // (len(other.starts) * len(self))) + 1
+        self._kept_blocks = min(other._kept_blocks * beside, len(self.starts))
 
     # ---- the order
 
@@ -195,14 +207,18 @@ class StreamedSource:
 
         InputError for a damaged image with ``strict``, RunError when a shard cannot be read any more.
         """
+        data, used = self.read(rows)
+        if self.index.label is None:
+            return {"data": data}
+        return {"data": data, "label": torch.from_numpy(self.index.label[used.numpy()].astype(np.int64))}
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of ``take``, and the rows that they are: others than ``rows`` where images are damaged."""
         parts = self._expected.pop(rows.numpy().tobytes(), None) or self._submit(rows, False)
         done = [part.result() for part in parts]
         levels = np.concatenate([levels for levels, _ in done]) if done else np.empty((0, *self.shape), np.uint8)
         data = torch.from_numpy(levels if levels.dtype == np.uint8 else levels.astype(np.float32))
-        if self.index.label is None:
-            return {"data": data}
-        used = np.array([row for _, some in done for row in some], dtype=np.int64)
-        return {"data": data, "label": torch.from_numpy(self.index.label[used].astype(np.int64))}
+        return data, torch.tensor([row for _, some in done for row in some], dtype=torch.int64)
 
     def _submit(self, rows: Tensor, by_block: bool) -> list[Future[tuple[np.ndarray, list[int]]]]:
         chunk = max(1, min(CHUNK, -(-len(rows) // self._workers)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 JOINERS = "\u200c\u200d"
@@ -42,7 +42,11 @@ def join_words(pieces: Iterable[str]) -> str:
 
 def most_frequent(lines: Iterable[Sequence[str]], most: int) -> tuple[str, ...]:
     """The ``most`` commonest pieces, commonest first; where they are as common, in the order of their names."""
-    counts = Counter(piece for line in lines for piece in line)
+    return commonest(Counter(piece for line in lines for piece in line), most)
+
+
+def commonest(counts: Mapping[str, int], most: int) -> tuple[str, ...]:
+    """The ``most`` commonest of counted pieces, in the order of ``most_frequent``."""
     return tuple(sorted(counts, key=lambda piece: (-counts[piece], piece))[:most])
 
 

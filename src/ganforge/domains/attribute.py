@@ -189,17 +189,25 @@ def open(spec: str, options: AttributeOptions, progress: Progress | None = None)
             source = image_packing.pack(spec, its, progress)
             of_names = values_of_names(spec, its, source.classes, column)
             values = of_names[source.take(torch.arange(len(source)))["label"].numpy()]
+    domain, told = domain_of(spec, values, source.shape, source.bits, options, column)
+    return domain, Valued(source, values, (told,))
+
+
+def domain_of(
+    spec: str, values: np.ndarray, shape: Sequence[int], bits: int, options: AttributeOptions, column: str
+) -> tuple[AttributeDomain, str]:
+    """The domain of images [c, h, w] with these values [n], and what is told. InputError: all values are the same."""
     mean, sd = float(values.mean()), float(values.std())
     if not sd > 1e-6 * max(1.0, abs(mean)):
         raise InputError(f"{spec}: all images have the same {column}, {mean:g}: there is nothing to learn from")
-    channels, height, width = source.shape
-    shape = (channels, height, width)
+    channels, height, width = shape
+    size = (channels, height, width)
     domain = AttributeDomain(
-        shape=shape, input_shape=shape, bits=source.bits, mirror=options.mirror, column=column,
+        shape=size, input_shape=size, bits=bits, mirror=options.mirror, column=column,
         mean=mean, sd=sd, knots=tuple(np.quantile(values, np.linspace(0, 1, KNOTS)).tolist()),
     )  # fmt: skip
-    told = f"{len(source):,} images, {column} from {values.min():g} to {values.max():g}, {mean:.3g} in the mean"
-    return domain, Valued(source, values, (told,))
+    told = f"{len(values):,} images, {column} from {values.min():g} to {values.max():g}, {mean:.3g} in the mean"
+    return domain, told
 
 
 def open_like(spec: str, like: AttributeDomain, split: str | None = None) -> tuple[AttributeDomain, Valued]:

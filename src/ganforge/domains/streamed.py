@@ -192,7 +192,7 @@ def all_noted(spec: str, index: Index | ParquetIndex, texts: dict[str, Texts], n
         if not len(without):
             return texts[source]
     if not lacking:
-        raise InputError(f"{spec}: no {noted.what}s beside the images: {noted.wanted}")
+        raise InputError(f"{spec}: no {noted.what} beside the images: {noted.wanted}")
     source, without = min(lacking.items(), key=lambda item: len(item[1]))
     raise InputError(
         f"{spec}: {len(without):,} of {len(index):,} images have no {noted.what} {noted.place(source)}, the first is "

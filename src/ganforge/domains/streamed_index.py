@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import tarfile
 from contextlib import closing
@@ -29,6 +30,8 @@ FORMAT = 1
 BLOCK = 512
 LABEL_LIMIT = 2**20
 """Bytes of a .cls, .json or .txt file."""
+GLANCE = 64
+"""Files at the beginning of a shard by which is found out what there may be."""
 SOURCES = ("json", "cls", "folder")
 """Where labels come from, the first that all images have is taken."""
 
@@ -160,6 +163,27 @@ def scan(place: Place, shard: Shard, wanted: Wanted) -> Contents:
             return _Scan(shard, wanted).run(archive, file)
     except tarfile.TarError as error:
         raise InputError(f"{shard.path}: not a .tar archive that can be read ({first_line(error)})") from error
+
+
+def glance(place: Place, shard: Shard) -> tuple[list[dict[str, Any]], set[str]]:
+    """What the .json files at the beginning of a shard say, and what the names of all files there end in."""
+    documents: list[dict[str, Any]] = []
+    extensions: set[str] = set()
+    with (
+        contextlib.suppress(tarfile.TarError),  # scanning it says what is wrong
+        place.open(shard) as file,
+        tarfile.open(fileobj=file, mode="r:") as archive,
+    ):
+        for info in itertools.islice(archive, GLANCE):
+            extension = info.name.rpartition("/")[2].partition(".")[2].lower()
+            extensions.add(extension)
+            if info.isreg() and extension == "json" and info.size <= LABEL_LIMIT:
+                member = archive.extractfile(info)
+                assert member is not None  # it is a regular file
+                with contextlib.suppress(ValueError, RecursionError):
+                    document = json.loads(member.read())
+                    documents += [document] if isinstance(document, dict) else []
+    return documents, extensions
 
 
 class _Scan:

@@ -260,7 +260,7 @@ def column_of_texts(names: list[str], noted: Noted, where: str) -> str:
     found = next((name for wanted in noted.columns for name in names if name.lower() == wanted.lower()), None)
     if found is None:
         hint = nearest(noted.columns[0], names) if len(noted.columns) == 1 else f"columns: {', '.join(names)}"
-        raise InputError(f"{where}: no column '{noted.columns[0]}' of {noted.what}s; {hint}")
+        raise InputError(f"{where}: no column '{noted.columns[0]}'; {hint}")
     return found
 
 

@@ -254,15 +254,20 @@ def _split_files(files: list[Path], split: str | None, where: str) -> tuple[list
     return named[train], [f"used the split '{train}', left out {others}: choose with split="]
 
 
-def column_of_images(schema: Any, where: str, asked: str | None = None) -> str:
-    """The column that holds images: the one ``asked`` for, one of a usual name, or the only one. InputError: none."""
+def columns_of_images(schema: Any) -> list[str]:
+    """The columns that may hold images."""
     import pyarrow as pa
 
     def holds(kind: Any) -> bool:
         struct = pa.types.is_struct(kind) and {"bytes", "path"} & {kind.field(i).name for i in range(kind.num_fields)}
         return bool(struct) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
-    able = [field.name for field in schema if holds(field.type)]
+    return [field.name for field in schema if holds(field.type)]
+
+
+def column_of_images(schema: Any, where: str, asked: str | None = None) -> str:
+    """The column that holds images: the one ``asked`` for, one of a usual name, or the only one. InputError: none."""
+    able = columns_of_images(schema)
     if asked is not None:
         if asked not in able:
             raise InputError(f"{where}: no column '{asked}' of images; {nearest(asked, able)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -14,16 +15,27 @@ from torch import Tensor
 
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
-from ganforge.domains import image, image_packing, streamed
-from ganforge.domains.image_decode import header, parse_size
+from ganforge.domains import image, image_packing
+from ganforge.domains.image_decode import Entry, header, parse_size
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import PackedSource
-from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, signs_of_sides, wanted_one
-from ganforge.domains.streamed_source import StreamedSource
+from ganforge.domains.sides import (
+    SidesDomain,
+    Sized,
+    check_alike,
+    fingerprint,
+    part_of,
+    read_sides,
+    signs_of_sides,
+    wanted_one,
+)
 from ganforge.ops.degrade import Degradation, parse
 
 Layout = Literal["auto", "side-by-side", "folders"]
 Direction = Literal["AtoB", "BtoA"]
+
+LOOKED_AT = 8
+"""Pictures that tell whether all are halves side by side."""
 
 HINT = (
     "give pictures of two halves side by side, two folders A and B with the same file names, data.target=FOLDER for "
@@ -146,12 +158,12 @@ BUILTIN = ("digit-edges", "noisy-digits")
 MADE = {"digit-edges": "edges", "noisy-digits": "noise:50"}
 PRIORITY = -1
 ASKED = True
-READS = "pairs of images: halves side by side, two folders A and B, or any images (shards too) with data.degrade"
+READS = "pairs of images: halves side by side, two folders A and B, or any images with data.degrade"
 
 
 def accepts(spec: str) -> bool:
     """Whether ``spec`` is a built-in set, or holds images that may be pairs."""
-    return spec in BUILTIN or image.accepts(part_of(spec, None)[0]) or streamed.accepts(spec)
+    return spec in BUILTIN or image.accepts(part_of(spec, None)[0])
 
 
 def looks(spec: str) -> str:
@@ -161,7 +173,7 @@ def looks(spec: str) -> str:
 
 def open(
     spec: str, options: PairedOptions, progress: Progress | None = None
-) -> tuple[PairedDomain, PackedSource | StreamedSource | Halves | Pairs]:
+) -> tuple[PairedDomain, PackedSource | Halves | Pairs]:
     """Read pairs; InputError where there are none, or where the two sides do not fit each other."""
     spec, split = part_of(spec, options.split)
     options, degrade = replace(options, split=split), options.degrade
@@ -169,10 +181,6 @@ def open(
         spec, degrade = "digits", degrade or MADE[spec]
     if degrade:
         return open_degraded(spec, replace(options, degrade=degrade), progress)
-    if in_shards(spec):
-        raise InputError(
-            f"{spec}: shards hold no pairs that can be read: make inputs from their images: data.degrade=.."
-        )
     two = None if options.layout == "side-by-side" else read_sides(spec, options.target, plain(options), progress)
     if two is not None:
         return open_folders(spec, options, *two)
@@ -201,28 +209,26 @@ def domain_of(data: tuple[int, ...], given: tuple[int, ...], bits: int, options:
     )  # fmt: skip
 
 
-def in_shards(spec: str) -> bool:
-    """Whether the images of ``spec`` are streamed."""
-    return streamed.accepts(spec) and not image.accepts(spec)
-
-
-def open_degraded(
-    spec: str, options: PairedOptions, progress: Progress | None
-) -> tuple[PairedDomain, PackedSource | StreamedSource]:
+def open_degraded(spec: str, options: PairedOptions, progress: Progress | None) -> tuple[PairedDomain, PackedSource]:
     """Images, whose inputs are made when they are encoded."""
-    degradation = parse(options.degrade or "")
+    check_degrade(options)
+    source = image_packing.pack(spec, plain(options), progress)
+    return degraded_domain(source.shape, source.bits, options), source
+
+
+def check_degrade(options: PairedOptions) -> None:
+    """InputError for a degradation that is none, and for what does not go with one."""
+    parse(options.degrade or "")
     if options.direction != "AtoB" or options.target is not None:
         raise InputError("data.degrade makes the inputs from the images: leave data.direction and data.target out")
-    if in_shards(spec):
-        like, source = streamed.open(spec, streamed.StreamedOptions(**vars(plain(options))))
-        bits = like.bits
-    else:
-        source = image_packing.pack(spec, plain(options), progress)
-        bits = source.bits
-    channels, *size = source.shape
+
+
+def degraded_domain(shape: Sequence[int], bits: int, options: PairedOptions) -> PairedDomain:
+    """The domain of images [c, h, w] whose inputs are made. InputError: not from so many channels."""
+    degradation, (channels, height, width) = parse(options.degrade or ""), shape
     if channels not in (1, 3) and not degradation.keeps_colors:
         raise InputError(f"data.degrade={options.degrade} needs images of 1 or 3 channels, not {channels}")
-    return domain_of(source.shape, (degradation.channels(channels), *size), bits, options), source
+    return domain_of((channels, height, width), (degradation.channels(channels), height, width), bits, options)
 
 
 def open_folders(
@@ -245,11 +251,7 @@ def open_folders(
             f"{spec}: {len(names_a):,} images in A and {len(names_b):,} in B are no pairs: '{alone[0][0]}' has no "
             f"partner in {alone[0][1]}: both sides need the same file names"
         )
-    if a.shape[1:] != b.shape[1:]:
-        sizes = " and ".join(f"{s.shape[1]}x{s.shape[2]}" for s in (a, b))
-        raise InputError(f"{spec}: the two sides have different sizes, {sizes}: choose one with --resolution")
-    if a.bits != b.bits:
-        raise InputError(f"{spec}: one side has {a.bits} bits and the other {b.bits}: save both alike")
+    check_alike(spec, a, b, "side")
     matched = [(i, index[name]) for i, name in enumerate(names_a) if name in index]
     if len(matched) < 2:
         raise InputError(f"{spec}: {len(matched)} pairs only: a GAN needs at least 2, and learns from hundreds")
@@ -263,28 +265,36 @@ def open_halves(spec: str, options: PairedOptions, progress: Progress | None) ->
     """Pictures of two halves."""
     its = plain(options)
     if options.layout == "auto":
-        check_halves(spec, its)
+        entries = image_packing.find(spec, its)[1]().entries()
+        check_halves(spec, entries, its, f"and there are no two folders: these are no pairs: {HINT}")
+    source = image_packing.pack(spec, replace(its, resolution=both_halves(options)), progress)
+    return halved_domain(spec, source, options), Halves(source, options.direction)
+
+
+def both_halves(options: PairedOptions) -> str | None:
+    """The resolution of a picture of two halves, each of which is to have that of the options."""
     size = parse_size(options.resolution)
-    if size is not None:
-        its = replace(its, resolution=f"{size[0]}x{2 * size[1]}")
-    source = image_packing.pack(spec, its, progress)
+    return None if size is None else f"{size[0]}x{2 * size[1]}"
+
+
+def halved_domain(spec: str, source: Sized, options: PairedOptions) -> PairedDomain:
+    """The domain of pictures of two halves. InputError: they have no middle."""
     channels, height, width = source.shape
     if width % 2:
         raise InputError(f"{spec}: pictures of {height}x{width} have no middle: choose with --resolution")
     side = (channels, height, width // 2)
-    return domain_of(side, side, source.bits, options), Halves(source, options.direction)
+    return domain_of(side, side, source.bits, options)
 
 
-def check_halves(spec: str, options: ImageOptions) -> None:
-    """InputError when the first pictures are not twice as wide as high: they are no pairs then."""
-    listing = image_packing.find(spec, options)[1]()
-    for entry in islice(listing.entries(), 8):
+def check_halves(spec: str, entries: Iterator[Entry], options: ImageOptions, hint: str) -> None:
+    """InputError, with the ``hint``, when the first pictures are not twice as wide as high: they are no pairs then."""
+    for entry in islice(entries, LOOKED_AT):
         try:
             height, width = header(entry.load(), options.max_pixels).size
         except Exception:  # damaged: packing reports it
             continue
         if abs(width / height - 2) > 0.04:
             raise InputError(
-                f"{spec}: '{entry.name}' has {height}x{width} pixels, not twice as wide as high, and there are no two "
-                f"folders: these are no pairs: {HINT} (or data.layout=side-by-side)"
+                f"{spec}: '{entry.name}' has {height}x{width} pixels, not twice as wide as high, {hint} "
+                "(or data.layout=side-by-side)"
             )

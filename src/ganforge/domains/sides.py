@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -123,14 +124,17 @@ def find_sides(spec: str, split: str | None) -> tuple[str, str] | None:
     if not (path.is_dir() or path.suffix.lower() == ".zip") or not path.exists():
         return None
     folders = {os.path.dirname(name) for name in open_files(path).images}
-    tops = {"/".join(f.split("/")[i:j]) for f in folders for i in (0, 1) for j in (i + 1, i + 2)}
-    wanted = [split] if split else ["train", "training", ""]
-    for part in wanted:
+    return choose_sides({"/".join(f.split("/")[i:j]) for f in folders for i in (0, 1) for j in (i + 1, i + 2)}, split)
+
+
+def choose_sides(names: Collection[str], split: str | None) -> tuple[str, str] | None:
+    """Those of ``names`` that are side A and side B, as ``find_sides`` has it; None when there are no two."""
+    for part in [split] if split else ["train", "training", ""]:
         for a, b in NAMES:
             for pattern in ("{part}{side}", "{part}_{side}", "{part}/{side}", "{side}/{part}"):
-                pair = tuple(pattern.format(part=part, side=side).strip("/_") for side in (a, b))
-                if tops >= set(pair):
-                    return pair[0], pair[1]
+                first, second = (pattern.format(part=part, side=side).strip("/_") for side in (a, b))
+                if first in names and second in names:
+                    return first, second
     return None
 
 
@@ -150,12 +154,35 @@ def wanted_one(spec: str, split: str | None) -> str:
     path = Path(spec)
     if not (path.is_dir() or path.suffix.lower() == ".zip") or not path.exists():
         return ""
-    folders = {part for name in open_files(path).images for part in os.path.dirname(name).split("/")}
+    return lone_side({p for name in open_files(path).images for p in os.path.dirname(name).split("/")}, split)
+
+
+def lone_side(names: Collection[str], split: str | None, what: str = "is a folder") -> str:
+    """A hint where one side is among ``names`` and the other is not; else ''."""
     for a, b in (("trainA", "trainB"), *NAMES) if split is None else ((f"{split}A", f"{split}B"), *NAMES):
         for here, missing in ((a, b), (b, a)):
-            if here in folders and missing not in folders:
-                return f"there is a folder '{here}', but no '{missing}'"
+            if here in names and missing not in names:
+                return f"there {what} '{here}', but no '{missing}'"
     return ""
+
+
+def check_alike(spec: str, a: Sized, b: Sized, what: str) -> None:
+    """InputError where two ``what`` (sides, sets) of images differ in size or bits."""
+    if tuple(a.shape[1:]) != tuple(b.shape[1:]):
+        sizes = " and ".join(f"{s.shape[1]}x{s.shape[2]}" for s in (a, b))
+        raise InputError(f"{spec}: the two {what}s have different sizes, {sizes}: choose one with --resolution")
+    if a.bits != b.bits:
+        raise InputError(f"{spec}: one {what} has {a.bits} bits and the other {b.bits}: save both alike")
+
+
+class Sized(Protocol):
+    """A source of images of one ``shape`` [c, h, w] and so many ``bits``."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    @property
+    def bits(self) -> int: ...
 
 
 def read_sides(

@@ -171,6 +171,7 @@ def read_index(spec: str, options: ImageOptions, noted: Noted | None = None) -> 
         np.concatenate([c.size for c in contents]).astype(np.int32),
         numbered(contents, source, classes),
         classes,
+        tuple(c.samples for c in contents),
     )
     noted_of = all_noted(spec, index, texts_of(contents), noted)
     return Found(index, damaged, [c.digest for c in contents], messages, noted_of)

@@ -53,6 +53,8 @@ class Contents:
     first_without: dict[str, str] = field(default_factory=dict)
     """The first image that has no label of a source which others have."""
     texts: dict[str, Texts] = field(default_factory=dict)
+    samples: str = ""
+    """sha256 (hex) of the names of the samples that the images are of, in order."""
 
     def to_bytes(self, tar_bytes: int, column: str | None) -> bytes:
         """As a safetensors file."""
@@ -65,6 +67,7 @@ class Contents:
             "digest": self.digest,
             "first_without": self.first_without,
             "texts": list(self.texts),
+            "samples": self.samples,
         }
         arrays = {"offset": self.offset, "size": self.size}
         arrays |= {f"label.{source}": codes for source, (codes, _) in self.labels.items()}
@@ -100,7 +103,9 @@ class Contents:
             without = {str(k): str(v) for k, v in about["first_without"].items()}
             sources = about.get("texts", [])
             texts = {s: Texts.from_arrays(f"text.{s}", arrays, len(offset)) for s in sources}
-            return cls(offset, size, labels, damaged, str(about["digest"]), without, texts)
+            return cls(
+                offset, size, labels, damaged, str(about["digest"]), without, texts, str(about.get("samples", ""))
+            )
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
 
@@ -118,9 +123,8 @@ class Wanted:
     @property
     def key(self) -> str | None:
         """What distinguishes the contents of the same shard; None is the usual."""
-        if self.noted is not None:
-            return f"{self.column}\0{self.image}\0{self.noted}"
-        return None if (self.column, self.image) == (None, None) else f"{self.column}\0{self.image}"
+        usual = (self.column, self.image, self.noted) == (None, None, None)
+        return None if usual else f"{self.column}\0{self.image}\0{self.noted}"
 
 
 def contents_of(place: Place, shards: list[Shard], wanted: Wanted) -> list[Contents]:
@@ -184,6 +188,14 @@ def glance(place: Place, shard: Shard) -> tuple[list[dict[str, Any]], set[str]]:
                     document = json.loads(member.read())
                     documents += [document] if isinstance(document, dict) else []
     return documents, extensions
+
+
+def sample_names(place: Place, shard: Shard, wanted: Wanted) -> list[str]:
+    """The names of the samples of a shard that have an image, in order."""
+    with place.open(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        one_pass = _Scan(shard, wanted)
+        one_pass.run(archive, file)
+    return [printable(name) for name in one_pass.images]
 
 
 class _Scan:
@@ -292,6 +304,7 @@ class _Scan:
                 if key not in named:
                     found.first_without[source] = name
                     break
+        found.samples = hashlib.sha256("\0".join(self.images).encode("utf-8", "surrogateescape")).hexdigest()
         for source, texts in self.texts.items():
             if texts:
                 found.texts[source] = Texts.of([texts.get(key, ()) for key in self.images])

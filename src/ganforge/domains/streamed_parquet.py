@@ -144,6 +144,11 @@ class ParquetIndex:
         return int(self.counts.sum())
 
     @property
+    def samples(self) -> tuple[str, ...]:
+        """What the images of each shard are of: its rows, whatever the column."""
+        return tuple(f"{about.num_rows} rows" for about in self.abouts)
+
+    @property
     def block_bytes(self) -> int:
         """What a row group takes in memory, on average."""
         sizes = [self.abouts[s].row_group(g).total_byte_size for s, g in self.groups]

@@ -269,9 +269,7 @@ def _of_split(shards: list[Shard], split: str | None, where: str) -> tuple[list[
     """The shards of one split, told by what stands before the number in their names."""
     named: dict[str, list[Shard]] = {}
     for shard in shards:
-        named.setdefault(re.sub(r"[-_.]?\d.*$", "", shard.name.removesuffix(TAR).removesuffix(PARQUET)), []).append(
-            shard
-        )
+        named.setdefault(split_of(shard), []).append(shard)
     if split is not None:
         if split not in named:
             raise InputError(f"{where}: no shards of a split '{split}'; {nearest(split, named)}")
@@ -281,6 +279,11 @@ def _of_split(shards: list[Shard], split: str | None, where: str) -> tuple[list[
         return shards, []
     others = ", ".join(sorted(set(named) - {train}))
     return named[train], [f"used the shards '{train}', left out {others}: choose with split="]
+
+
+def split_of(shard: Shard) -> str:
+    """What stands before the number in a shard's name."""
+    return re.sub(r"[-_.]?\d.*$", "", shard.name.removesuffix(TAR).removesuffix(PARQUET))
 
 
 def first_line(error: BaseException) -> str:

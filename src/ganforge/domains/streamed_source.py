@@ -43,7 +43,8 @@ GIVE_UP = 100
 class Index:
     """Where each image is: ``shard`` (a number), ``offset`` (int64) and ``size`` in bytes, and its ``label``: [n] each.
 
-    The others are int32: together 20 bytes an image, since there may be very many.
+    The others are int32: together 20 bytes an image, since there may be very many. ``samples``: for each shard a digest
+    of the names of what its images are of.
     """
 
     place: Place
@@ -53,6 +54,7 @@ class Index:
     size: np.ndarray
     label: np.ndarray | None
     classes: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
 
     @property
     def dear(self) -> bool:

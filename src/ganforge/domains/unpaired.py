@@ -15,7 +15,18 @@ from ganforge.core.game import Batch
 from ganforge.domains import image, image_packing
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.packed import About, PackedSource
-from ganforge.domains.sides import SidesDomain, fingerprint, part_of, read_sides, signs_of_sides, wanted_one
+from ganforge.domains.sides import (
+    SidesDomain,
+    Sized,
+    check_alike,
+    fingerprint,
+    part_of,
+    read_sides,
+    signs_of_sides,
+    wanted_one,
+)
+
+HINT = "give folders trainA and trainB (or A and B), or set B with data.target=PATH"
 
 
 @dataclass(frozen=True)
@@ -93,14 +104,14 @@ def open(spec: str, options: UnpairedOptions, progress: Progress | None = None) 
     options = replace(options, split=split)
     its = options.of_images()
     a, b = built_in(spec, its) if spec in BUILTIN else two_sets(spec, options, its, progress)
-    if a.shape[1:] != b.shape[1:]:
-        sizes = " and ".join(f"{s.shape[1]}x{s.shape[2]}" for s in (a, b))
-        raise InputError(f"{spec}: the two sets have different sizes, {sizes}: choose one with --resolution")
-    if a.bits != b.bits:
-        raise InputError(f"{spec}: one set has {a.bits} bits and the other {b.bits}: save both alike")
+    return domain_of(spec, a, b, options), TwoSets(a, b)
+
+
+def domain_of(spec: str, a: Sized, b: Sized, options: UnpairedOptions) -> UnpairedDomain:
+    """The domain of two sets. InputError where they have different sizes."""
+    check_alike(spec, a, b, "set")
     (ca, h, w), (cb, _, _) = a.shape, b.shape
-    domain = UnpairedDomain(shape=(cb, h, w), input_shape=(ca, h, w), bits=a.bits, mirror=options.mirror)
-    return domain, TwoSets(a, b)
+    return UnpairedDomain(shape=(cb, h, w), input_shape=(ca, h, w), bits=a.bits, mirror=options.mirror)
 
 
 def two_sets(
@@ -110,7 +121,7 @@ def two_sets(
     found = read_sides(spec, options.target, its, progress)
     if found is None:
         hint = wanted_one(spec, options.split) or "there are no two sets of images"
-        raise InputError(f"{spec}: {hint}: give folders trainA and trainB (or A and B), or set B with data.target=PATH")
+        raise InputError(f"{spec}: {hint}: {HINT}")
     return found[0][0], found[1][0]
 
 

@@ -139,6 +139,29 @@ def test_training_is_that_of_a_folder_and_resumes(tmp_path: Path) -> None:
     assert model.generate(1, prompt="a red cat")["captions"] == ["a red cat"]
 
 
+def test_shards_are_written_with_their_captions(tmp_path: Path) -> None:
+    """``ganforge data shards`` takes what tables say of images along."""
+    rows = [{"file_name": f"{i:04d}.png", "text": "not this", "label": f"c{i % 2}", "by": None} for i in range(24)]
+    put(tmp_path / "f", {"metadata.jsonl": "\n".join(map(json.dumps, rows))})
+    said = command("data", "shards", folder(tmp_path / "f"), "--out", tmp_path / "s")
+    assert said.code == 0, said.err
+    (domain, source), (plain, packed) = opened(tmp_path / "s"), opened(tmp_path / "f")
+    assert (domain.vocabulary, domain.length) == (plain.vocabulary, plain.length)
+    seen = [
+        {
+            (x.tobytes(), tuple(sorted(set(plain.spoken(c)))))
+            for x, c in zip(t["data"].numpy(), t["captions"], strict=True)
+        }
+        for t in (s.take(torch.arange(24)) for s in (source, packed))
+    ]
+    assert len(seen[0]) == 24 and seen[0] == seen[1]
+    images, labelled = open_data(str(tmp_path / "s")), open_data(str(tmp_path / "f"))
+    assert images[0].classes == labelled[0].classes == ("c0", "c1")
+    put(tmp_path / "f", {"captions.csv": b"file_name,caption\n0000.png,a,b\n"})
+    said = command("data", "shards", tmp_path / "f", "--out", tmp_path / "t")
+    assert said.code == 2 and "captions.csv, row 2: more fields" in said.error and not (tmp_path / "t").exists()
+
+
 def test_held_out_captions_are_read_in_the_models_words(tmp_path: Path) -> None:
     """Shards or a folder, whichever was trained on; and a share of the shards."""
     tar(tmp_path / "h" / "a.tar", [("0.png", picture(50)), ("0.txt", b"a red dog"), ("1.png", picture(51)),

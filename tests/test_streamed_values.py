@@ -82,6 +82,25 @@ def test_the_only_number_is_taken_and_others_are_named(tmp_path: Path) -> None:
         opened(tar(tmp_path / "t.tar", [one for pair in zip(files()[::2], both, strict=True) for one in pair]))
 
 
+def test_shards_are_written_with_their_numbers(tmp_path: Path) -> None:
+    """With or without a class; the places that .cls gives to classes are never taken for numbers."""
+    plain, packed = opened(folder(tmp_path / "f"))
+    want = {(float(v), x.tobytes()) for v, x in zip(packed.values, packed.packed.take(torch.arange(24))["data"].numpy(),
+                                                    strict=True)}  # fmt: skip
+    for more, column in (((), "age"), (("--label-column", "age"), "age")):
+        out = tmp_path / f"s{len(more)}"
+        assert command("data", "shards", tmp_path / "f", "--out", out, *more).code == 0
+        domain, source = opened(out)
+        got = source.take(torch.arange(24))
+        assert domain.column == column and sorted(domain.knots) == sorted(plain.knots)
+        assert {(float(v), x.tobytes()) for v, x in zip(got["value"], got["data"].numpy(), strict=True)} == want
+    labelled = [(f"{i:04d}.cls", str(i % 3).encode()) for i in range(24)]
+    named = [(f"{i:04d}.json", json.dumps({"label": "abc"[i % 3]}).encode()) for i in range(24)]
+    path = tar(tmp_path / "t.tar", sorted([*files()[::2], *labelled, *named]))
+    with pytest.raises(InputError, match="which number of the images is to be changed"):
+        opened(path)
+
+
 def test_parquet(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     cells = [{"bytes": picture(i), "path": None} for i in range(24)]
@@ -154,7 +173,7 @@ def test_other_shards_are_read_in_a_models_units(tmp_path: Path) -> None:
             {},
             r"0003\.png has age 'nan', which is no number",
         ),
-        (lambda f: [*f[:7], ("0003.json", b'{"age": null}'), *f[8:]], {"column": "age"}, "1 of 24 images have no age"),
+        (lambda f: [*f[:7], ("0003.json", b'{"age": null}'), *f[8:]], {}, "1 of 24 images have no age"),
         (
             lambda f: f[::2],
             {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ganforge.core.game import Batch
 from ganforge.domains import streamed
 from ganforge.domains.attribute import AttributeDomain, AttributeOptions, domain_of
 from ganforge.domains.attribute_columns import USUAL, number
+from ganforge.domains.image_labels import LABEL_COLUMNS
 from ganforge.domains.streamed import StreamedOptions, open_source
 from ganforge.domains.streamed_index import glance
 from ganforge.domains.streamed_parquet import footer
@@ -99,19 +101,20 @@ def choose_noted(spec: str, options: StreamedAttributeOptions) -> Noted:
 
 
 def names_in(place: Place, shard: Shard) -> tuple[list[str], list[str]]:
-    """The columns or fields of a shard that hold numbers, and which of ALONE stand beside its first images."""
+    """The columns or fields of a shard that hold numbers (or ought to, by name), and which of ALONE stand beside its
+    first images."""
     if shard.path.lower().endswith(PARQUET):
         import pyarrow as pa
 
         schema = footer(place, shard)[0].schema.to_arrow_schema()
-        return [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)], []
+        of_numbers = (pa.types.is_integer, pa.types.is_floating)
+        return [f.name for f in schema if f.name in USUAL or any(holds(f.type) for holds in of_numbers)], []
     documents, extensions = glance(place, shard)
-    able = [
-        name
-        for name in dict.fromkeys(name for document in documents for name in document)
-        if all(isinstance(d.get(name), int | float) and not isinstance(d[name], bool) for d in documents)
-    ]
-    return able, [suffix for suffix in ALONE if suffix in extensions]
+    names = dict.fromkeys(name for document in documents for name in document)
+    able = [name for name in names if name in USUAL or all(math.isfinite(number(d.get(name))) for d in documents)]
+    classes = [name for name in names if name in LABEL_COLUMNS]  # where there are such, .cls counts them
+    alone = [suffix for suffix in ALONE if suffix in extensions and not (suffix == "cls" and classes)]
+    return [name for name in able if name not in classes] or able, alone
 
 
 def numbers(spec: str, images: StreamedSource, texts: Texts, column: str) -> np.ndarray:

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ganforge.core.errors import InputError
 from ganforge.core.store import current_umask, disk_errors
+from ganforge.domains.captions_files import NAMES, column_of, find_tables
 from ganforge.domains.image_decode import Entry, Fit, decode, header, in_order, parse_size
-from ganforge.domains.image_labels import Listing
+from ganforge.domains.image_files import Files, open_files, printable
+from ganforge.domains.image_labels import Listing, table_rows
 from ganforge.domains.image_packing import ImageOptions, class_order, find
 from ganforge.domains.image_pictures import png
 from ganforge.domains.image_tables import HUB, is_parquet
@@ -50,7 +53,8 @@ def write_shards(
     """Write the images of ``spec`` to ``out``/``prefix``-000000.tar and so on, each of about ``mebibytes``.
 
     Files stay as they are, byte for byte, unless ``options`` ask for a resolution or channels: then they become PNG.
-    Classes go to .cls (numbers), or .json and .cls (names). The order is shuffled by ``seed``, where images can be
+    Classes go to .cls (numbers), or .json and .cls (names); what a table in a folder or .zip says of an image, such as
+    captions or an age, goes to .json. The order is shuffled by ``seed``, where images can be
     reached in any order. Beside every shard is a file with what is in it. ``out`` appears whole or not at all;
     InputError when it exists already, and when there is nothing to write.
     """
@@ -123,6 +127,7 @@ def _write(
         return SUFFIX_OF.get(kind, kind.lower()), raw
 
     labels, shards = label_files(listing.labels), _Shards(work, prefix, limit)
+    tables = rows_of_tables(Path(spec))
     skipped: list[tuple[str, str]] = []
     try:
         with closing(in_order(content, shuffled_entries(listing, spec, seed), options.workers)) as results:
@@ -130,7 +135,7 @@ def _write(
                 if progress is not None and (done % 256 == 0 or done == listing.count):
                     progress(done, listing.count)
                 if not isinstance(made, str):
-                    shards.add([made, *labels(i)])
+                    shards.add([made, *with_row(labels(i), tables.get(entry.name))])
                 elif options.strict:
                     raise InputError(f"{listing.where}: {entry.name}: {made}")
                 else:
@@ -165,3 +170,48 @@ def label_files(labels: Sequence[str] | None) -> Callable[[int], list[tuple[str,
         ("cls", str(number[labels[i]]).encode()),
         ("json", json.dumps({"label": labels[i]}, ensure_ascii=False).encode()),
     ]
+
+
+def rows_of_tables(path: Path) -> dict[str, dict[str, Any]]:
+    """What captions.csv, metadata.csv and metadata.jsonl of a folder or .zip say of each image, by its full name: a
+    list where several rows say different things; of several tables the topmost. InputError: one cannot be read."""
+    found: dict[str, dict[str, Any]] = {}
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        return found
+    files = open_files(path)
+    for table in find_tables(files):
+        for name, row in rows_of(files, table).items():
+            found[name] = {**row, **found.get(name, {})}
+    return found
+
+
+def rows_of(files: Files, table: str) -> dict[str, dict[str, Any]]:
+    """What one table says of each image. InputError: it cannot be read."""
+    found: dict[str, dict[str, Any]] = {}
+    home = table[: table.rfind("/") + 1]
+    for _, row in table_rows(files, table):
+        key = column_of(row, NAMES)
+        if key is None or row[key] is None:
+            continue
+        name = home + str(row[key]).strip().replace("\\", "/").removeprefix("./")
+        told = found.setdefault(printable(name), {})
+        for column, cell in row.items():
+            if column != key and cell not in (None, ""):
+                told[column] = cell if column not in told else both(told[column], cell)
+    return found
+
+
+def both(before: Any, cell: Any) -> Any:
+    """What two rows say of one image: the same, or a list of all that is said."""
+    every = [*(before if isinstance(before, list) else [before]), *(cell if isinstance(cell, list) else [cell])]
+    return every if any(one != every[0] for one in every) else before
+
+
+def with_row(labels: list[tuple[str, bytes]], row: dict[str, Any] | None) -> list[tuple[str, bytes]]:
+    """The files of an image's class, with the row of a table in its .json."""
+    if not row:
+        return labels
+    given = dict(labels)
+    label = json.loads(given["json"]) if "json" in given else {"label": given["cls"].decode()} if given else {}
+    given["json"] = json.dumps({**row, **label}, ensure_ascii=False).encode()
+    return sorted(given.items())

@@ -103,6 +103,11 @@ def test_parquet_and_urls(tmp_path: Path, in_memory: Any) -> None:  # noqa: F811
     assert domain == whole
     got, want = rows.take(torch.arange(24)), source.take(torch.arange(24))
     assert torch.equal(got["captions"], want["captions"]) and torch.equal(got["data"], want["data"])
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "p").rename(tmp_path / "hub" / "data")
+    for spec in (tmp_path / "hub", tmp_path / "hub" / "data"):
+        assert opened(spec)[0] == whole and opened(spec)[1].fingerprint == rows.fingerprint
+    (tmp_path / "hub" / "data").rename(tmp_path / "p")
     one, _ = opened(f"{tmp_path}/p/*.parquet", caption_column="said")
     assert one.caption_column == "said" and "sleeps" not in one.vocabulary
     with pytest.raises(InputError, match="no column 'sad'; did you mean 'said'"):

@@ -146,7 +146,7 @@ def test_damage_of_both_sets_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_of_two_sets_is_one_clear_line(tmp_path: Path) -> None:
-    def refused(spec: Path | str, told: str, **options: object) -> None:
+    def refused(spec: Path | str, told: str, **options: Any) -> None:
         with pytest.raises(InputError, match=told) as caught:
             opened(spec, **options)
         assert "\n" not in str(caught.value)

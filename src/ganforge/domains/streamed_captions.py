@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ganforge.core.game import Batch
 from ganforge.domains import streamed
 from ganforge.domains.captions import MOST, CaptionDomain, CaptionOptions, learn, unknown_share
 from ganforge.domains.captions_files import TEXTS
+from ganforge.domains.image_tables import is_parquet
 from ganforge.domains.streamed import StreamedOptions, open_source
 from ganforge.domains.streamed_samples import OfStreams
 from ganforge.domains.streamed_source import StreamedSource
@@ -69,7 +71,11 @@ PRIORITY = -1
 """A folder that holds captioned images as well is a folder of these."""
 ASKED = True
 READS = "images with captions in .tar shards (a .txt or .json file beside each) or .parquet ones (a column)"
-accepts = streamed.accepts
+
+
+def accepts(spec: str) -> bool:
+    """Whether ``spec`` is meant as shards, or is Parquet files, which are always streamed where they have captions."""
+    return streamed.accepts(spec) or is_parquet(Path(spec))
 
 
 def open(spec: str, options: StreamedCaptionOptions, progress: Any = None) -> tuple[CaptionDomain, StreamedCaptions]:

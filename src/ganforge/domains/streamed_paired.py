@@ -76,16 +76,16 @@ class StreamedPairs(OfStreams):
         """``input`` and ``data``, levels [n, c, h, w]. InputError where hardly any sample is whole."""
         given, at = self.given.read(rows)
         wanted, where = self.wanted.read(rows)
-        for _ in range(GIVE_UP):
-            odd = torch.nonzero(at != where)[:, 0]
-            if not len(odd):
-                return {"input": given, "data": wanted}
+        tries = 0
+        while len(odd := torch.nonzero(at != where)[:, 0]):
+            if (tries := tries + 1) > GIVE_UP:
+                name = self.given.index.name(int(rows[odd[0]]))
+                raise InputError(f"{name}: neither its pair nor any of the {GIVE_UP} after it can be read")
             ahead = torch.maximum((at[odd] - rows[odd]) % len(self), (where[odd] - rows[odd]) % len(self))
             later = (rows[odd] + ahead) % len(self)
             given[odd], at[odd] = self.given.read(later)
             wanted[odd], where[odd] = self.wanted.read(later)
-        name = self.given.index.name(int(rows[odd[0]]))
-        raise InputError(f"{name}: neither its pair nor any of the {GIVE_UP} after it can be read")
+        return {"input": given, "data": wanted}
 
 
 DOMAIN = PairedDomain

@@ -188,7 +188,8 @@ def _local(spec: str, patterns: list[str]) -> tuple[LocalPlace, list[Shard]]:
     paths: list[str] = []
     for pattern in patterns:
         if Path(pattern).is_dir():
-            paths += sorted(str(p) for p in Path(pattern).iterdir() if p.name.endswith(SUFFIX))
+            inside = sorted(str(p) for p in Path(pattern).iterdir() if p.name.endswith(SUFFIX))
+            paths += inside or sorted(str(p) for p in (Path(pattern) / "data").glob(f"*{PARQUET}"))
         elif glob.has_magic(pattern) and not Path(pattern).exists():
             paths += sorted(p for p in glob.glob(pattern) if p.endswith(SUFFIX))
         else:

@@ -89,6 +89,8 @@ PLANTS: dict[str, Plant] = {
     "vanilla-ring": fault("gan", "ring", 2000, POOR, lr=1e-3),
     "vanilla-grid": fault("gan", "grid", 2000, POOR, lr=1e-3),
     "momentum-ring": fault("gan", "ring", 2000, COLLAPSE | UNSTABLE | STRONG, betas=(0.9, 0.999), lr=1e-2),
+    "r3gan-slow": fault("r3gan", "digits", 200, "learning rate too low", size=16, lr=1e-6),
+    "dcgan-slow": fault("dcgan", "digits", 200, "learning rate too low", lr=1e-6),
     "too-short": fault("dcgan", "digits", 40, "undertrained"),
     # well
     "r3gan-ring": Plant("r3gan", "ring", 1000, GOOD),

@@ -85,6 +85,13 @@ FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "held out": ("overfitting of the discriminator", "warn", {"D_pair_right": 0.97, "D_held_pair_right": 0.7}),
     "repeats": ("overfitting of the discriminator", "warn", {"fake_repeats": 1.0, "D_pair_right": 1.0}),
     "fast": ("learning rate too high", "warn", {**FAR, "G_update_ratio": 0.05}),
+    "slow": (
+        "learning rate too low", "warn",
+        {**FAR, "fake_spread": 0.1, "D_pair_right": 0.05, "D_update_ratio": 6e-6, "G_update_ratio": 2e-5},
+    ),
+    "slow, and D ranks rightly by chance": (
+        "learning rate too low", "warn", {**FAR, "D_pair_right": 1.0, "D_update_ratio": 6e-6, "G_update_ratio": 2e-5}
+    ),
     "swings": (
         "oscillation", "warn",
         {
@@ -128,6 +135,25 @@ def test_blurred_pictures_are_not_healthy() -> None:
     assert diagnose(fog, CONTEXT).fault == "healthy"  # points have no looks
     good = log(fake_missing=-0.08, fake_stray=-0.13, D_pair_right=0.96)
     assert diagnose(good, replace(CONTEXT, images=True)).fault == "healthy"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {**FAR, "D_update_ratio": 6e-6, "G_update_ratio": 2e-3},  # one player learns
+        {**FAR, "D_update_ratio": line_between(2e-3, 1e-6), "G_update_ratio": line_between(2e-3, 1e-6)},  # a schedule
+        {**FAR, "D_update_ratio": 1.5e-4, "G_update_ratio": 1.5e-4},  # small steps, but many
+        {**NEARING, "D_update_ratio": 2e-5, "G_update_ratio": 2e-5},  # it gets nearer all the same
+        {"D_update_ratio": 2e-5, "G_update_ratio": 2e-5},  # it is there already: a fork, say
+    ],
+)
+def test_small_steps_alone_are_no_fault(columns: dict[str, Any]) -> None:
+    assert diagnose(log(**columns), CONTEXT).fault != "learning rate too low"
+
+
+def test_a_rate_far_too_low_is_raised() -> None:
+    found = diagnose(log(**FAULTS["slow"][2]), replace(CONTEXT, params={"lr": 1e-6, "lr_discriminator": None}))
+    assert found.remedy.command.endswith("--set lr=0.0001")
 
 
 def test_how_far_is_far_depends_on_the_data() -> None:

@@ -16,6 +16,10 @@ HASTE = 0.031
 """A pace (``Window.pace``) above which a remedy also slows the players down."""
 
 
+USUAL = 2e-3
+"""A usual step, relative to the weights."""
+
+
 @dataclass(frozen=True)
 class Remedy:
     """What to do, in a sentence, and the command that does it (empty where nothing is to be done)."""
@@ -115,6 +119,15 @@ def move(w: Window) -> Remedy:
     return Remedy("a player does not learn: give it a learning rate of the usual size", again(w, **changes))
 
 
+def quicken(w: Window) -> Remedy:
+    """Against steps that are far too small for all: rates that give usual ones."""
+    largest = max((step for player in w.players if (step := w.steps(player)) is not None), default=0.0)
+    factor = float(f"{min(USUAL / largest, 1e4):.0g}") if largest > 0 else 10.0
+    return Remedy(
+        f"the steps are too small to get anywhere: learning rates x {factor:g}", again(w, **slower(w, factor))
+    )
+
+
 def strengthen(w: Window) -> Remedy:
     """Against a D that is too weak: what holds it back is taken away; else it plays more often."""
     p, step = w.context.params, w.now("D/update_ratio")
@@ -190,6 +203,7 @@ REMEDIES = {
     "divergence": steady,
     "oscillation": steady,
     "learning rate too high": steady,
+    "learning rate too low": quicken,
     "vanishing gradient": revive,
     "discriminator too strong": weaken,
     "discriminator too weak": strengthen,

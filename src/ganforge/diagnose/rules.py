@@ -31,6 +31,9 @@ LEAPS = 0.5
 """So much nearer within a window, no step is too large."""
 BARELY = 2e-5
 """A step below this share of the weights moves a player so little that it stands still (usual: 1e-4 to 1e-2)."""
+SLOW, REACH = 2e-4, 0.1
+"""Steps below SLOW of the weights, of all players, which together come to less than REACH of them: far too small a
+rate. The quickest player of a healthy run makes steps of 7e-4 or more (progan; most 2e-3)."""
 SOFT = 0.1
 """Stray below minus this, and below missing by as much: so no healthy run ends (one had -0.13, but missing -0.08)."""
 LOPSIDED = 0.35
@@ -167,6 +170,21 @@ def collapsed(w: Window) -> Diagnosis | None:
     return None
 
 
+def too_slow(w: Window) -> Diagnosis | None:
+    """All players' steps, from the start on, are so small that they have got nowhere yet: nothing else can be said."""
+    if w.distance is None or not is_far(w) or nears(w) or w.rounds < STALL_ROUNDS:
+        return None
+    steps = {player: w.steps(player) for player in w.players}
+    if not steps or any(step is None or step <= scored.STILL for step in steps.values()):
+        return None
+    largest = max(step for step in steps.values() if step is not None)
+    if largest > SLOW or largest * w.rounds > REACH:
+        return None
+    told = ", ".join(say(f"{player}'s steps, relative to its weights,", step, ".1g") for player, step in steps.items())
+    reach = f"in {w.rounds:,} rounds no player can have changed its weights by more than {largest * w.rounds:.1%}"
+    return found(w, "learning rate too low", "warn", told, reach, outcome(w))
+
+
 def too_strong(w: Window) -> Diagnosis | None:
     """D is always right, and G does not get nearer to the data."""
     right, step = w.level("D/pair_right"), w.now("G/update_ratio")
@@ -243,6 +261,7 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "vanishing gradient": ("G/grad_norm", "G/update_ratio", "D/pair_right", *FAKES),
     "discriminator too weak": ("D/pair_right", "D/update_ratio", *FAKES),
     "overfitting of the discriminator": ("D/pair_right", "D/held_pair_right", "fake/repeats"),
+    "learning rate too low": ("G/update_ratio", "D/update_ratio", *FAKES),
     "learning rate too high": ("G/update_ratio", "D/update_ratio", *FAKES),
     "mode collapse (full)": FAKES,
     "mode collapse (partial)": FAKES,
@@ -264,9 +283,9 @@ SIGNALS: dict[str, tuple[str, ...]] = {
 """The names in the log that the rule of a fault looks at: what a picture of its evidence shows."""
 
 RULES: Sequence[Rule] = (
-    diverged, vanishing, starved, scored.stands_still, memorized, scored.copies, overfitted, too_weak, too_fast,
-    collapsed, too_strong, oscillates, scored.hasty, scored.judged, scored.drifts, scored.forgets, scored.too_few,
-    scored.alone,
+    diverged, vanishing, too_slow, starved, scored.stands_still, memorized, scored.copies, overfitted, too_weak,
+    too_fast, collapsed, too_strong, oscillates, scored.hasty, scored.judged, scored.drifts, scored.forgets,
+    scored.too_few, scored.alone,
 )  # fmt: skip
 ENDS: Sequence[Rule] = (balanced, unfinished, soft)
 """Rules that go by the nearness of batches alone, where it tells how good fakes are."""

@@ -300,6 +300,12 @@ class Window:
         steps = {player: self.level(f"{player}/update_ratio") for player in self.players}
         return {player: math.sqrt((1 + b) / (1 - b)) * s for player, s in steps.items() if s is not None}
 
+    def steps(self, player: str) -> float | None:
+        """A player's steps, relative to its weights: the larger of the usual ones in the window and at the start."""
+        name = f"{player}/update_ratio"
+        known = [step for step in (self.start(name), self.level(name)) if step is not None]
+        return max(known, default=None)
+
     @property
     def held(self) -> tuple[str, ...]:
         """The errors on samples that are not trained on."""

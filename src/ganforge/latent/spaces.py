@@ -144,6 +144,14 @@ def first_layer(model: Model) -> tuple[str, nn.Module]:
     raise InputError(f"{model.facts['recipe']} has no layer that takes its latent")
 
 
+def too_large(size: int) -> InputError:
+    """For a latent of so many numbers."""
+    return InputError(
+        f"directions in closed form are for latents of up to {LARGEST:,} numbers, and this one has {size:,}: "
+        "take those of kind principal"
+    )
+
+
 @torch.no_grad()
 def first_linear_map(model: Model) -> Tensor:
     """A^T A of the first layer h = A z + b of a model: float64 [size, size].
@@ -155,7 +163,7 @@ def first_linear_map(model: Model) -> Tensor:
     inputs = inputs_of(model, 2, 0, None)
     size = inputs["z"].shape[1]
     if size > LARGEST:
-        raise InputError(f"closed-form directions are for latents of up to {LARGEST} numbers; this one has {size}")
+        raise too_large(size)
     one = {key: value[:1] for key, value in inputs.items()}
     start = output_of(model, module, one).cpu().double()
 
@@ -170,7 +178,7 @@ def first_linear_map(model: Model) -> Tensor:
     if float(gap.norm()) > 1e-3 * float((way @ columns).norm()):
         raise InputError(
             f"the first layer ({name}) of {model.facts['recipe']} is not linear in z, so directions have no closed "
-            "form: take those of kind principal or features, or of a layer (StyleGAN's --layer G.mapping)"
+            "form: take those of kind principal or features; of StyleGAN, in closed form, those of --layer G.mapping"
         )
     return columns @ columns.T
 
@@ -184,7 +192,7 @@ def linear_maps_of(model: Model, layer: str) -> Tensor:
     points = Space(model, layer).at(inputs := inputs_of(model, 2, 0, None))
     size, maps = points.shape[1], dict[nn.Module, None]()
     if size > LARGEST:
-        raise InputError(f"closed-form directions are for latents of up to {LARGEST} numbers; this one has {size}")
+        raise too_large(size)
 
     def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         if len(given) == 1 and isinstance(given[0], Tensor) and torch.equal(given[0].float(), points):

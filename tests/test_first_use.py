@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -210,6 +211,30 @@ def test_before_a_run_too_little_and_too_few_are_told(here: Path, monkeypatch: A
     assert "memory: about 1048576.0 GiB" in "\n".join(
         plan.cautions(made_plan(settings_of(here)), plan.Estimate(50_000, 1.0, 100.0, 2**50, {}))
     )
+
+
+def test_labels_that_are_too_few_to_be_used_are_told(tmp_path: Path) -> None:
+    """A class of twenty keeps biggan from using labels: not in silence, and not where the user has decided."""
+    counts = {"cat": 60, "dog": 20}
+    labels = np.repeat(list(counts), list(counts.values()))
+    images = np.random.default_rng(0).integers(0, 255, (80, 8, 8), np.uint8)
+    np.savez(tmp_path / "few.npz", images=images, labels=labels)
+    np.savez(tmp_path / "more.npz", images=np.concatenate([images] * 3), labels=np.concatenate([labels] * 3))
+
+    def told(recipe: str, data: str = "few", **params: Any) -> str:
+        settings = Settings(recipe, str(tmp_path / f"{data}.npz"), params, {}, {"device": "cpu"})
+        return plan.unused_labels(made_plan(settings)) or ""
+
+    about = "labels: not used, since class dog has only 20 samples; --set "
+    assert told("biggan") == f"{about}conditioning=projection uses them all the same"
+    assert told("progan") == f"{about}conditioning=auxiliary uses them all the same"
+    assert told("lapgan") == f"{about}labels=true uses them all the same"
+    for recipe, params in (
+        ("biggan", {"conditioning": "projection"}), ("biggan", {"conditioning": "none"}), ("dcgan", {}), ("vae", {})
+    ):  # fmt: skip
+        assert told(recipe, **params) == ""
+    assert told("biggan", "more") == ""
+    assert plan.unused_labels(made_plan(Settings("r3gan", "ring", {}, {}, {"device": "cpu"}))) is None
 
 
 def test_a_round_that_takes_long_is_tried_with_few_samples(here: Path, monkeypatch: Any) -> None:

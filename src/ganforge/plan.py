@@ -312,7 +312,30 @@ def cautions(plan: Plan, guess: Estimate, few_is_known: bool = False) -> list[st
             f"few: {count:,} images, each to be seen {seen // count:,} times, are learned by heart: find more{helps}"
             + told
         )
+    found.append(unused_labels(plan))
     return [each for each in found if each]
+
+
+def unused_labels(plan: Plan) -> str | None:
+    """That labels go unused, where the recipe would take them by itself if each class had more images."""
+    domain, recipe = plan.domain, type(plan.recipe)
+    if not domain.counts:
+        return None
+    many = replace(domain, counts=(10**6,) * len(domain.counts))
+    now, then = recipe.defaults_for(domain), recipe.defaults_for(many)
+    for name in ("conditioning", "labels"):
+        if (
+            then.get(name) == now.get(name)
+            or getattr(plan.recipe, name) != now.get(name)
+            or name in plan.settings.params
+        ):
+            continue
+        least = min(range(len(domain.counts)), key=domain.counts.__getitem__)
+        return (
+            f"labels: not used, since class {domain.classes[least]} has only {domain.counts[least]:,} samples; "
+            f"--set {name}={str(then[name]).lower()} uses them all the same"
+        )
+    return None
 
 
 def facts(plan: Plan, forked_from: str | None = None) -> dict[str, Any]:

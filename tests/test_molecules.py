@@ -151,7 +151,7 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"use \.smi"):
         domain.save(made, tmp_path / "a.txt")
     made.unrepaired = [None, None, "CC"]
-    assert domain.remark(made) == "66.67 % valid (33.33 % before the repair of bonds)"
+    assert domain.remark(made) == "66.67 % valid (33.33 % before the repair of bonds); 1 invalid left out"
 
 
 def test_picture_has_a_place_for_each(tmp_path: Path) -> None:

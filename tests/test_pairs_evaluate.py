@@ -124,6 +124,13 @@ def test_images_of_another_size_are_refused_and_read_at_the_size_asked_for(tmp_p
         "blocks=1", "--set", "data.degrade=denoise", "--device", "cpu", draw=False,
     )  # fmt: skip
     assert said.code == 0, said.err
+    colored = tmp_path / "colored"
+    colored.mkdir()
+    for i in range(6):
+        Image.merge("RGB", [Image.fromarray(levels(i + k, 16, 16)) for k in range(3)]).save(colored / f"{i}.png")
+    line = ("evaluate", tmp_path / "run", "--against", a, "--holdout", colored, "--metrics", "psnr", "-q")
+    assert "(with the same channels: --channels 1)" in run_command(*line).error
+    assert run_command(*line, "--channels", "1").code == 0
     for more in ((b,), (a, "--holdout", b), (a, "--holdout", c)):
         said = run_command("evaluate", tmp_path / "run", "--against", *more, "--metrics", "psnr", "-q")
         assert said.code == 2 and "cannot be compared (at the same size: --resolution 16x16)" in said.error

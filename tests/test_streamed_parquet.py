@@ -209,7 +209,7 @@ def test_parquet_becomes_tar(tmp_path: Path) -> None:
     """``ganforge data shards`` takes what can be streamed; the images, their order and classes stay."""
     spec = f"{make(tmp_path / 's')}/*.parquet"
     said = ganforge("data", "shards", spec, "--out", tmp_path / "tar")
-    assert said.code == 0 and said.out.startswith("60 images in 1 shards"), said.err
+    assert said.code == 0 and said.out.startswith("60 images in 1 shard:"), said.err
     rows = torch.arange(60)
     got, want = stream(tmp_path / "tar").take(rows), stream(spec).take(rows)
     assert torch.equal(got["data"], want["data"]) and torch.equal(got["label"], want["label"])

@@ -42,8 +42,12 @@ def check_same_kind(model: Model, what: str, domain: Domain, against: str) -> No
 def at_size(wanted: Domain, other: Domain) -> str:
     """How ``other`` can be read at the size of ``wanted``, where that is all that they differ in."""
     shape: Any = wanted.shape
-    alike = wanted.kind == other.kind and len(shape) > 2 and shape[:-2] == other.shape[:-2]
-    return f" (at the same size: --resolution {shape[-2]}x{shape[-1]})" if alike else ""
+    if wanted.kind != other.kind or len(shape) <= 2 or len(shape) != len(other.shape):
+        return ""
+    if shape[:-2] == other.shape[:-2]:
+        return f" (at the same size: --resolution {shape[-2]}x{shape[-1]})"
+    alike = len(shape) == 3 and shape[1:] == other.shape[1:] and shape[0] in (1, 3, 4)
+    return f" (with the same channels: --channels {shape[0]})" if alike else ""
 
 
 def open_model(what: str, device: str) -> Model | None:

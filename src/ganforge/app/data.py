@@ -46,7 +46,7 @@ def shards(
     given = {"resolution": size, "channels": channels, "label_column": label_column, "split": split, "strict": strict}
     options = checked(ImageOptions, {k: v for k, v in given.items() if v is not None}, "data")
     written = write_shards(path, out, options, mebibytes, prefix, seed, count_to_stderr("images"))
-    typer.echo(f"{written.count:,} images in {len(written.paths):,} shards: {out}")
+    typer.echo(f"{written.count:,} images in {len(written.paths):,} shard{'s' * (len(written.paths) != 1)}: {out}")
     if written.skipped:
         name, reason = written.skipped[0]
         typer.echo(f"left out {len(written.skipped):,} that cannot be read, the first: {name}: {reason}", err=True)

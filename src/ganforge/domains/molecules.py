@@ -157,7 +157,8 @@ class MoleculeDomain(Domain):
         if samples.unrepaired is not None:
             before = sum(text is not None for text in samples.unrepaired) / max(len(samples), 1)
             said += f" ({100 * before:.4g} % before the repair of bonds)"
-        return said
+        invalid = len(samples) - len(samples.valid)
+        return f"{said}; {invalid:,} invalid left out" if invalid else said
 
     # ---- files and pictures
 

@@ -39,6 +39,16 @@ def variants() -> dict[str, tuple[str, dict]]:
         },
     )
     played["lazy"] = ("r3gan", {"lazy": 2, "norm_discriminator": "spectral", "upsample": "resize"})
+    played["averages"] = (
+        "r3gan",
+        {
+            "pairing": "average",
+            "r1": 0.0,
+            "r2": 0.0,
+            "dragan": 10.0,
+            "feature_matching": {"start": 2, "end": 1, "over": 9},
+        },
+    )
     played["r3"] = ("r3gan", {"network": "r3"})
     played["realnvp-conv"] = ("realnvp", {"network": "conv", "couplings": 2})
     played["ctgan-any"] = ("ctgan", {"given": "any"})

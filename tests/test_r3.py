@@ -17,7 +17,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
 from ganforge.core.schedule import Schedule
 from ganforge.domains import open_data
-from ganforge.losses.regularizers import Probe, finite_r1, finite_r2, r1, r2
+from ganforge.losses.regularizers import Probe, r1, r2
 from ganforge.nn.r3 import GAIN, Block, R3Discriminator, R3Generator
 from ganforge.recipes.r3gan import R3gan
 
@@ -118,7 +118,7 @@ def test_penalties_on_them_equal_numeric_gradients():
     assert D.stages[0][0].grouped.weight.grad is not None
 
 
-def test_finite_differences_have_the_closed_form_as_mean():
+def test_finite_differences_have_the_closed_form_as_mean(bench):
     """Of D(x) = x' A x: E ((D(x + s v) - D(x)) / s)^2 = |2 A x|^2 + s^2 (2 tr A^2 + (tr A)^2), s of any size."""
     half = torch.randn(4, 4, dtype=torch.float64)
     A = half + half.T
@@ -130,7 +130,8 @@ def test_finite_differences_have_the_closed_form_as_mean():
             (real @ A * real).sum(1).expand(n), (fake @ A * fake).sum(1).expand(n),
         )  # fmt: skip
         curved = sigma**2 * (2 * (A @ A).trace() + A.trace() ** 2)
-        for regularizer, x in ((finite_r1(1.0, sigma), real), (finite_r2(1.0, sigma), fake)):
+        cost = bench("step_cost")
+        for regularizer, x in ((cost.finite_r1(1.0, sigma), real), (cost.finite_r2(1.0, sigma), fake)):
             expected = ((2 * x @ A).square().sum() + curved) / 2
             assert float(regularizer.penalty(probe)) == pytest.approx(float(expected), rel=0.03)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,7 @@ from ganforge.domains.domain import Domain
 from ganforge.engine.update import Updates
 from ganforge.engine.world import World
 from ganforge.ops.replay import Replay
+from ganforge.recipes.progan import GrowingGame
 from ganforge.recipes.recipe import find_recipe, recipe_names
 from ganforge.recipes.two_player import TwoPlayerRecipe
 from ganforge.recipes.two_player_game import TwoPlayer
@@ -71,6 +73,43 @@ def test_weights_are_clipped_after_lazy_penalties_too() -> None:
     play(game, batch, 3)  # the lazy move is the round's last, and Adam's momentum points outwards
     assert [move.order for move in game.moves(Clock())] == [1, 1, 2]
     assert max(float(p.detach().abs().max()) for p in game.D.parameters()) <= 0.25
+
+
+@pytest.mark.parametrize("recipe", ["gan", "infogan", "r3gan", "progan"])
+def test_g_pays_for_features_that_differ_in_the_mean(recipe: str) -> None:
+    """Salimans et al. 2016, section 3.1: |E h(x) - E h(G(z))|^2, per feature; its weight may be a schedule."""
+    weight = {"start": 4.0, "end": 0.0, "over": 100}
+    for samples, w in ((0, 4.0), (50, 2.0)):
+        game, _, batch = small(recipe, "digits", feature_matching=weight)
+        move = game.moves(Clock(0, samples))[0]
+        torch.manual_seed(1)
+        term = move.play(batch)["features"]
+        torch.manual_seed(1)
+        if isinstance(game, GrowingGame):
+            batch = game.shrunk(batch)
+        fake, label = game.fake(batch), game.label(batch)
+        means = [game.D.features(x, label).mean(0) for x in (fake, batch["data"])]
+        torch.testing.assert_close(term, w * (means[0] - means[1]).square().mean())
+        gradients = torch.autograd.grad(term, list(game.G.parameters()), allow_unused=True)
+        assert any(g is not None and bool(g.any()) for g in gradients)
+
+
+def test_dragan_is_among_ds_terms() -> None:
+    game, _, batch = small("gan", "ring", dragan=10.0)
+    assert [(p.name, p.weight) for p in game.penalties] == [("dragan", 10.0)]
+    generate, judge = game.moves(Clock())
+    generate.play(batch)
+    assert judge.order == 2 and float(judge.play(batch)["dragan"]) > 0
+
+
+def test_pairs_or_averages() -> None:
+    """Of the same logits both are what the losses' formulas say; where all are alike, both are log 2, or twice that."""
+    same = torch.zeros(8)
+    for pairing, cost in (("pairs", math.log(2)), ("average", 2 * math.log(2))):
+        game, _, _ = small("r3gan", "ring", pairing=pairing)
+        assert game.loss.paired and float(game.loss.discriminator(same, same)) == pytest.approx(cost)
+    with pytest.raises(InputError, match="pairing"):
+        small("r3gan", "ring", pairing="none")
 
 
 @pytest.mark.parametrize("field", ["norm_generator", "norm_discriminator"])

@@ -67,7 +67,7 @@ def steady(w: Window) -> Remedy:
     pace = max(w.pace.values(), default=0.0)
     factor = min(0.3, max(5.2e-3 / pace, 1e-3)) if pace > 0 else 0.1
     penalty: dict[str, str | None] = {}
-    if not any(number(w, name) for name in ("r1", "r2", "gp")):
+    if not any(number(w, name) for name in ("r1", "r2", "gp", "dragan")):
         penalty = GRADIENT_PENALTY if number(w, "clip") else {"r1": "1"}
     if number(w, "lr") * factor > 1e-2:
         factor = 2e-4 / number(w, "lr")
@@ -81,7 +81,7 @@ def diversify(w: Window) -> Remedy:
     pace = max(w.pace.values(), default=0.0)
     rates = slower(w, max(5.2e-3 / pace, 1e-3)) if pace > HASTE else {}
     seen = {} if w.context.params.get("minibatch_stddev") else {"minibatch_stddev": "true"}
-    penalty = {} if any(number(w, n) for n in ("r1", "gp")) else {"r1": "1"}
+    penalty = {} if any(number(w, n) for n in ("r1", "gp", "dragan")) else {"r1": "1"}
     changes = {**rates, **seen, **penalty}
     if w.context.params and not w.context.params.keys() & changes.keys():
         batch = int(number(w, "batch"))
@@ -101,7 +101,7 @@ def weaken(w: Window) -> Remedy:
         )
     rate = p.get("lr") if p.get("lr_discriminator") is None else p["lr_discriminator"]
     factor = min(0.25, max(3e-3 / theirs, 1e-3)) if theirs else 0.25
-    penalty = {} if any(number(w, n) for n in ("r1", "gp")) else {"r1": "1"}
+    penalty = {} if any(number(w, n) for n in ("r1", "gp", "dragan")) else {"r1": "1"}
     lr = {"lr": scaled(p.get("lr"), factor)} if w.pace.get("G", 0.0) > HASTE else {}
     text = f"D's learning rate x {factor:.2g}, and a penalty on its slope"
     return Remedy(text, again(w, lr_discriminator=scaled(rate, factor), **lr, **penalty))

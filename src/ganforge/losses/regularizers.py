@@ -100,28 +100,6 @@ def r2(weight: Scalar, every: int = 1) -> Regularizer:
     return Regularizer("r2", lambda p: p.slopes["fake"].mean() / 2, weight, every, "fake")
 
 
-def finite_r1(weight: Scalar, sigma: float = 0.01, every: int = 1) -> Regularizer:
-    """R1 without a second derivative: (gamma / 2) E ((D(x + sigma v) - D(x)) / sigma)^2 at real samples, v normal.
-
-    As sigma goes to 0 its expectation over v is R1's, since E (v . g)^2 = |g|^2 (Hutchinson 1990); it is noisier, and
-    with a larger sigma it asks for smoothness at that scale: "approximated R1" of Lin et al. 2025 (arXiv 2501.08316),
-    there without 1 / sigma^2. A D that adds noise or augments at random would differ by that alone: not for such.
-    """
-    return Regularizer("r1", lambda p: _steepness(p.discriminator, p.real, p.real_logits, sigma), weight, every, "real")
-
-
-def finite_r2(weight: Scalar, sigma: float = 0.01, every: int = 1) -> Regularizer:
-    """R2 without a second derivative, at generated samples: see ``finite_r1``."""
-    return Regularizer("r2", lambda p: _steepness(p.discriminator, p.fake, p.fake_logits, sigma), weight, every, "fake")
-
-
-def _steepness(discriminator: Callable[[Tensor], Tensor], x: Tensor, logits: Tensor | None, sigma: float) -> Tensor:
-    x = x.detach()
-    logits = discriminator(x) if logits is None else logits
-    change = (discriminator(x + sigma * torch.randn_like(x)) - logits) / sigma
-    return change.reshape(len(change), -1).sum(1).square().mean() / 2  # of the sum over patches, as R1's slope is
-
-
 def gradient_penalty(
     weight: Scalar = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
 ) -> Regularizer:

@@ -73,12 +73,9 @@ class Informed(TwoPlayer):
             terms["code"] = -other * uniform_information(code, mean, log_sd)
         return terms
 
-    def generate(self, batch: Batch) -> Terms:
-        """G's payoff, with the information that its fakes carry; the fakes are kept for Q and D."""
-        fake = self.fake(batch)
-        self.made[self.shard] = fake.detach().float()
-        real = self.logits(batch["data"], None) if self.loss.paired else None
-        return {"loss": self.loss.generator(real, self.logits(fake, None)), **self.told(*self.Q(fake))}
+    def earned(self, fake: Tensor, batch: Batch) -> Terms:
+        """G's payoff, with the information that its fakes carry."""
+        return {**super().earned(fake, batch), **self.told(*self.Q(fake))}
 
     def learn(self, batch: Batch) -> Terms:
         """Q's payoff: the information in the newest fakes, and that in real samples about changed views of them.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
-from ganforge.losses.adversarial import AdversarialLoss, relativistic
+from ganforge.losses.adversarial import AdversarialLoss, relativistic, relativistic_average
 from ganforge.nn.conditioning import Discriminator, Generator
 from ganforge.nn.layers import Norm
 from ganforge.nn.r3 import R3Discriminator, R3Generator
@@ -29,6 +29,7 @@ class R3gan(TwoPlayerRecipe):
 
     Equations 2 and 3 of R3GAN.
 
+    pairing: pairs, or average: each sample is compared with the other side's mean (RaGAN)
     network: conv, mlp, auto, or r3: the paper's own for images, with its cosine schedules of lr, gamma, beta2 and EMA
     blocks, expand, group: of r3, residual blocks a resolution, how far they widen, and channels convolved together
     fold: of r3, pixels a side that are read and written at once (1: as in the paper, and several times the cost)
@@ -50,7 +51,7 @@ class R3gan(TwoPlayerRecipe):
     paper: ClassVar[str] = (
         "Huang et al. 2024, https://arxiv.org/abs/2501.05441; Jolicoeur-Martineau 2019, https://arxiv.org/abs/1807.00734"
     )
-    loss: ClassVar[AdversarialLoss] = relativistic
+    pairing: Literal["pairs", "average"] = "pairs"
     network: Literal["auto", "conv", "mlp", "r3"] = "auto"  # type: ignore[assignment]
     blocks: Positive = 2
     expand: Positive = 2
@@ -71,6 +72,11 @@ class R3gan(TwoPlayerRecipe):
                     raise ValueError(f"{name} changes nothing in network r3: leave it out, or set network=auto")
         if self.fold & (self.fold - 1):
             raise ValueError(f"fold must be 1, 2, 4 or another power of 2, not {self.fold}")
+
+    @property
+    def loss(self) -> AdversarialLoss:  # type: ignore[override]
+        """Relativistic, of pairs or of averages."""
+        return relativistic if self.pairing == "pairs" else relativistic_average
 
     def networks(self, domain: Domain) -> tuple[Generator, Discriminator]:
         """The plain ones for the data's shape, or R3GAN's own."""

@@ -15,7 +15,7 @@ from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, flipped, smoothed
-from ganforge.losses.regularizers import Regularizer, gradient_penalty, in_use, r1, r2
+from ganforge.losses.regularizers import Regularizer, dragan, gradient_penalty, in_use, r1, r2
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, Upsample
 from ganforge.nn.layers import Norm
@@ -48,6 +48,8 @@ class TwoPlayerRecipe(Recipe):
     ema_samples: half-life, in real samples, of G's average, which is what generates (null: no average)
     r1, r2: gradient penalties on real and on fake samples (gamma)
     gp: WGAN-GP's penalty between real and fake samples
+    dragan: DRAGAN's penalty, around real samples (the paper's weight is 10)
+    feature_matching: weight of how far apart the means of D's features of real and of fake samples are, for G to pay
     lazy: r1 and r2 are played only every so many rounds, with as many times the weight
     clip: D's weights are kept within -clip and clip (0: not)
     label_smoothing: real labels are 1 minus this
@@ -89,6 +91,8 @@ class TwoPlayerRecipe(Recipe):
     r1: Amount = 0.0
     r2: Amount = 0.0
     gp: Amount = 0.0
+    dragan: Amount = 0.0
+    feature_matching: Amount = 0.0
     lazy: Positive = 1
     clip: NonNegative = 0.0
     label_smoothing: Share = 0.0
@@ -162,7 +166,7 @@ class TwoPlayerRecipe(Recipe):
 
     def regularizers(self) -> list[Regularizer]:
         """The penalties whose weight is not 0."""
-        return in_use(r1(self.r1, self.lazy), r2(self.r2, self.lazy), gradient_penalty(self.gp))
+        return in_use(r1(self.r1, self.lazy), r2(self.r2, self.lazy), gradient_penalty(self.gp), dragan(self.dragan))
 
     def payoffs(self) -> AdversarialLoss:
         """The loss, with smoothed and flipped labels where asked for."""

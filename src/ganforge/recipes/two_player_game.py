@@ -14,7 +14,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock, Game, Move, Notes, Player, Terms
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import halfway
-from ganforge.losses.auxiliary import auxiliary_classification
+from ganforge.losses.auxiliary import auxiliary_classification, feature_matching
 from ganforge.losses.regularizers import Probe, Regularizer, by_pace, pay
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.layers import MinibatchDiscrimination, MinibatchStddev
@@ -112,11 +112,19 @@ class TwoPlayer(Game):
 
     def generate(self, batch: Batch) -> Terms:
         """G's payoff; its fakes are kept for D."""
-        label, fake = self.label(batch), self.fake(batch)
+        fake = self.fake(batch)
         self.made[self.shard] = fake.detach().float()
+        return self.earned(fake, batch)
+
+    def earned(self, fake: Tensor, batch: Batch) -> Terms:
+        """What G minimizes for its fakes [n, *shape]."""
+        label, matching = self.label(batch), self.recipe.feature_matching
         h = self.features(fake, label)
-        real = self.logits(batch["data"], label) if self.loss.paired else None
+        real_h = self.features(batch["data"], label) if self.loss.paired or matching != 0 else None
+        real = self.logit(real_h, label) if real_h is not None and self.loss.paired else None
         terms = {"loss": self.loss.generator(real, self.logit(h, label))}
+        if real_h is not None and matching != 0:
+            terms["features"] = self.now(matching) * feature_matching(real_h.float(), h.float())
         if self.recipe.conditioning == "auxiliary":
             right = auxiliary_classification(self.D.class_logits(h).float(), batch["label"])
             terms["class"] = self.recipe.class_weight * right

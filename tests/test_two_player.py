@@ -99,7 +99,7 @@ def test_dragan_is_among_ds_terms() -> None:
     assert [(p.name, p.weight) for p in game.penalties] == [("dragan", 10.0)]
     generate, judge = game.moves(Clock())
     generate.play(batch)
-    assert judge.order == 2 and float(judge.play(batch)["dragan"]) > 0
+    assert judge.order == 2 and float(judge.play(batch)["dragan"].detach()) > 0
 
 
 def test_pairs_or_averages() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganforge.core.device import peak_memory, pick_device
 from ganforge.core.errors import InputError, RunError
-from ganforge.core.game import Batch, Clock, Game, Notes, PerShard
+from ganforge.core.game import Batch, Clock, Game, Notes
 from ganforge.core.watch import Event, Verdict, Watcher
 from ganforge.domains.domain import Domain, Source
 from ganforge.engine.averaged import averaged
@@ -268,20 +268,6 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensors], dict[str, Any]]:
         """All that a bit-exact resume needs: (tensors by file, numbers)."""
-        sharded = [b for m in self.game.modules() if isinstance(m, PerShard) for b in m.buffers(recurse=False)]
-        with torch.no_grad():
-            for buffer in sharded:
-                others = [s for s in range(self.world.shards) if s not in self.world.my_shards]
-                if others:
-                    buffer[others] = 0
-            self.world.reduce(sharded)
-        averages, optimizers = {}, {}
-        for learner in self.updates.learners.values():
-            if learner.average is not None:
-                averages |= dict(zip(learner.parameter_names, learner.average, strict=True))
-            for name, parameter in zip(learner.parameter_names, learner.parameters, strict=True):
-                kept = learner.optimizer.state.get(parameter, {})
-                optimizers |= {f"{name}/{key}": value for key, value in kept.items()}
         numbers = {
             **asdict(self.clock),
             "drawn": self.drawn,
@@ -290,41 +276,15 @@ class Trainer:
             "rollbacks": self.rollbacks,
             "shards": self.world.shards,
         }
-        return {"game": dict(self.game.state_dict()), "ema": averages, "optim": optimizers}, numbers
+        return self.updates.state(), numbers
 
     def restore(self, tensors: Mapping[str, Tensors], numbers: Mapping[str, Any]) -> None:
-        """Take up a state that ``state`` gave."""
-        self.check_fit(tensors)
-        self.game.load_state_dict(tensors["game"])
-        kept: dict[str, Tensors] = {}
-        for name, value in tensors["optim"].items():
-            parameter_name, _, key = name.rpartition("/")
-            kept.setdefault(parameter_name, {})[key] = value
-        for learner in self.updates.learners.values():
-            if learner.average is not None:
-                for name, average in zip(learner.parameter_names, learner.average, strict=True):
-                    average.copy_(tensors["ema"][name])
-            learner.optimizer.state.clear()
-            for name, parameter in zip(learner.parameter_names, learner.parameters, strict=True):
-                for key, value in kept.get(name, {}).items():
-                    like = torch.empty_like(parameter if value.shape == parameter.shape else value)
-                    place = parameter.device if key != "step" or self.device.type == "cuda" else "cpu"
-                    learner.optimizer.state[parameter][key] = like.to(place).copy_(value)
+        """Take up a state that ``state`` gave. InputError where it is another game's."""
+        self.updates.restore(tensors)
         self.clock = Clock(int(numbers["round"]), int(numbers["samples"]))
         self.drawn, self.seconds = int(numbers["drawn"]), float(numbers["seconds"])
         self.lr_factor, self.rollbacks = float(numbers["lr_factor"]), int(numbers["rollbacks"])
         self.notes, self.moments = {}, (-1, {})
-        self.game.__dict__.pop("noted", None)
-
-    def check_fit(self, tensors: Mapping[str, Tensors]) -> None:
-        """InputError when a checkpoint's tensors are not those of this game."""
-        shapes = {name: value.shape for name, value in tensors["game"].items()}
-        mine = {name: value.shape for name, value in self.game.state_dict().items()}
-        odd = next((n for n in {**mine, **shapes} if mine.get(n) != shapes.get(n)), "")
-        averaged = [n for x in self.updates.learners.values() if x.average is not None for n in x.parameter_names]
-        odd = odd or next((n for n in averaged if n not in tensors["ema"]), "")
-        if odd:
-            raise InputError(f"the checkpoint does not fit the game (at {odd}): has the recipe's code changed since?")
 
     def resume(self) -> bool:
         """Go on from the newest whole checkpoint of the run; False when it has none."""

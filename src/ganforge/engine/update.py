@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.core import foreach
-from ganforge.core.game import Batch, Clock, Game, Move, PerShard, Player
-from ganforge.core.schedule import value_at
+from ganforge.core.errors import InputError
+from ganforge.core.game import Batch, Clock, Game, Move, PerShard
+from ganforge.engine.learner import Learner
 from ganforge.engine.rng import reseed
+from ganforge.engine.run import Tensors
 from ganforge.engine.world import World
 
 LOOK = 8
@@ -33,78 +35,6 @@ def check_owners(game: Game) -> None:
             raise ValueError(f"no player owns the parameter {name}")
 
 
-class Learner:
-    """A player at work: its optimizer, the moving average of its weights, and its counters on the device."""
-
-    def __init__(self, name: str, player: Player, game: Game) -> None:
-        self.name, self.player = name, player
-        self.parameters = player.parameters()
-        names = {id(p): n for n, p in game.named_parameters()}
-        self.parameter_names = [names[id(p)] for p in self.parameters]
-        betas = (value_at(player.betas[0], 0), value_at(player.betas[1], 0))
-        self.optimizer: torch.optim.Optimizer
-        if player.optimizer == "adam":
-            fused = self.parameters[0].device.type in ("cpu", "cuda")
-            self.optimizer = torch.optim.Adam(
-                self.parameters, lr=value_at(player.lr, 0), betas=betas, eps=player.eps, fused=fused
-            )
-            self.skips_on_device = fused
-        else:
-            self.optimizer = torch.optim.RMSprop(self.parameters, lr=value_at(player.lr, 0), alpha=0.99, eps=player.eps)
-            self.skips_on_device = False
-        self.average = [p.detach().clone() for p in self.parameters] if player.ema_samples is not None else None
-        self.skipped = torch.zeros((), device=self.parameters[0].device)
-
-    def set_rates(self, samples: float, lr_factor: float, share: float) -> None:
-        """Set lr and betas for now. ``share`` is the lazy correction: main steps / all steps of a round."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = value_at(self.player.lr, samples) * lr_factor * share
-            if "betas" in group:
-                group["betas"] = tuple(value_at(beta, samples) ** share for beta in self.player.betas)
-
-    def step(self, loss: Tensor) -> tuple[Tensor, Tensor] | None:
-        """One optimizer step, left out when the loss or a gradient is not finite.
-
-        Returns the gradient norm and whether the step was good (None: nothing to learn from).
-
-        Fused Adam reads the flag on the device, so that no step waits for the host.
-        """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if not gradients:
-            return None
-        norm = foreach.norm(gradients)
-        good = norm.isfinite() & loss.isfinite()
-        bad = (~good).to(torch.float32)
-        self.skipped += bad
-        if self.skips_on_device:
-            self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-            self.optimizer.step()
-        elif not bad.item():
-            self.optimizer.step()
-        return norm, good
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """The parameters, as plain tensors."""
-        return [p.detach() for p in self.parameters]
-
-    def moved(self, before: list[Tensor]) -> Tensor:
-        """The size of the last step, relative to that of the weights ``before`` it (healthy: about 1e-4 to 1e-2)."""
-        change = foreach.differences(self.weights, before)
-        return foreach.norm(change) / foreach.norm(before).clamp_min(1e-12)
-
-    @torch.no_grad()
-    def follow(self, samples: int, batch: int) -> None:
-        """Move the average towards the weights: its half-life is counted in samples."""
-        if self.average is None or self.player.ema_samples is None:
-            return
-        half_life = value_at(self.player.ema_samples, samples)
-        if self.player.ema_rampup is not None:
-            half_life = min(half_life, max(samples, batch) * self.player.ema_rampup)
-        keep = 0.5 ** (batch / max(half_life, 1e-8))
-        foreach.move_towards(self.average, [p.detach() for p in self.parameters], 1.0 - keep)
-
-
 class Updates:
     """Plays moves on a game. Holds what one update needs; knows nothing of files, time or progress."""
 
@@ -122,6 +52,47 @@ class Updates:
         self.floats = [b for b in buffers if b.is_floating_point()]
         self.counters = [b for b in buffers if not b.is_floating_point()]
         self.shares: tuple[list[tuple[str, int, int]], dict[str, float]] = ([], {})
+
+    def state(self) -> dict[str, Tensors]:
+        """All tensors that a bit-exact resume needs, by the file that they go to. All processes must call it."""
+        self.gather_shards()
+        averages, optimizers = {}, {}
+        for learner in self.learners.values():
+            average, optimizer = learner.state()
+            averages |= average
+            optimizers |= optimizer
+        return {"game": dict(self.game.state_dict()), "ema": averages, "optim": optimizers}
+
+    @torch.no_grad()
+    def gather_shards(self) -> None:
+        """Give every process all slots of buffers that have one for each shard."""
+        sharded = [b for m in self.game.modules() if isinstance(m, PerShard) for b in m.buffers(recurse=False)]
+        others = [s for s in range(self.world.shards) if s not in self.world.my_shards]
+        for buffer in sharded if others else []:
+            buffer[others] = 0
+        self.world.reduce(sharded)
+
+    def restore(self, tensors: Mapping[str, Tensors]) -> None:
+        """Take up a state that ``state`` gave. InputError where it is another game's."""
+        self.check_fit(tensors)
+        self.game.load_state_dict(tensors["game"])
+        optimizers: dict[str, Tensors] = {}
+        for name, value in tensors["optim"].items():
+            parameter, _, key = name.rpartition("/")
+            optimizers.setdefault(parameter, {})[key] = value
+        for learner in self.learners.values():
+            learner.restore(tensors["ema"], optimizers)
+        self.game.__dict__.pop("noted", None)
+
+    def check_fit(self, tensors: Mapping[str, Tensors]) -> None:
+        """InputError when a checkpoint's tensors are not those of this game."""
+        shapes = {name: value.shape for name, value in tensors["game"].items()}
+        mine = {name: value.shape for name, value in self.game.state_dict().items()}
+        odd = next((n for n in {**mine, **shapes} if mine.get(n) != shapes.get(n)), "")
+        averaged = [n for x in self.learners.values() if x.average is not None for n in x.parameter_names]
+        odd = odd or next((n for n in averaged if n not in tensors["ema"]), "")
+        if odd:
+            raise InputError(f"the checkpoint does not fit the game (at {odd}): has the recipe's code changed since?")
 
     def lazy_shares(self, moves: Sequence[Move]) -> dict[str, float]:
         """Of each player, main steps / all steps of an average round: k / (k + 1) with one lazy move (StyleGAN2)."""

@@ -18,6 +18,7 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,20 +107,26 @@ def fit(settings: Settings, samples: int) -> Plan:
     return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, **fitted))
 
 
+def stages(trainer: Trainer, total: int, looks: int) -> Iterator[float]:
+    """Train for ``total`` rounds; the seconds of computing so far at ``looks`` moments, closer at the start."""
+    seconds = 0.0
+    for stop in sorted({max(1, round(total * (i / looks) ** 1.5)) for i in range(1, looks + 1)}):
+        started = computing()
+        while trainer.clock.round < stop:
+            trainer.round()
+            trainer.notes.clear()
+        seconds += computing() - started
+        yield seconds
+
+
 def train(settings: Settings, samples: int, judge: Judge, looks: int, picture: Path) -> list[dict[str, float]]:
     """Train on so many samples; what the judge says at ``looks`` moments, closer at the start, and at the end."""
     with connected():
         plan = fit(settings, samples)
         trainer = plan.trainer(plan.build())
         total = math.ceil(samples / plan.recipe.batch)
-        due = sorted({max(1, round(total * (i / looks) ** 1.5)) for i in range(1, looks + 1)})
-        rows, seconds, images = [], 0.0, torch.empty(0)
-        for stop in due:
-            started = computing()
-            while trainer.clock.round < stop:
-                trainer.round()
-                trainer.notes.clear()
-            seconds += computing() - started
+        rows, images = [], torch.empty(0)
+        for seconds in stages(trainer, total, looks):
             distance, deviation, images = judge.judge(trainer)
             row = {"samples": trainer.clock.samples, "seconds": seconds, "distance": distance, "deviation": deviation}
             rows.append(row)

@@ -24,10 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curve import fit, rate, setting
+from curve import fit, rate, setting, stages
 from ganforge.api import connected
 from ganforge.config import Settings
-from ganforge.contest import computing
 from ganforge.core.errors import GanforgeError
 from ganforge.domains import open_data
 from ganforge.domains.image import ImageDomain
@@ -76,15 +75,9 @@ def train(settings: Settings, samples: int, judge: Classifier, looks: int, out: 
         plan = fit(settings, samples)
         modes = len(judge.classes) ** plan.domain.shape[0]
         trainer = plan.trainer(plan.build())
-        total, seconds, points, images = math.ceil(samples / plan.recipe.batch), 0.0, [], torch.empty(0)
-        due = sorted({max(1, round(total * (i / looks) ** 1.5)) for i in range(1, looks + 1)})
-        for stop in due:
-            started = computing()
-            while trainer.clock.round < stop:
-                trainer.round()
-                trainer.notes.clear()
-            seconds += computing() - started
-            images = generated(trainer, LAST if stop == total else JUDGED)
+        total, points, images = math.ceil(samples / plan.recipe.batch), [], torch.empty(0)
+        for seconds in stages(trainer, total, looks):
+            images = generated(trainer, LAST if trainer.clock.round == total else JUDGED)
             found: ClassCoverage = class_coverage(modes_of(images, judge), modes)
             points.append({
                 "samples": trainer.clock.samples, "seconds": round(seconds, 1), "modes": found.found, "kl": found.kl,

@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+import ganforge
+
 torch.set_num_threads(1)
 
 
@@ -25,4 +27,12 @@ def real_data(name: str) -> Path:
     path = Path(os.environ.get("GANFORGE_DATA", root / ".." / "shared" / "data")) / name
     if not path.exists():
         pytest.skip(f"{name} is not in the data folder (set GANFORGE_DATA)")
+    return path
+
+
+@pytest.fixture(scope="module")
+def cgan_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional run on digits that has hardly begun; each module has its own."""
+    path = tmp_path_factory.mktemp("runs") / "cgan"
+    ganforge.train("cgan", "digits", run=path, rounds=2, quiet=True, device="cpu", params={"size": 8, "batch": 16})
     return path

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-import ganforge
 from command import ganforge as command
 from ganforge import latent
 from ganforge.core.errors import InputError
@@ -240,19 +239,12 @@ def test_the_way_between_classes_is_the_difference_of_their_means(tmp_path: Path
         latent.between_classes(model(Linear(classes=2), ("dark", "bright")), data, "dark", "bright")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("runs") / "cgan"
-    ganforge.train("cgan", "digits", run=path, rounds=2, quiet=True, device="cpu", params={"size": 8, "batch": 16})
-    return path
-
-
-def test_a_run_is_projected_and_edited(run: Path, tmp_path: Path) -> None:
-    assert command("generate", run, "-n", "2", "--label", "3", "--out", tmp_path / "in").code == 0
+def test_a_run_is_projected_and_edited(cgan_run: Path, tmp_path: Path) -> None:
+    assert command("generate", cgan_run, "-n", "2", "--label", "3", "--out", tmp_path / "in").code == 0
     (tmp_path / "in" / "grid.png").unlink()
     Image.new("RGB", (30, 20), "navy").save(tmp_path / "in" / "wide.png")
     (tmp_path / "in" / "broken.png").write_bytes(b"not a picture")
-    ask = ("project", run, tmp_path / "in", "--steps", "12", "--starts", "40", "--device", "cpu", "--out")
+    ask = ("project", cgan_run, tmp_path / "in", "--steps", "12", "--starts", "40", "--device", "cpu", "--out")
     said = command(*ask, tmp_path / "found", "--json")
     assert said.code == 0, said.err
     assert "wide.png: 30 x 20 resized to 8 x 8" in said.err and "skipped broken.png" in said.err
@@ -269,39 +261,43 @@ def test_a_run_is_projected_and_edited(run: Path, tmp_path: Path) -> None:
 
     moved = tmp_path / "moved.png"
     kept = ("--latents", tmp_path / "found" / "latents.npz")
-    said = command("edit", run, "--direction", 2, "--strength", "-1:1", "--steps", 3, "--out", moved, *kept, "--json")
+    said = command(
+        "edit", cgan_run, "--direction", 2, "--strength", "-1:1", "--steps", 3, "--out", moved, *kept, "--json"
+    )
     assert said.code == 0 and json.loads(said.out)["strengths"] == [-1, 0, 1], said.err
     shape = np.asarray(Image.open(moved)).shape
     assert shape[0] == shape[1]  # 3 pictures, 3 strengths
     middle = np.asarray(Image.open(moved))[3:66:8, 70:132:8, 0]
     assert np.array_equal(middle, np.asarray(Image.open(tmp_path / "found" / "reconstructions" / "00000.png")))
     for kind in ("closed-form", "features", "coordinate"):
-        assert command("edit", run, "--direction", 1, "--kind", kind, "-n", 2, "--out", tmp_path / "e.gif").code == 0
+        assert (
+            command("edit", cgan_run, "--direction", 1, "--kind", kind, "-n", 2, "--out", tmp_path / "e.gif").code == 0
+        )
 
 
-def test_wrong_input_is_one_line(run: Path, tmp_path: Path) -> None:
+def test_wrong_input_is_one_line(cgan_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "other.npz", input_z=np.zeros((1, 3), np.float32), latents=np.zeros((1, 3)), space="z")
     (tmp_path / "junk.npz").write_bytes(b"PK\x03\x04 cut")
     out = ("--out", tmp_path / "o")
     for arguments, line in (
-        (("project", run, tmp_path / "empty", *out), "no image that can be read"),
-        (("project", run, tmp_path / "absent", *out), "no image and no folder"),
-        (("project", run, tmp_path / "junk.npz", *out), "no image that can be read"),
-        (("project", run, tmp_path, "--out", tmp_path / "o.png"), "go into a folder"),
-        (("edit", run, "--direction", "0"), "a number from 1"),
-        (("edit", run, "--direction", "999"), "directions, not 999"),
-        (("edit", run, "--direction", "1", "--strength", "3:-3"), "below the second"),
-        (("edit", run, "--direction", "1", "--strength", "nan:1"), "below the second"),
-        (("edit", run, "--direction", "1", "--strength", "3"), "two numbers"),
-        (("edit", run, "--direction", "1", "--kind", "feature"), "did you mean 'features'"),
-        (("edit", run, "--direction", "3:8"), "--against"),
-        (("edit", run, "--direction", "3:8", "--against", "digits"), "told its class"),
-        (("edit", run, "--direction", "1", "--layer", "G.frist"), "no layer 'G.frist'"),
-        (("edit", run, "--direction", "1", "--latents", tmp_path / "other.npz"), "of another model"),
-        (("edit", run, "--direction", "1", "--latents", tmp_path / "junk.npz"), "no latents as"),
-        (("edit", run, "--direction", "1", "--latents", tmp_path / "absent.npz"), "no file at"),
-        (("edit", run, "--direction", "1", "--out", tmp_path / "a.mp4"), "give a .png or a .gif"),
+        (("project", cgan_run, tmp_path / "empty", *out), "no image that can be read"),
+        (("project", cgan_run, tmp_path / "absent", *out), "no image and no folder"),
+        (("project", cgan_run, tmp_path / "junk.npz", *out), "no image that can be read"),
+        (("project", cgan_run, tmp_path, "--out", tmp_path / "o.png"), "go into a folder"),
+        (("edit", cgan_run, "--direction", "0"), "a number from 1"),
+        (("edit", cgan_run, "--direction", "999"), "directions, not 999"),
+        (("edit", cgan_run, "--direction", "1", "--strength", "3:-3"), "below the second"),
+        (("edit", cgan_run, "--direction", "1", "--strength", "nan:1"), "below the second"),
+        (("edit", cgan_run, "--direction", "1", "--strength", "3"), "two numbers"),
+        (("edit", cgan_run, "--direction", "1", "--kind", "feature"), "did you mean 'features'"),
+        (("edit", cgan_run, "--direction", "3:8"), "--against"),
+        (("edit", cgan_run, "--direction", "3:8", "--against", "digits"), "told its class"),
+        (("edit", cgan_run, "--direction", "1", "--layer", "G.frist"), "no layer 'G.frist'"),
+        (("edit", cgan_run, "--direction", "1", "--latents", tmp_path / "other.npz"), "of another model"),
+        (("edit", cgan_run, "--direction", "1", "--latents", tmp_path / "junk.npz"), "no latents as"),
+        (("edit", cgan_run, "--direction", "1", "--latents", tmp_path / "absent.npz"), "no file at"),
+        (("edit", cgan_run, "--direction", "1", "--out", tmp_path / "a.mp4"), "give a .png or a .gif"),
     ):
         wrong = command(*arguments)
         assert wrong.code == 2 and line in wrong.error, (arguments, wrong.err)

@@ -171,29 +171,22 @@ def test_principal_directions_of_a_linear_map_are_its_singular_vectors() -> None
             latent.traverse(linear(), **wrong)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("runs") / "cgan"
-    ganforge.train("cgan", "digits", run=path, rounds=2, quiet=True, device="cpu", params={"size": 8, "batch": 16})
-    return path
-
-
-def test_a_run_is_traversed_and_its_path_length_measured(run: Path, tmp_path: Path) -> None:
-    said = command("traverse", run, "--count", "3", "--steps", "4", "--out", tmp_path / "t.png", "--json")
+def test_a_run_is_traversed_and_its_path_length_measured(cgan_run: Path, tmp_path: Path) -> None:
+    said = command("traverse", cgan_run, "--count", "3", "--steps", "4", "--out", tmp_path / "t.png", "--json")
     assert said.code == 0 and (tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
     document = json.loads(said.out)
     shares = [d["share"] for d in document["directions"]]
     assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1 and document["features"] == "pixels"
-    assert "share of change" in command("traverse", run, "--count", "2", "--out", tmp_path / "u.png").out
+    assert "share of change" in command("traverse", cgan_run, "--count", "2", "--out", tmp_path / "u.png").out
     for arguments, line in (
         (("--kind", "principle"), "did you mean 'principal'"),
         (("--features", "pixels"), "go together"),
         (("--count", "9999"), "directions, not 9999"),
         (("--out", tmp_path / "t.txt"), "give a .gif, an .mp4 or a .png"),
     ):
-        wrong = command("traverse", run, *arguments)
+        wrong = command("traverse", cgan_run, *arguments)
         assert wrong.code == 2 and line in wrong.error
-    scores = judge.compare(str(run), "digits", metrics=("ppl", "tstr"), n=200, device="cpu", features="pixels")[
+    scores = judge.compare(str(cgan_run), "digits", metrics=("ppl", "tstr"), n=200, device="cpu", features="pixels")[
         0
     ].scores
     assert 0 < scores["ppl_full"].value < math.inf and scores["ppl_full"].low > 0

@@ -8,7 +8,6 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -29,8 +28,8 @@ from ganforge.domains.image_decode import parse_size
 from ganforge.domains.image_packing import ImageOptions, Progress
 from ganforge.domains.image_pictures import make_folder, save_picture, side_by_side, write
 from ganforge.domains.packed import PackedSource
-from ganforge.domains.text import FIRST, UNKNOWN, UNKNOWN_MARK, number_lines
-from ganforge.domains.text_words import commonest, join_words, words
+from ganforge.domains.text import UNKNOWN, UNKNOWN_MARK, number_lines
+from ganforge.domains.text_words import Numbered, commonest, join_words, words
 
 LONGEST = 64
 """A caption's words, at most, where the user says nothing."""
@@ -70,7 +69,7 @@ class CaptionOptions(ImageOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionDomain(ImageDomain):
+class CaptionDomain(Numbered, ImageDomain):
     """Images ``data`` [n, *shape] in [-1, 1] with ``caption`` int64 [n, length]: 0 ends it, 1 is an unknown word.
 
     ``prompts`` are some of the training captions, ``caption_column`` is the column of a table that they were in, where
@@ -88,16 +87,6 @@ class CaptionDomain(ImageDomain):
     lower: bool = True
     prompts: tuple[str, ...] = ()
     caption_column: str | None = None
-
-    @property
-    def tokens(self) -> int:
-        """How many numbers there are: the vocabulary, the end, and the unknown."""
-        return len(self.vocabulary) + FIRST
-
-    @cached_property
-    def number(self) -> dict[str, int]:
-        """The number of each word of the vocabulary."""
-        return {word: index + FIRST for index, word in enumerate(self.vocabulary)}
 
     def words(self, caption: str) -> list[str]:
         """The words of a caption."""

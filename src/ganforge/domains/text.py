@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -25,10 +24,17 @@ from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain, check_whole
 from ganforge.domains.pictures import figure_png
 from ganforge.domains.text_example import sentences
-from ganforge.domains.text_words import begins_with_ids, join_words, most_frequent, without_id, words
+from ganforge.domains.text_words import (
+    END,
+    UNKNOWN,
+    Numbered,
+    begins_with_ids,
+    join_words,
+    most_frequent,
+    without_id,
+    words,
+)
 
-END, UNKNOWN, FIRST = 0, 1, 2
-"""The numbers of the end and of unknown pieces, and the first one of the vocabulary."""
 UNKNOWN_MARK = "<unk>"
 CHUNK = 64
 """Characters of running text that make a sample, where the user says nothing."""
@@ -60,7 +66,7 @@ class TextOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextDomain(Domain):
+class TextDomain(Numbered, Domain):
     """At most ``shape[0]`` pieces a sample: int64 [n, length], as the module says. ``vocabulary`` are the pieces, and
     ``lines`` is how many samples there were.
     """
@@ -73,16 +79,6 @@ class TextDomain(Domain):
     level: Level = "word"
     lower: bool = False
     lines: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """How many numbers there are: the vocabulary, the end, and the unknown."""
-        return len(self.vocabulary) + FIRST
-
-    @cached_property
-    def number(self) -> dict[str, int]:
-        """The number of each piece of the vocabulary."""
-        return {piece: index + FIRST for index, piece in enumerate(self.vocabulary)}
 
     def pieces(self, line: str) -> list[str]:
         """A line as the words, or characters, that it is made of."""

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 JOINERS = "\u200c\u200d"
 """Without a width: in words of Persian and of Indian scripts, and between the parts of an emoji."""
@@ -14,6 +14,26 @@ LAST_MARK = 0x1F000
 """Beyond the last script with marks of its own; what follows are emoji and Chinese characters."""
 CLOSES_UP = re.compile(r" (?=[.,!?;:%)\]}…])|(?<=[(\[{]) ")
 """The spaces between words that print leaves out."""
+
+
+END, UNKNOWN, FIRST = 0, 1, 2
+"""The numbers of the end and of unknown pieces, and the first one of the vocabulary."""
+
+
+class Numbered:
+    """What has a ``vocabulary``, whose pieces have numbers from FIRST on."""
+
+    vocabulary: tuple[str, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many numbers there are: the vocabulary, the end, and the unknown."""
+        return len(self.vocabulary) + FIRST
+
+    @cached_property
+    def number(self) -> dict[str, int]:
+        """The number of each piece of the vocabulary."""
+        return {piece: index + FIRST for index, piece in enumerate(self.vocabulary)}
 
 
 def words(line: str) -> list[str]:

@@ -13,7 +13,7 @@ from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.convnet import channels, grid, grid_padding, middle
 from ganforge.nn.initialize import initialize
 from ganforge.nn.layers import MinibatchStddev, Norm, normalized
-from ganforge.nn.spectral import normalize_spectrally
+from ganforge.nn.spectral import normalize_spectrally, prepare_weights
 
 LARGEST = 32
 """The shorter side of the largest feature map with attention: its cost grows with the square of the positions. The
@@ -160,9 +160,7 @@ class AttentionDiscriminator(Discriminator):
         self.stddev = MinibatchStddev() if minibatch_stddev else nn.Identity()
         self.last = ResidualDown(sizes[-1] + minibatch_stddev, sizes[-1], pool=False)
         self._add_heads(sizes[-1])
-        initialize(self, "orthogonal", norm)
-        if norm == "spectral":
-            normalize_spectrally(self)
+        prepare_weights(self, "orthogonal", norm)
 
     def encode(self, x: Tensor) -> Tensor:
         x = F.pad(x, self.padding) if any(self.padding) else x

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from ganforge.core.errors import InputError
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
-from ganforge.nn.initialize import initialize
 from ganforge.nn.layers import NORMALIZES, MinibatchDiscrimination, MinibatchStddev, Norm, normalized, normalizer
-from ganforge.nn.spectral import normalize_spectrally
+from ganforge.nn.spectral import prepare_weights
 
 Upsample = Literal["transposed", "resize"]
 
@@ -91,9 +90,7 @@ class ConvGenerator(Generator):
         self.norms = nn.ModuleList(self._norm(norm, size, spatial=True) for size in sizes)
         self.convs = nn.ModuleList(self._conv(size, after, bias=bias) for size, after in pairwise(sizes))
         self.convs.append(self._conv(sizes[-1], colors, bias=True))
-        initialize(self, init, norm)
-        if norm == "spectral":
-            normalize_spectrally(self)
+        prepare_weights(self, init, norm)
 
     def _conv(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
         if self.upsample == "transposed":
@@ -152,9 +149,7 @@ class ConvDiscriminator(Discriminator):
             features = discrimination.outputs
         self.layers = nn.Sequential(*layers)
         self._add_heads(features)
-        initialize(self, init, norm)
-        if norm == "spectral":
-            normalize_spectrally(self)
+        prepare_weights(self, init, norm)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.layers(F.pad(x, self.padding) if any(self.padding) else x)

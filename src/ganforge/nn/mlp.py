@@ -12,7 +12,6 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
-from ganforge.nn.initialize import initialize
 from ganforge.nn.layers import (
     NORMALIZES,
     FourierFeatures,
@@ -22,7 +21,7 @@ from ganforge.nn.layers import (
     normalized,
     normalizer,
 )
-from ganforge.nn.spectral import normalize_spectrally
+from ganforge.nn.spectral import prepare_weights
 
 Activation = Literal["relu", "leaky_relu", "silu", "tanh"]
 
@@ -60,9 +59,7 @@ class MlpGenerator(Generator):
         self.norms = nn.ModuleList(self._norm(norm, width, spatial=False) for _ in range(depth))
         self.activation = _activation(activation)
         self.last = nn.Linear(sizes[-1], math.prod(shape))
-        initialize(self, init, norm)
-        if norm == "spectral":
-            normalize_spectrally(self)
+        prepare_weights(self, init, norm)
 
     def synthesize(self, inputs: Tensor, label: Tensor | None) -> Tensor:
         x = inputs
@@ -114,9 +111,7 @@ class MlpDiscriminator(Discriminator):
             features = discrimination.outputs
         self.layers = nn.Sequential(*layers)
         self._add_heads(features)
-        initialize(self, init, norm)
-        if norm == "spectral":
-            normalize_spectrally(self)
+        prepare_weights(self, init, norm)
 
     def features(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return super().features(x.flatten(1), label)

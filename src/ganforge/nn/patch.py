@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ganforge.nn.initialize import initialize
 from ganforge.nn.layers import NORMALIZES, normalizer
-from ganforge.nn.spectral import normalize_spectrally
+from ganforge.nn.spectral import prepare_weights
 
 
 class PatchDiscriminator(nn.Module):
@@ -32,9 +31,7 @@ class PatchDiscriminator(nn.Module):
             before = after
         self.layers = nn.ModuleList(layers)
         self.head = nn.Conv2d(before, 1, 4, 1, 1)
-        initialize(self, "dcgan" if norm in NORMALIZES else "kaiming", norm)
-        if norm == "spectral":
-            normalize_spectrally(self)
+        prepare_weights(self, "dcgan" if norm in NORMALIZES else "kaiming", norm)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The maps after each layer, the finest first."""

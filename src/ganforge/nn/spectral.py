@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from ganforge.nn.initialize import WEIGHTED
+from ganforge.nn.initialize import WEIGHTED, initialize
 
 
 def normalize_spectrally(net: nn.Module) -> None:
@@ -18,3 +18,10 @@ def normalize_spectrally(net: nn.Module) -> None:
     for module in [m for m in net.modules() if isinstance(m, WEIGHTED)]:
         if not parametrize.is_parametrized(module, "weight"):
             parametrizations.spectral_norm(module)
+
+
+def prepare_weights(net: nn.Module, init: str, norm: str) -> None:
+    """``initialize``, and then normalize the weights where ``norm`` is spectral."""
+    initialize(net, init, norm)
+    if norm == "spectral":
+        normalize_spectrally(net)

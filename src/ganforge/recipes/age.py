@@ -8,14 +8,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ganforge.core.errors import InputError
 from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar
 from ganforge.domains.attribute import AttributeDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.recipes.attribute_game import Attribute
-from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, of_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +88,4 @@ class Age(Recipe):
 
     def build(self, domain: Domain) -> Game:
         """The game on images with a number each. InputError for other data."""
-        if not isinstance(domain, AttributeDomain):
-            raise InputError(f"this recipe learns from images with a number each, but the data are {domain.kind}")
-        return Attribute(self, domain)
+        return Attribute(self, of_kind(domain, AttributeDomain, "age learns from images with a number each"))

@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ganforge.core.errors import InputError
 from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
@@ -16,7 +15,7 @@ from ganforge.domains.table import TableDomain
 from ganforge.losses.adversarial import ADVERSARIAL
 from ganforge.ops.private import epsilon
 from ganforge.recipes.private_row_game import PrivateRowGame
-from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, of_kind
 from ganforge.recipes.row_game import RowGame
 
 FEW_ROWS = 5_000
@@ -132,9 +131,8 @@ class Ctgan(Recipe):
 
     def build(self, domain: Domain) -> Game:
         """The game on the table's columns."""
-        if not isinstance(domain, TableDomain):
-            raise InputError(f"ctgan makes rows of tables, but the data are of kind {domain.kind}")
-        return (PrivateRowGame if self.privacy_noise else RowGame)(self, domain)
+        rows = of_kind(domain, TableDomain, "ctgan makes rows of tables")
+        return (PrivateRowGame if self.privacy_noise else RowGame)(self, rows)
 
 
 def rows_of(domain: Domain) -> int:

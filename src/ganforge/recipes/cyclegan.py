@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ganforge.core.errors import InputError
 from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
@@ -16,7 +15,7 @@ from ganforge.domains.unpaired import UnpairedDomain
 from ganforge.nn.layers import Norm
 from ganforge.ops.augment import steps
 from ganforge.recipes.cycle_game import Cycle
-from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe, of_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +112,5 @@ class Cyclegan(Recipe):
         return 100_000
 
     def build(self, domain: Domain) -> Game:
-        if not isinstance(domain, UnpairedDomain):
-            raise InputError(f"this recipe learns from two sets of images, but the data are {domain.kind}")
-        return Cycle(self, domain)
+        """The game on two sets of images. InputError for other data."""
+        return Cycle(self, of_kind(domain, UnpairedDomain, "cyclegan learns from two sets of images"))

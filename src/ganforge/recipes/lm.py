@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
 from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.domains.text import UNKNOWN, TextDomain
 from ganforge.nn.sequence import Writer, going_on, log_probs
-from ganforge.recipes.recipe import HalfLife, Positive, Recipe
+from ganforge.recipes.recipe import HalfLife, Positive, Recipe, of_kind
 
 Rate = Annotated[float, Field(gt=0)] | Schedule
 MANY = 500_000
@@ -92,9 +91,7 @@ def falling(lr: float, then: float, pretrain: int) -> Schedule:
 
 def text_domain(domain: Domain) -> TextDomain:
     """InputError for what is no text."""
-    if not isinstance(domain, TextDomain):
-        raise InputError(f"this recipe writes text, but the data are of kind {domain.kind}")
-    return domain
+    return of_kind(domain, TextDomain, "this recipe writes text")
 
 
 class Writing(Game):

@@ -8,13 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ganforge.core.errors import InputError
 from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.domain import Domain
 from ganforge.domains.molecules import MoleculeDomain
 from ganforge.recipes.molecule_game import MoleculeGame
-from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, of_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +97,4 @@ class Molgan(Recipe):
 
     def build(self, domain: Domain) -> Game:
         """The game on the data's kinds of atoms. InputError for data that are no molecules."""
-        if not isinstance(domain, MoleculeDomain):
-            raise InputError(f"molgan needs molecules (.smi, or .csv with SMILES), and these data are {domain.kind}")
-        return MoleculeGame(self, domain)
+        return MoleculeGame(self, of_kind(domain, MoleculeDomain, "molgan needs molecules (.smi, or .csv with SMILES)"))

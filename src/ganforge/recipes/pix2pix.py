@@ -19,7 +19,7 @@ from ganforge.nn.resnet import Restorer
 from ganforge.nn.squeezenet import LEAST
 from ganforge.nn.unet import UNet
 from ganforge.recipes.pair_game import PairGame
-from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe, of_kind
 
 MATCHING, TRAINED = 40.0, 100.0
 """The usual weight of perceptual, for the features of D (as in pix2pixHD), and of a trained network."""
@@ -94,8 +94,8 @@ class Pix2pix(Recipe):
         return 40_000
 
     def build(self, domain: Domain) -> Game:
-        if not isinstance(domain, PairedDomain):
-            raise InputError(f"this recipe learns from pairs of images, but the data are {domain.kind}")
+        """The game on pairs of images. InputError for other data, and for images too small for ``feature_weights``."""
+        domain = of_kind(domain, PairedDomain, "this recipe learns from pairs of images")
         if self.perceptual != 0 and self.feature_weights and min(domain.shape[1:]) < LEAST:
             raise InputError(f"feature_weights need images of {LEAST}x{LEAST} pixels at least: leave them out")
         return PairGame(self, self.generator(domain), self.discriminator(domain), domain)

@@ -9,7 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from ganforge.core.game import Game
 from ganforge.core.schedule import Schedule
 from ganforge.domains.domain import Domain
 
+D = TypeVar("D", bound=Domain)
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -67,6 +68,13 @@ class Recipe(ABC):
     @abstractmethod
     def build(self, domain: Domain) -> Game:
         """The game, with fresh weights from torch's global generator. InputError if the data do not suit it."""
+
+
+def of_kind(domain: Domain, kind: type[D], does: str) -> D:
+    """``domain``, which must be of a ``kind``; InputError says what the recipe ``does``."""
+    if not isinstance(domain, kind):
+        raise InputError(f"{does}, but the data are of kind {domain.kind}")
+    return domain
 
 
 def recipe_names() -> list[str]:

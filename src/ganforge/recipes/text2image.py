@@ -8,13 +8,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ganforge.core.errors import InputError
 from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.captions import CaptionDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
-from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe, of_kind
 from ganforge.recipes.text_game import TextGame
 
 
@@ -98,6 +97,4 @@ class Text2image(Recipe):
 
     def build(self, domain: Domain) -> Game:
         """The game on captioned images."""
-        if not isinstance(domain, CaptionDomain):
-            raise InputError(f"text2image learns from images with captions, but the data are of kind {domain.kind}")
-        return TextGame(self, domain)
+        return TextGame(self, of_kind(domain, CaptionDomain, "text2image learns from images with captions"))

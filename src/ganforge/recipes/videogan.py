@@ -15,7 +15,7 @@ from ganforge.domains.video import VideoDomain
 from ganforge.nn.clip_judges import FrameDiscriminator, Judge, clip_discriminator
 from ganforge.nn.video import ClipGenerator, Frames
 from ganforge.recipes.clip_game import ClipGame
-from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe
+from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, of_kind
 
 SEEN = 16
 """Pixels a side that D_video sees at least."""
@@ -105,8 +105,7 @@ class Videogan(Recipe):
 
     def build(self, domain: Domain) -> Game:
         """The game on clips [frames, channels, height, width]. InputError for other data, or labels that they lack."""
-        if not isinstance(domain, VideoDomain):
-            raise InputError(f"this recipe learns from clips, but the data are {domain.kind}")
+        domain = of_kind(domain, VideoDomain, "videogan learns from clips")
         if self.frames_judged > domain.shape[0]:
             raise InputError(f"frames_judged={self.frames_judged}, but clips have {domain.shape[0]} frames")
         classes = len(domain.classes) if self.conditioning != "none" else 0

@@ -14,6 +14,7 @@ from torch import Tensor
 from ganforge.api import train_whole
 from ganforge.config import Settings
 from ganforge.core.errors import InputError
+from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes, write_json
 from ganforge.domains import open_data
 from ganforge.domains.domain import Domain, Source
@@ -124,30 +125,15 @@ def augment(
         raise InputError(f"{run} may have seen all of {data}: give real images that it has not seen with --test")
     if classifiers < 2:
         raise InputError(f"the number of classifiers must be at least 2, not {classifiers}: one shows no spread")
-    unfit = InputError(f"{data}: growing a set needs images of at least 2 classes: class folders, or a label column")
-    if not readers(str(data))[0].DOMAIN.plain_images:
-        raise unfit
-    domain, source = opened(data, data_options)
-    if not isinstance(domain, ImageDomain) or len(domain.classes) < 2:
-        raise unfit
+    domain, source = classed_images(str(data), data_options)
     mine, rest = parted(source, domain, real_per_class, test is None, str(data))
     tests = unseen(domain, test, data_options) if test is not None else taken(domain, source, rest)
     if run is None:
         raw = source.take(mine)
         counts = torch.bincount(raw["label"], minlength=len(domain.classes)).tolist()
         settings = conditional(recipe, replace(domain, counts=tuple(counts)), params or {})
-        labels = np.array(domain.classes)[raw["label"].numpy()]
-        kept = out / "real.npz"
-        domain.save({"images": domain.levels_of(raw["data"]), "labels": labels}, kept)
         tell(f"training {recipe} on {len(mine):,} images; {len(tests[1]):,} others are the test")
-        its = Settings(recipe, str(kept), settings, {"mirror": domain.mirror}, {"seed": seed, **options})
-        try:
-            model = train_whole(its, out / "run", quiet)
-        except InputError:  # nothing was trained: leave nothing that would be in the way of the next attempt
-            if not (out / "run").exists():
-                kept.unlink()
-                out.rmdir()
-            raise
+        model = trained(recipe, settings, domain, raw, out, {"seed": seed, **options}, quiet)
     else:
         model = load(run, options.get("device", "auto"))
     check(model, domain, str(run or recipe))
@@ -170,6 +156,35 @@ def augment(
     write_json(out / "augmentation.json", found.to_dict())
     write_bytes(out / "README.md", card(found).encode())
     return found
+
+
+def classed_images(data: str, options: Mapping[str, Any] | None) -> tuple[ImageDomain, Source]:
+    """The images that a set is grown from. InputError where they are none, or of fewer than 2 classes."""
+    unfit = InputError(f"{data}: growing a set needs images of at least 2 classes: class folders, or a label column")
+    if not readers(data)[0].DOMAIN.plain_images:
+        raise unfit
+    domain, source = opened(data, options)
+    if not isinstance(domain, ImageDomain) or len(domain.classes) < 2:
+        raise unfit
+    return domain, source
+
+
+def trained(
+    recipe: str, params: Mapping[str, Any], domain: ImageDomain, raw: Batch, out: Path, options: dict[str, Any],
+    quiet: bool,
+) -> Model:  # fmt: skip
+    """``recipe``, trained on the labelled images ``raw``: ``out`` gets these as real.npz, and the run."""
+    labels = np.array(domain.classes)[raw["label"].numpy()]
+    kept = out / "real.npz"
+    domain.save({"images": domain.levels_of(raw["data"]), "labels": labels}, kept)
+    its = Settings(recipe, str(kept), dict(params), {"mirror": domain.mirror}, options)
+    try:
+        return train_whole(its, out / "run", quiet)
+    except InputError:  # nothing was trained: leave nothing that would be in the way of the next attempt
+        if not (out / "run").exists():
+            kept.unlink()
+            out.rmdir()
+        raise
 
 
 def opened(data: str | Path, options: Mapping[str, Any] | None) -> tuple[Domain, Source]:

@@ -192,7 +192,7 @@ def estimate(plan: Plan) -> Estimate:
         return tried
     trainer = plan.trainer(plan.build())
     play(trainer)
-    started, (rounds, seconds) = time.perf_counter(), timed(plan, trainer, WARM_UP_SECONDS)
+    rounds, seconds = timed(plan, trainer, WARM_UP_SECONDS)
     per_round = seconds / rounds
     every = max(move.every for move in trainer.game.moves(trainer.clock))
     if rounds < every:  # too few to hold the lazy moves in proportion

@@ -155,20 +155,7 @@ def evaluate(
     if floored < count:
         told = f"the floor is of {floored} samples, the scores of {count}: compare them with care"
         judged.notes.insert(0, told)
-    used = extract if featured else None
-    protocol = Protocol(
-        used.name if used else "none",
-        used.sha256 if used else "",
-        used.resizer if used else "none",
-        {"real": len(case.split.reference), "generated": count, "floor": floored},
-        case.split.name,
-        {"real": source.fingerprint} | ({"held_out": held.fingerprint} if held is not None else {}),
-        options.seed,
-        {"rows": options.rows, "pairs": options.pairs, "neighbors": options.neighbors}
-        | ({"decoded": few} if own else {}),
-        versions or {},
-        quality=getattr(used, "quality", ""),
-    )
+    protocol = case.protocol(extract if featured else None, count, floored, few if own else None, versions or {})
     return Evaluation(
         judged.scores, judged.floors, protocol, tuple(judged.notes), judged.duplicates, judged.pictures, judged.audits,
         lost_shares(judged.scores, judged.floors, domain.kind),
@@ -211,6 +198,25 @@ class Case:
         if available is not None and count > available:
             raise InputError(f"there are {available} generated samples, {count} were asked for")
         return count
+
+    def protocol(
+        self, extract: Extractor | None, count: int, floored: int, decoded: int | None, versions: dict[str, str]
+    ) -> Protocol:
+        """How ``count`` samples were judged (``floored`` real ones in their place), ``decoded`` so many of them."""
+        options, held = self.options, self.held
+        return Protocol(
+            extract.name if extract else "none",
+            extract.sha256 if extract else "",
+            extract.resizer if extract else "none",
+            {"real": len(self.split.reference), "generated": count, "floor": floored},
+            self.split.name,
+            {"real": self.source.fingerprint} | ({"held_out": held.fingerprint} if held is not None else {}),
+            options.seed,
+            {"rows": options.rows, "pairs": options.pairs, "neighbors": options.neighbors}
+            | ({"decoded": decoded} if decoded is not None else {}),
+            versions,
+            quality=getattr(extract, "quality", ""),
+        )
 
 
 @dataclass

@@ -45,10 +45,12 @@ class Layer(nn.Module):
     """An invertible layer. ``forward`` goes from latents to data; ``inverse`` back, with log |det| [n] of that way."""
 
     def forward(self, z: Tensor) -> Tensor:
-        raise NotImplementedError
+        """``z`` [n, channels, ...] to a tensor of the same shape."""
+        raise NotImplementedError(f"{type(self).__name__} has no way from latents to data")
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        """What ``forward`` makes ``x`` of, and log |det dz/dx| [n]."""
+        raise NotImplementedError(f"{type(self).__name__} has no inverse")
 
 
 class Scale(Layer):
@@ -239,10 +241,12 @@ class Flow(nn.Module):
         return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1) + log_det
 
     def generate(self, z: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Latents [n, latent] -> what becomes data [n, *shape]: the data themselves, or of pixels real numbers."""
+        raise NotImplementedError(f"{type(self).__name__} generates nothing")
 
     def explain(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        """The inverse of ``generate``, with log |det dz/dx| [n]."""
+        raise NotImplementedError(f"{type(self).__name__} explains nothing")
 
 
 def masks(shape: tuple[int, ...], count: int) -> list[Tensor]:

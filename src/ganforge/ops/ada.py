@@ -148,7 +148,7 @@ def moved(x: Tensor, p: Tensor, blit: bool, geometric: bool) -> Tensor:
     (appendix B, figure 12). Images that nothing was chosen for stay the very same.
     """
     n, _, height, width = x.shape
-    one, zero = torch.ones(n, device=x.device), torch.zeros(n, device=x.device)
+    one = torch.ones(n, device=x.device)
     changed = torch.zeros(n, dtype=torch.bool, device=x.device)
     inverse = _matrix([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], one)
 
@@ -179,7 +179,7 @@ def moved(x: Tensor, p: Tensor, blit: bool, geometric: bool) -> Tensor:
         then(_chance(n, p), [1 / stretch, 0.0, 0.0], [0.0, stretch, 0.0])
         turn(_chance(n, rotated), _uniform(n, p, -math.pi, math.pi))
         right, down = (torch.randn(n, device=x.device) * 0.125 * size for size in (width, height))
-        then(_chance(n, p), [one, 0.0, right], [zero, one, down])
+        then(_chance(n, p), [one, 0.0, right], [0.0, one, down])
     return torch.where(changed[:, None, None, None], transformed(x, inverse), x)
 
 

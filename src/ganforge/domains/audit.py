@@ -85,7 +85,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Look:
-    """What one image showed. ``sums`` and ``squares`` are per channel, of levels in 0-1."""
+    """What one image showed. ``means`` [channels] are of levels in 0-1, ``squares`` of their squares."""
 
     size: tuple[int, int]
     channels: int
@@ -95,7 +95,7 @@ class _Look:
     hash: int
     small: np.ndarray
     constant: bool
-    sums: np.ndarray
+    means: np.ndarray
     squares: np.ndarray
     cell: Image.Image | None
 
@@ -220,7 +220,7 @@ def _look(entry: Entry, max_pixels: int, shown: bool) -> _Look:
 
 def _moments(looks: list[_Look]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     weights = np.array([h * w for h, w in (look.size for look in looks)], dtype=np.float64)
-    mean = np.average([look.sums for look in looks], axis=0, weights=weights)
+    mean = np.average([look.means for look in looks], axis=0, weights=weights)
     squares = np.average([look.squares for look in looks], axis=0, weights=weights)
     std = np.sqrt(np.maximum(squares - mean**2, 0.0))
     return tuple(round(float(m), 6) for m in mean), tuple(round(float(s), 6) for s in std)

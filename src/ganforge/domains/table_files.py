@@ -82,24 +82,7 @@ def read_csv(
     be numbers, ``skip`` those that nobody wants. ``day_first`` and ``forms`` (of some columns) say how to read dates
     that can be read in two ways. InputError names the row.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            if (named := SEPARATOR.fullmatch(first.strip("\r\n"))) is None:
-                file.seek(0)
-            delimiter = named[1] if named else delimiter_of(first)
-            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
-            header = [name.strip() for name in next(rows, [])]
-            if not header:
-                raise InputError(f"{path} is empty: a table needs a header line and rows")
-            if len(set(header)) < len(header):
-                twice = next(n for n in header if header.count(n) > 1)
-                raise InputError(f"{path}: two columns have the same name, '{twice}': rename one")
-            cells, lines = read_cells(rows, path, len(header), 1 if named else 0)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
-    except csv.Error as error:
-        raise InputError(f"{path} cannot be read as CSV: {error}") from None
+    delimiter, header, cells, lines = read_rows(path)
     known = set(missing)
     columns: Columns = {}
     absent: dict[str, str] = {}
@@ -125,6 +108,28 @@ def read_csv(
         if form is not None:
             found_forms[name] = form
     return columns, Style(delimiter, absent, found_forms, frozenset(commas), frozenset(points))
+
+
+def read_rows(path: Path) -> tuple[str, list[str], list[list[str]], list[int]]:
+    """What parts the fields of a CSV file, its header, and its rows' cells [rows][columns] and line numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            if (named := SEPARATOR.fullmatch(first.strip("\r\n"))) is None:
+                file.seek(0)
+            delimiter = named[1] if named else delimiter_of(first)
+            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+            header = [name.strip() for name in next(rows, [])]
+            if not header:
+                raise InputError(f"{path} is empty: a table needs a header line and rows")
+            if len(set(header)) < len(header):
+                twice = next(n for n in header if header.count(n) > 1)
+                raise InputError(f"{path}: two columns have the same name, '{twice}': rename one")
+            return delimiter, header, *read_cells(rows, path, len(header), 1 if named else 0)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from None
 
 
 def known_form(there: Sequence[str], form: str | None) -> str | None:

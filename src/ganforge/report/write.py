@@ -56,7 +56,7 @@ def render(run: Contents) -> bytes:
 def header(run: Contents, name: str) -> str:
     """What was trained, on what, for how long, with what."""
     data, world, versions = run.section("data"), run.section("world"), run.section("versions")
-    seed = (run.config.get("train") or {}).get("seed") if isinstance(run.config.get("train"), Mapping) else None
+    seed = run.section("train").get("seed")
     fingerprint = str(data.get("fingerprint") or "")[:16]
     count = number(data.get("count"))
     facts = [

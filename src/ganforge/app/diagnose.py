@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import RunPath, say
+from ganforge.app.arguments import RunPath, say, telling
 from ganforge.core.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def look(run: Path, judges: bool = False) -> Diagnosis:
     from ganforge.examine import examine
 
     try:
-        examine(run, lambda text: typer.echo(f"  {text}", err=True))
+        with telling(doing="making samples to judge") as say_next:
+            examine(run, say_next)
     except RunError as error:
         typer.echo(f"  not judged: {error}", err=True)
         return found

@@ -69,4 +69,6 @@ def report(
             if evaluate or against is not None:
                 raise
             tell(f"not judged: {error}")  # the rest of the page does not depend on it
-    say(str(write_report(Run(run))))
+        tell("drawing the page")
+        page = write_report(Run(run))
+    say(str(page))

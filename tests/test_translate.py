@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,20 @@ def test_one_image(run: Path, tmp_path: Path) -> None:
     model = ganforge.load(run)
     levels = model.translate(np.full((8, 8, 1), 90, np.uint8), degrade=True)
     assert np.array_equal(levels[..., 0], np.asarray(Image.open(tmp_path / "made.png")))
+
+
+def test_a_large_image_is_not_waited_for_in_silence(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (8, 8), 90).save(tmp_path / "one.png")
+    usual = ganforge.model.Model.translate
+
+    def slow(*given, **named):  # type: ignore[no-untyped-def]
+        time.sleep(0.4)
+        return usual(*given, **named)
+
+    monkeypatch.setattr("ganforge.model.Model.translate", slow)
+    monkeypatch.setattr("ganforge.app.arguments.STILL", 0.1)
+    said = run_command("translate", run, tmp_path / "one.png", "--out", tmp_path / "made.png")
+    assert said.code == 0 and ".. translating one.png: 0 s so far" in said.err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow_module, count_to_stderr, say
+from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow_module, count_to_stderr, say, telling
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,15 +58,16 @@ def translate(
     made, skipped, last = 0, [], out
     heard = count_to_stderr("images")
     names, found = images(input_, single, skipped.append)
-    for group in groups(found):
-        done = model.translate([levels for _, levels in group], direction, seed, degrade, tile, values)
-        each = [done] if values is None else done
-        for (name, _), *versions in zip(group, *each, strict=True):
-            for last, image in places(out, single, name, values, versions):
-                make_folder(last.parent)
-                write(last, png(storable(image)))
-            made += 1
-            heard(made + len(skipped), len(names))
+    with telling(quiet=not single, doing=f"translating {input_.name}"):  # of several, they are counted
+        for group in groups(found):
+            done = model.translate([levels for _, levels in group], direction, seed, degrade, tile, values)
+            each = [done] if values is None else done
+            for (name, _), *versions in zip(group, *each, strict=True):
+                for last, image in places(out, single, name, values, versions):
+                    make_folder(last.parent)
+                    write(last, png(storable(image)))
+                made += 1
+                heard(made + len(skipped), len(names))
     if not made:
         raise InputError(f"{input_}: no image that can be read" + (f" ({': '.join(skipped[0])})" if skipped else ""))
     for name, reason in skipped:

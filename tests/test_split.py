@@ -8,9 +8,13 @@ import pytest
 
 from command import ganforge
 from ganforge import samples
-from ganforge.domains import attribute
+from ganforge.config import Settings
+from ganforge.core.errors import InputError
+from ganforge.domains import attribute, open_data
 from ganforge.domains.attribute import AttributeOptions
 from ganforge.model import load
+from ganforge.plan import make_plan
+from ganforge.recipes.recipe import find_recipe
 from image_makers import file, noise, put
 
 
@@ -50,3 +54,20 @@ def test_a_run_is_judged_by_the_part_that_it_was_trained_on(data: Path, tmp_path
 def test_numbers_of_a_part(data: Path) -> None:
     like, _ = attribute.open(str(data), AttributeOptions(split="train"))
     assert [len(attribute.open_like(str(data), like, part)[1]) for part in ("train", "val", None)] == [24, 17, 24]
+
+
+@pytest.mark.parametrize("recipe", ["pix2pix", "cyclegan"])
+def test_held_out_data_have_both_sides_of_their_own(tmp_path: Path, recipe: str) -> None:
+    """Side B is named apart: that is where the training data's is."""
+    for side, low in (("here/A", 0), ("there", 0), ("held/A", 8), ("held/B", 8), ("half/A", 8)):
+        put(tmp_path / side, {f"{i}.png": file(noise("L", (8, 8), seed=i + low)) for i in range(8)})
+
+    def held_out(path: Path):
+        data = {"target": str(tmp_path / "there")}
+        return make_plan(Settings(recipe, str(tmp_path / "here/A"), {}, data, {"holdout": str(path)}), print).held
+
+    _, held = open_data(str(tmp_path / "held"), kinds=find_recipe(recipe).kinds)
+    found = held_out(tmp_path / "held")
+    assert found is not None and found.fingerprint == held.fingerprint
+    with pytest.raises(InputError, match=r"^train.holdout: .*half.*data.target is of the training data alone"):
+        held_out(tmp_path / "half")

@@ -159,7 +159,12 @@ def other_data(settings: Settings, path: str, domain: Domain, source: Source, da
         same = options(**{name: getattr(same, name) for name in shared})  # shards, and images in a folder
     if type(same) is not options:
         raise InputError(f"train.holdout: {path} is not of the kind of {settings.path}, {domain.kind}")
-    other, held = module.open_like(path, domain) if domain.coded else open_data(path, same, kinds)
+    apart = {name: None for name in getattr(same, "ELSEWHERE", ()) if getattr(same, name) is not None}
+    try:
+        other, held = module.open_like(path, domain) if domain.coded else open_data(path, replace(same, **apart), kinds)
+    except InputError as error:
+        why = f" ({', '.join(f'data.{name}' for name in apart)} is of the training data alone)" if apart else ""
+        raise InputError(f"train.holdout: {error}{why}") from error
     if (other.kind, other.shape) != (domain.kind, domain.shape):
         raise InputError(f"train.holdout: {path} holds {other.kind} of shape {other.shape}, not {domain.shape}")
     if held.fingerprint == source.fingerprint:

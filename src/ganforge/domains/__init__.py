@@ -5,7 +5,8 @@ it may have ``BUILTIN`` (names of built-in sets), ``PRIORITY`` (where several ac
 words, for errors), ``ASKED`` (only recipes that name its kind get it), ``open_like(spec, like, split=None)`` (other
 data, or their part ``split``, as the domain ``like`` has them; a must where the domain is ``coded``), ``looks(spec)``
 (what tells that files are of this kind, in words, where others read them too; empty: nothing does) and
-``open_beside(spec, samples)`` (data that samples in files are judged by, and notes on that).
+``open_beside(spec, samples)`` (data that samples in files are judged by, and notes on that). ``OPTIONS`` may have
+``ELSEWHERE``: the options that say where a part of the data is, so that they are of these data alone.
 A kind may have several modules: a folder and shards of captioned images are read in different ways, with options of
 their own, and give the same domain.
 """

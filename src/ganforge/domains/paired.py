@@ -57,6 +57,7 @@ class PairedOptions(ImageOptions):
     direction: Direction = "AtoB"
     layout: Layout = "auto"
     target: str | None = None
+    ELSEWHERE: ClassVar[tuple[str, ...]] = ("target",)
     degrade: str | None = None
     crop: int | None = None
 

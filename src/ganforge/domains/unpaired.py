@@ -37,6 +37,7 @@ class UnpairedOptions(ImageOptions):
     """
 
     target: str | None = None
+    ELSEWHERE: ClassVar[tuple[str, ...]] = ("target",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,6 +115,21 @@ def test_projecting_with_an_encoder_learns_it_once(
         latent.project(model, samples, layer="G.first", encoder=latent.encoder_of(model, runs["dcgan"] / "encoder"))
 
 
+def test_what_an_encoder_says_is_one_more_start(runs: dict[str, Path]) -> None:
+    """So a search with an encoder is no worse than one without, however bad the encoder."""
+    model = ganforge.load(runs["dcgan"])
+    inputs = latent.inputs_of(model, 4, 3, None)
+    with torch.no_grad():
+        samples = model.domain.decode(model.game.sample(inputs))
+    right, wrong = (lambda x, z=z: {"z": z} for z in (inputs["z"], -inputs["z"]))
+    alone, helped, misled = (
+        latent.project(model, samples, steps=8, starts=8, encoder=encoder)  # type: ignore[arg-type]
+        for encoder in (None, right, wrong)
+    )
+    assert min(helped.psnr) > max(40, *alone.psnr)
+    assert all(b > a - 0.5 for a, b in zip(alone.psnr, misled.psnr, strict=True)), "it was one start, not the only one"
+
+
 def latent_learner():
     """``learn_encoder`` with a few steps; it counts its calls."""
     real = latent.learn_encoder

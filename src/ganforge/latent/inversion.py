@@ -89,8 +89,9 @@ def project(
     2020 (appendix D): the best of ``starts`` random latents are moved by Adam for ``steps`` (300), so that samples are
     near the pictures at every level of a pyramid; latents keep a norm that the prior gives. A model with classes tries
     each, unless there is a ``label``. An encoder, where there is one (the model's, or an ``encoder`` that learned from
-    it), gives the latents, and the start of a search if ``steps`` are asked for. The same seed gives the same latents.
-    InputError for models and pictures that do not suit.
+    it), gives the latents. If ``steps`` are asked for, what the model's gives is moved on, and what an ``encoder``
+    gives is one more start of the search. The same seed gives the same latents. InputError for models and pictures that
+    do not suit.
     """
     check(model, images, steps, starts)
     if encoder is not None and layer is not None:
@@ -101,15 +102,19 @@ def project(
     targets = model.domain.encode({"data": raw})["data"].to(model.game.device)
     space = Space(model, layer)
     prior = Prior(space, inputs_of(model, max(starts, 2 * CHUNK), seed, label)) if steps or not encodes else None
-    pool = [] if encodes else list(candidates(model, starts, seed, label))
+    pool = [] if encodes and not (encoder and steps) else list(candidates(model, starts, seed, label))
     parts = []
     for i, group in enumerate(targets.split(GROUP)):
         if encodes:
             told = encoder(group) if encoder else {"z": torch.from_numpy(model.encode(images[i * GROUP :][:GROUP]))}
             told = told if label is None else {"z": told["z"]}
             inputs = inputs_of(model, len(group), seed, label) | {k: v.to(targets.device) for k, v in told.items()}
-            z = inputs["z"]
-            parts.append(refine(space, prior, inputs, z, group, steps) if prior else (inputs, z))
+            if prior is None:
+                parts.append((inputs, inputs["z"]))
+            elif encoder is None:
+                parts.append(refine(space, prior, inputs, inputs["z"], group, steps))
+            else:
+                parts.append(search(space, prior, pool, group, steps, model.domain.classes, inputs))
         else:
             assert prior is not None
             parts.append(search(space, prior, pool, group, steps, model.domain.classes))
@@ -212,15 +217,20 @@ def far(made: Tensor, target: Tensor) -> Tensor:
 
 
 def search(
-    space: Space, prior: Prior, pool: list[Batch], targets: Tensor, steps: int, classes: Sequence[str]
-) -> tuple[Batch, Tensor]:
-    """The best inputs for each target, and their points in the space."""
+    space: Space, prior: Prior, pool: list[Batch], targets: Tensor, steps: int, classes: Sequence[str],
+    guess: Batch | None = None,
+) -> tuple[Batch, Tensor]:  # fmt: skip
+    """The best inputs for each target, and their points in the space; ``guess``, one for each, is a start, too."""
     with torch.no_grad():
         gaps = torch.cat([far(space.made(part, space.at(part)).to(targets.device), targets) for part in pool])
     inputs = {key: torch.cat([part[key] for part in pool]) for key in pool[0]}
     tried = min(TRIED, len(gaps))
     rows = torch.stack([best_rows(gap, inputs.get("label"), len(classes), tried) for gap in gaps.T]).flatten()
     chosen = {key: value[rows] for key, value in inputs.items()}
+    if guess is not None:
+        apart = {key: value.unflatten(0, (len(targets), tried)) for key, value in chosen.items()}
+        chosen = {key: torch.cat([value, guess[key][:, None]], 1).flatten(0, 1) for key, value in apart.items()}
+        tried += 1
     x = space.at(chosen)
     many = targets.repeat_interleave(tried, 0)
     if steps:

@@ -89,13 +89,13 @@ def test_the_kind_can_be_said(tmp_path: Path) -> None:
 
 def test_samples_in_files_are_judged_as_the_kind_that_is_said(tmp_path: Path) -> None:
     real, made = moving(tmp_path / "real", 44), moving(tmp_path / "made", 30)
-    result = judge.evaluate(made, real, kind="video", metrics=["motion"])
+    result = judge.evaluate(made, real, domain="video", metrics=["motion"])
     assert result.scores["motion"].value == pytest.approx(result.floors["motion"].value, rel=0.2)
     told: list[str] = []
     assert any("--domain video" in note for note in judge.evaluate(made, real, tell=told.append).notes)
     assert "--domain video" in told[0]
     with pytest.raises(InputError, match="cannot be read as text"):
-        judge.evaluate(made, real, kind="text")
+        judge.evaluate(made, real, domain="text")
 
 
 def test_columns_that_samples_have_not_are_left_out(tmp_path: Path) -> None:

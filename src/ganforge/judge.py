@@ -47,7 +47,7 @@ def evaluate(
     features: str = "auto", weights: str | Path | None = None, n: int | None = None, real: int | None = None,
     whole: bool = False, neighbors: int = 5, resizer: str = "bicubic", resolution: int | str | None = None,
     channels: int | None = None, target: str | None = None, seed: int = 0, truncation: float = 1.0,
-    device: str = "auto", tell: Callable[[str], None] | None = None, kind: str | None = None,
+    device: str = "auto", tell: Callable[[str], None] | None = None, domain: str | None = None,
 ) -> Evaluation:  # fmt: skip
     """Judge a run, or samples in files, by real data: scores with intervals, beside the real-versus-real floor.
 
@@ -64,7 +64,7 @@ def evaluate(
         target: the column of a table that tstr and f1 predict.
         seed: of the samples, the split and all random choices. truncation: of a run's samples.
         device: of the model and the feature network. tell: hears what is done next.
-        kind: what files are read as (image, video, captions ..), where a folder may be several kinds of data.
+        domain: what files are read as (image, video, captions ..), where a folder may be several kinds of data.
 
     Raises:
         InputError: no such run or data, or what cannot be compared.
@@ -77,7 +77,7 @@ def evaluate(
         metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics), features=features,
         weights=None if weights is None else Path(weights), n=n, real=real, whole=whole, neighbors=neighbors,
         resizer=resizer, resolution=None if resolution is None else str(resolution), channels=channels, seed=seed,
-        truncation=truncation, device=device, tell=tell, target=target, kind=kind,
+        truncation=truncation, device=device, tell=tell, target=target, kind=domain,
     )[0]  # fmt: skip
 
 

@@ -106,6 +106,6 @@ def test_columns_that_samples_have_not_are_left_out(tmp_path: Path) -> None:
     result = judge.evaluate(tmp_path / "made.csv", tmp_path / "real.csv", metrics=["columns"])
     assert result.scores["column_shapes"].value > 0.9
     assert any("has not are left out: key" in note for note in result.notes)
-    for options, says in (({"target": "twon"}, "did you mean 'town'"), ({"kind": "molecules"}, "column 'smiles'")):
+    for options, says in (({"target": "twon"}, "did you mean 'town'"), ({"domain": "molecules"}, "column 'smiles'")):
         with pytest.raises(InputError, match=says):
             judge.evaluate(tmp_path / "made.csv", tmp_path / "real.csv", **options)

@@ -6,7 +6,9 @@
 Each recipe has its own defaults; its schedules are fitted to what it can see in the time. Seconds are of computing
 (processor time over threads), and judging does not count. The distance is Frechet's, squared, in the features of a
 classifier that was trained on the real training data and on nothing else; the floor is that of held-out real images.
-Rows are added to OUT/curves.jsonl, so that families may be run one by one; the table and OUT/curves.png show all.
+Rows are added to OUT/curves.jsonl, so that families may be run one by one; the table and OUT/curves.png show all:
+
+    python bench/curve.py --recipes --out docs/benchmarks          what is there already, drawn again
 """
 
 from __future__ import annotations
@@ -149,7 +151,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         ]
         end = f"{last['distance']:.2f} ({last['seconds']:.0f} s)"
         speed = f"{last['samples'] / last['seconds']:,.0f}"
-        lines.append("| " + " | ".join([row["name"], *cells, end, speed, f"{last['deviation']:.1%}"]) + " |")
+        even = f"{last['deviation']:.1%}" if last["deviation"] is not None else ""  # rows kept from a table lack it
+        lines.append("| " + " | ".join([row["name"], *cells, end, speed, even]) + " |")
     return lines
 
 
@@ -211,9 +214,12 @@ def main() -> int:
     parser.add_argument("--out", default="curves", help="folder for the rows, the plot and samples")
     args = parser.parse_args()
     data, held = args.data, args.held
+    log = Path(args.out) / "curves.jsonl"
+    if not args.recipes:
+        show(log)
+        return 0
     if data == "mnist":
         data, held = str(DATA / "mnist-train.zip"), held or str(DATA / "mnist-test.zip")
-    log = Path(args.out) / "curves.jsonl"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -90,7 +90,7 @@ def test_metadata_in_the_split_and_as_json_lines(tmp_path: Path) -> None:
         (METADATA.replace("1.png", ""), r"row 3: no file_name"),
         (METADATA.replace("2.png,5,cat\n", ""), r"1 images have no row, the first is '2\.png'"),
         (METADATA.replace("file_name", "file"), r"no column 'file_name'"),
-        (METADATA + '"3.png', r"row \d: unexpected end of data"),
+        (METADATA + '"3.png', r"row 5: a double quote opens and is not closed"),
         (b"\xff\xfe\x00", r"metadata\.csv: cannot be read as UTF-8"),
     ],
 )

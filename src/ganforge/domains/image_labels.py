@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
 
 from ganforge.core.errors import InputError, nearest
+from ganforge.domains.csv_rows import csv_rows
 from ganforge.domains.image_decode import SUFFIXES, Entry
 from ganforge.domains.image_files import Files, printable
 
@@ -205,17 +206,15 @@ def table_rows(files: Files, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _csv_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row.get(None) or ()):  # else a caption would lose what follows its comma
-                raise InputError(
-                    f"{where}, row {reader.line_num}: more fields than the {len(reader.fieldnames or ())} of the "
-                    "header: put text that holds commas in double quotes"
-                )
-            yield f"row {reader.line_num}", {str(k).strip(): v for k, v in row.items() if k is not None}
-    except csv.Error as error:
-        raise InputError(f"{where}, row {reader.line_num}: {error}") from error
+    rows = csv_rows(io.StringIO(text, newline=""), where, strict=True)
+    header = [name.strip() for name in next(rows, (0, []))[1]]
+    for line, row in rows:
+        if any(cell.strip() for cell in row[len(header) :]):  # else a caption would lose what follows its comma
+            raise InputError(
+                f"{where}, row {line}: more fields than the {len(header)} of the header: put text that holds commas in "
+                "double quotes"
+            )
+        yield f"row {line}", dict(zip_longest(header, row[: len(header)]))
 
 
 def _json_rows(text: str, where: str) -> Iterator[tuple[str, dict[str, Any]]]:

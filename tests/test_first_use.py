@@ -70,9 +70,16 @@ def test_slips(here: Path, monkeypatch: pytest.MonkeyPatch, line: str, says: str
 def test_each_example_of_help_is_a_line_of_its_own() -> None:
     commands = [*app.registered_commands, *data_app.registered_commands]
     for command in commands:
-        lines = (command.epilog or "").split("\n\n")
-        assert lines[0] in ("Example:", "Examples:") and len(lines) > 1, command.epilog
-        assert all(line.startswith("ganforge ") and " | " not in line for line in lines[1:]), lines
+        name = ["data"] * (command in data_app.registered_commands) + [command.name or command.callback.__name__]
+        lines = re.split("Examples?:\n", ganforge(*name, "--help").out)[-1].rstrip().split("\n")
+        assert all(re.match("    ganforge [a-z]", line) and " | " not in line for line in lines), lines
+
+
+def test_help_lists_commands_in_whole_sentences() -> None:
+    said = ganforge("--help").out
+    assert "...\n" not in said.split("Commands:")[1] and "beside what real data score against real data." in " ".join(
+        said.split()
+    )
 
 
 # ---- runs

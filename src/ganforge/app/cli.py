@@ -44,6 +44,7 @@ from ganforge.core.errors import GanforgeError, RunError
 app = typer.Typer(
     help="Train, judge, understand and use generative adversarial networks on your own data.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help takes half of the time
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -237,12 +238,13 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def in_lines(examples: str) -> str:
-    """Examples that stand side by side, each on a line of its own: what help shows as a paragraph."""
-    return examples.replace(": ganforge", ":\n\nganforge", 1).replace(" | ", "\n\n")
+    """Examples that stand side by side, each on a line of its own, to be copied: help breaks none (\\b)."""
+    return "\b\n" + examples.replace(": ganforge", ":\n  ganforge", 1).replace(" | ", "\n  ")
 
 
 for command in (*app.registered_commands, *data_app.registered_commands):
     command.epilog = in_lines(command.epilog or "")
+    command.short_help = " ".join((command.callback.__doc__ or "").split("\n\n")[0].split())  # else it is cut short
 
 
 def main() -> None:

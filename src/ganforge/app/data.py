@@ -10,12 +10,12 @@ import typer
 
 from ganforge.app.arguments import Json, Kind, count_to_stderr
 
-data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @data_app.command(
     epilog="Examples: ganforge data shards photos/ --out shards/ | ganforge data shards faces.zip --out s64/ "
-    "--resolution 64, then ganforge train r3gan --data s64/"
+    "--resolution 64 | ganforge train r3gan --data s64/"
 )
 def shards(
     path: Annotated[

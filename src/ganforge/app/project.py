@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PROJECT_EXAMPLES = (
     "Examples: ganforge project RUN photo.png --out found/ | ganforge project RUN photos/ --out found/ --steps 1000 | "
     "ganforge project RUN photos/ --out found/ --encoder | "
-    "ganforge project RUN face.png --out found/ --layer G.mapping, and then: "
+    "ganforge project RUN face.png --out found/ --layer G.mapping | "
     "ganforge edit RUN --direction 1 --latents found/latents.npz"
 )
 

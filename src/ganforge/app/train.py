@@ -72,7 +72,9 @@ def train(
         typer.Option(help="Folder, .zip, .npz, .parquet, .tar shards, .csv, or a built-in set (digits, ring ..)."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A config.yaml; options given here come after it.")] = None,
-    run: Annotated[Path | None, typer.Option(help="The run folder to create (default runs/RECIPE-DATA-NN).")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", "--out", help="The run folder to create (default runs/RECIPE-DATA-NN).")
+    ] = None,
     samples: Annotated[str | None, typer.Option(help="Stop after this many real samples: 200k, 1.5M.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this much time.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Stop after this many rounds.")] = None,

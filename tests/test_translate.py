@@ -246,6 +246,13 @@ def test_one_image(run: Path, tmp_path: Path) -> None:
     assert np.array_equal(levels[..., 0], np.asarray(Image.open(tmp_path / "made.png")))
 
 
+def test_an_animation_is_not_cut_in_silence(run: Path, tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), level) for level in (0, 90, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    said = run_command("translate", run, tmp_path / "a.gif", "--out", tmp_path / "made.png")
+    assert said.code == 0 and "a.gif has 3 frames: only the first is translated" in said.err, said
+
+
 def test_a_large_image_is_not_waited_for_in_silence(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (8, 8), 90).save(tmp_path / "one.png")
     usual = ganforge.model.Model.translate

@@ -40,6 +40,7 @@ def translate(
     allow: Allow = None,
 ) -> None:
     """Make images from images: any size, names kept, transparency and grey kept where that makes sense."""
+    from ganforge.domains.image_frames import only_first
     from ganforge.domains.image_pictures import make_folder, png, write
     from ganforge.model import load
 
@@ -55,9 +56,9 @@ def translate(
     model = load(run, device)
     values = None if to is None else numbers(to)
     model.translate([], direction, tile=tile, to=values)  # says what is wrong before anything is read
-    made, skipped, last = 0, [], out
+    made, skipped, several, last = 0, [], {}, out
     heard = count_to_stderr("images")
-    names, found = images(input_, single, skipped.append)
+    names, found = images(input_, single, skipped.append, several)
     with telling(quiet=not single, doing=f"translating {input_.name}"):  # of several, they are counted
         for group in groups(found):
             done = model.translate([levels for _, levels in group], direction, seed, degrade, tile, values)
@@ -72,9 +73,11 @@ def translate(
         raise InputError(f"{input_}: no image that can be read" + (f" ({': '.join(skipped[0])})" if skipped else ""))
     for name, reason in skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
-    several = values is not None and len(values) > 1 and not (single and out.suffix)
-    of_each = f" for each of {len(values)} values" if values is not None and several else ""
-    say(f"{made:,} {'image' if made == 1 else 'images'}{of_each}: {last if single and not several else out}")
+    if several:
+        typer.echo(f"{only_first(several, 'translated')}; a folder of its frames is translated whole", err=True)
+    apart = values is not None and len(values) > 1 and not (single and out.suffix)
+    of_each = f" for each of {len(values)} values" if values is not None and apart else ""
+    say(f"{made:,} {'image' if made == 1 else 'images'}{of_each}: {last if single and not apart else out}")
 
 
 def check_apart(given: Path, out: Path) -> None:
@@ -117,11 +120,15 @@ def storable(image):  # type: ignore[no-untyped-def]
 
 
 def images(
-    path: Path, single: bool, skip: Callable[[tuple[str, str]], None]
+    path: Path, single: bool, skip: Callable[[tuple[str, str]], None], several: dict[str, int]
 ) -> tuple[dict[str, str], Iterator[tuple[str, np.ndarray]]]:
-    """The .png to write for each name; and (.png, levels [height, width, channels]) of each image that can be read."""
+    """The .png to write for each name; and (.png, levels [height, width, channels]) of each image that can be read.
+
+    ``skip`` is told of the others, ``several`` takes how many frames files have that are read to the first one only.
+    """
     from ganforge.domains.image_decode import Entry, Fit, decode, in_order
     from ganforge.domains.image_files import open_files
+    from ganforge.domains.image_frames import frames
 
     if single:
         entries = [Entry(path.name, path.read_bytes)]
@@ -130,12 +137,19 @@ def images(
         entries = [Entry(name, lambda name=name: files.read(name)) for name in files.images]
     names = png_names([entry.name for entry in entries])
 
+    def read(entry: Entry) -> tuple[np.ndarray, int]:
+        content = entry.load()
+        return decode(content, Fit(), 100_000_000), frames(content)
+
     def found() -> Iterator[tuple[str, np.ndarray]]:
-        for entry, planes in in_order(lambda e: decode(e.load(), Fit(), 100_000_000), iter(entries), None):
-            if isinstance(planes, str):
-                skip((entry.name, planes))
-            else:
-                yield names[entry.name], planes.transpose(1, 2, 0)
+        for entry, given in in_order(read, iter(entries), None):
+            if isinstance(given, str):
+                skip((entry.name, given))
+                continue
+            planes, count = given
+            if count > 1:
+                several[entry.name] = count
+            yield names[entry.name], planes.transpose(1, 2, 0)
 
     return names, found()
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field
 from ganforge.core.errors import InputError
 from ganforge.domains.image_decode import LARGEST_SIDE, Entry, Fit, decode, header, in_order, parse_size
 from ganforge.domains.image_files import open_files
+from ganforge.domains.image_frames import frames, only_first
 from ganforge.domains.image_labels import Labels, Listing, list_images
 from ganforge.domains.image_tables import (
     HUB,
@@ -188,8 +189,13 @@ def _decode_into(
 ) -> PackedSource | None:
     """Decode all in order. What ``fit`` leaves open, the first image decides; raises Mixed when another differs."""
 
+    several: dict[str, int] = {}
+
     def work(entry: Entry) -> np.ndarray:
-        return decode(entry.load(), fit, options.max_pixels)
+        content = entry.load()
+        if (count := frames(content)) > 1:
+            several[entry.name] = count
+        return decode(content, fit, options.max_pixels)
 
     writer, kept, skipped = Writer(folder), [], []
     grey = fit.channels is None
@@ -212,6 +218,8 @@ def _decode_into(
                     progress(i + 1, listing.count)
         if skipped:
             messages = [*messages, f"skipped {len(skipped):,} of {listing.count:,} files that could not be read"]
+        if several:
+            messages = [*messages, only_first(dict(sorted(several.items())))]
         if grey and kept:
             over = ", laid over white" if writer.shape[0] == 4 else ""
             messages = [*messages, f"all images are grey, in {writer.shape[0]} channels: --channels 1 reads one{over}"]

@@ -9,6 +9,7 @@ import numpy as np
 from ganforge.core.errors import InputError
 from ganforge.domains.image_decode import Entry, Fit, decode, fit_planes, in_order
 from ganforge.domains.image_files import open_files
+from ganforge.domains.image_frames import frames, only_first
 from ganforge.model import Model
 
 MAX_PIXELS = 100_000_000
@@ -30,10 +31,13 @@ def read_pictures(model: Model, path: str | Path) -> tuple[np.ndarray, list[str]
     channels, height, width = model.domain.shape
     fit = Fit((height, width), channels, model.domain.reading["bits"])
     pictures, names, notes = [], [], []
-    for entry, planes in in_order(lambda e: decode(e.load(), Fit(), MAX_PIXELS), iter(entries), None):
+    for entry, found in in_order(read, iter(entries), None):
         try:
-            if isinstance(planes, str):
-                raise ValueError(planes)
+            if isinstance(found, str):
+                raise ValueError(found)
+            planes, several = found
+            if several > 1:
+                notes.append(only_first({entry.name: several}))
             if planes.shape[1:] != (height, width):
                 notes.append(f"{entry.name}: {planes.shape[2]} x {planes.shape[1]} resized to {width} x {height}")
             pictures.append(fit_planes(planes, fit).transpose(1, 2, 0))
@@ -43,3 +47,9 @@ def read_pictures(model: Model, path: str | Path) -> tuple[np.ndarray, list[str]
     if not pictures:
         raise InputError(f"{path}: no image that can be read" + (f" ({notes[0]})" if notes else ""))
     return np.stack(pictures), names, notes
+
+
+def read(entry: Entry) -> tuple[np.ndarray, int]:
+    """The levels [channels, height, width] of an image's first frame, and how many frames it has."""
+    content = entry.load()
+    return decode(content, Fit(), MAX_PIXELS), frames(content)

@@ -213,3 +213,49 @@ def test_long_silence_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     with arguments.telling(quiet=True) as tell:
         tell("nothing")
     assert capsys.readouterr().err == ""
+
+
+FILES = {
+    "generate": ("generate", "-n", 4, "made.npz"),
+    "interpolate": ("interpolate", "--waypoints", 2, "--steps", 2, "made.png"),
+    "traverse": ("traverse", "--count", 1, "--steps", 2, "--kind", "coordinate", "made.png"),
+    "edit": ("edit", "--direction", 1, "--kind", "coordinate", "-n", 2, "--steps", 2, "made.png"),
+}
+
+
+@pytest.mark.parametrize("verb", FILES)
+def test_a_file_of_others_is_not_lost_and_ones_own_is_replaced(run: Path, tmp_path: Path, verb: str) -> None:
+    name, *given, out = FILES[verb]
+    out, command = tmp_path / str(out), (name, run, *given)
+    out.write_bytes(b"a thesis")
+    said = ganforge(*command, "--out", out)
+    assert said.code == 2 and f"{out} is there already" in said.error and "--overwrite" in said.error, said
+    assert out.read_bytes() == b"a thesis"
+    assert ganforge(*command, "--out", out, "--overwrite").code == 0
+    made = out.read_bytes()
+    assert made != b"a thesis"
+    assert ganforge(*command, "--out", out, "--seed", 7).code == 0, "what ganforge wrote, it replaces"
+    out.write_bytes(made + b" and my notes")
+    assert ganforge(*command, "--out", out).code == 2, "it was changed since"
+
+
+def test_an_evaluation_and_a_sheet_are_files_too(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out, command in (
+        ("scores.json", ("evaluate", run, "--metrics", "swd", "-n", 100, "--out", "scores.json")),
+        ("contact-sheet.png", ("data", "inspect", "digits")),
+    ):
+        Path(out).write_bytes(b"a thesis")
+        assert ganforge(*command).code == 2 and Path(out).read_bytes() == b"a thesis"
+        Path(out).unlink()
+        for _ in range(2):
+            assert ganforge(*command).code == 0, out
+
+
+def test_without_a_cache_nothing_is_replaced_unasked(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "file"))
+    for code in (0, 2):
+        assert ganforge("generate", run, "-n", 2, "--out", tmp_path / "made.npz").code == code

@@ -246,6 +246,19 @@ def test_one_image(run: Path, tmp_path: Path) -> None:
     assert np.array_equal(levels[..., 0], np.asarray(Image.open(tmp_path / "made.png")))
 
 
+def test_pictures_of_others_are_not_lost(run: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for place in (source, out):
+        place.mkdir()
+        Image.new("L", (8, 8), 90).save(place / "a.png")
+    before = (out / "a.png").read_bytes()
+    said = run_command("translate", run, source, "--out", out)
+    assert said.code == 2 and "a.png is there already" in said.error and (out / "a.png").read_bytes() == before
+    for more in (["--overwrite"], []):
+        assert run_command("translate", run, source, "--out", out, *more).code == 0
+    assert (out / "a.png").read_bytes() != before
+
+
 def test_an_animation_is_not_cut_in_silence(run: Path, tmp_path: Path) -> None:
     frames = [Image.new("L", (8, 8), level) for level in (0, 90, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])

@@ -49,7 +49,9 @@ Kind = Annotated[
         metavar="KIND",
     ),
 ]
-Out = Annotated[Path | None, typer.Option(help="Where to write; the suffix decides the format.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Where to write; the suffix decides the format. Another's file is kept.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
 Silent = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]

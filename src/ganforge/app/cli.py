@@ -39,6 +39,7 @@ from ganforge.app.study import STUDY_EXAMPLES, study
 from ganforge.app.train import RESUME_EXAMPLE, TRAIN_EXAMPLES, resume, train
 from ganforge.app.translate import TRANSLATE_EXAMPLES, translate
 from ganforge.app.traverse import TRAVERSE_EXAMPLES, traverse
+from ganforge.app.written import Overwrite, refuse_others, remember
 from ganforge.core.errors import GanforgeError, RunError
 
 app = typer.Typer(
@@ -94,7 +95,10 @@ def generate(
     code: Code = None,
     out: Out = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write into a folder though it holds other files.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace a file that ganforge did not write, or write into a folder of other files."
+        ),
     ] = False,
     device: Device = "auto",
     allow: Allow = None,
@@ -110,12 +114,15 @@ def generate(
     if out is not None and not overwrite and output.is_folder(out):
         output.refuse_strangers(out)
     output.refuse_data(target, run)
+    if not output.is_folder(target):
+        refuse_others([target], overwrite)
     model = open_run(run, device, allow, code)
     samples = model.generate(
         n, seed, label, truncation, where or (), frames, prompt, progress=None if quiet else count_to_stderr("samples")
     )
     if not output.is_folder(target):
         written = model.domain.save(samples, target)
+        remember(written)
     else:
 
         def write(folder: Path) -> None:
@@ -154,15 +161,18 @@ def interpolate(
     label: Label = None,
     code: Code = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
     """Walk through latent space: a GIF or MP4, or a strip as PNG."""
+    refuse_others([out] if out else [], overwrite)
     model = open_run(run, device, allow, code)
     samples = model.interpolate(waypoints, steps, seed, label, mode)  # type: ignore[arg-type]
     name = f"interpolation-{mode}-seed{seed}{tag(label, code)}"
     for target in [out] if out else [run / "generated" / f"{name}{suffix}" for suffix in (".gif", ".png")]:
         model.domain.animate(samples, target, steps)
+        remember([target])
         say(f"{waypoints} latents, {(waypoints - 1) * steps + 1} samples: {target}")
 
 

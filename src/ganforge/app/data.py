@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ganforge.app.arguments import Json, Kind, count_to_stderr
+from ganforge.app.written import Overwrite, refuse_others, remember
 
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -68,6 +69,7 @@ def inspect(
     label_column: Annotated[str | None, typer.Option(help="The column of metadata.csv that holds the class.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split, such as trainA.")] = None,
     domain: Kind = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Count, measure and check images: sizes, modes, corrupt and duplicate files, class balance, a contact sheet. Of a
@@ -79,6 +81,7 @@ def inspect(
 
     given = {k: v for k, v in {"label_column": label_column, "split": split}.items() if v is not None}
     sheet = out or Path("contact-sheet.png")
+    refuse_others([sheet], overwrite)
     able = readers(path) if domain is None else [as_kind(path, domain)]
     if able[0].DOMAIN.kind == ImageDomain.kind:
         options = checked(ImageOptions, given, "data")
@@ -86,6 +89,7 @@ def inspect(
     else:
         checked(able[0].OPTIONS, given, "data")  # InputError: of this kind, data have no such
         audit = survey(path, able, sheet)
+    remember([sheet])
     if as_json:
         typer.echo(json.dumps(audit.to_dict(), indent=2))
     else:

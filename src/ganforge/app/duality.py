@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ganforge.app.arguments import Allow, Device, Json, Quiet, RunPath, allow_module, say, telling
+from ganforge.app.written import Overwrite, refuse_others, remember
 
 DUALITY_EXAMPLES = (
     "Examples: ganforge duality runs/dcgan-digits-01 | ganforge duality RUN --steps 5000 --holdout test.zip --json"
@@ -26,10 +27,12 @@ def duality(
     device: Device = "auto",
     json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Write the result to this .json too.")] = None,
+    overwrite: Overwrite = False,
     allow: Allow = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the duality gap: how far a trained game is from equilibrium, in its own payoff."""
+    refuse_others([out] if out else [], overwrite)
     allow_module(allow)
     from ganforge.api import memory_errors
     from ganforge.core.store import write_json
@@ -41,4 +44,5 @@ def duality(
         )
     if out is not None:
         write_json(out, found.to_dict())
+        remember([out])
     say(json_text.dumps(found.to_dict(), indent=2) if json else "\n".join(found.lines()))

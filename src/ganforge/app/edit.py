@@ -25,6 +25,7 @@ from ganforge.app.arguments import (
     tag,
     telling,
 )
+from ganforge.app.written import Overwrite, refuse_others, remember
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def edit(
     code: Code = None,
     json: Json = False,
     out: Out = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
@@ -75,6 +77,7 @@ def edit(
     low, high = ends(strength)
     check_directions(kind)
     check_picture(n, steps, out)
+    refuse_others([out] if out else [], overwrite)
     classes = pair_of(direction, against)
     import torch
 
@@ -100,6 +103,7 @@ def edit(
         out or run / "generated" / f"edit-{file_name(direction, kind, classes)}-seed{seed}{tag(label, layer, code)}.png"
     )
     model.domain.animate(samples[: rows * steps], target, steps)
+    remember([target])
     shares = [] if judge is None else class_shares(judge, made, steps, columns)
     if json:
         facts = {"direction": way.name, "share": way.share, "scale": way.scale, "vector": way.vector.tolist()}

@@ -21,6 +21,7 @@ from ganforge.app.arguments import (
     listed,
     telling,
 )
+from ganforge.app.written import Overwrite, refuse_others, remember
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def evaluate(
     truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
     json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json and duplicates.png; or a .json.")] = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     allow: Allow = None,
     quiet: Quiet = False,
@@ -78,6 +80,7 @@ def evaluate(
     names = listed(metrics)
     allow_module(allow)
     keep = bool(out and out.suffix != ".json")
+    refuse_others([out] if out else [], overwrite)
     with telling(quiet or json) as tell:
         opened = unseen = None
         if against is None:
@@ -93,7 +96,9 @@ def evaluate(
     if not result.scores:
         raise InputError(f"nothing can be scored: {'; '.join(result.obstacles()) or 'no metric applies'}")
     if out is not None:
-        for path in judge.write(result, real_domain, source, out):
+        written = judge.write(result, real_domain, source, out)
+        remember(written)
+        for path in written:
             if not json:
                 typer.echo(f"wrote {path}")
     typer.echo(json_text.dumps(result.to_dict(), indent=2) if json else "\n".join(result.lines()))

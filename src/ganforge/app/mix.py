@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, open_run, say, tag
+from ganforge.app.written import Overwrite, refuse_others, remember
 
 MIX_EXAMPLES = (
     "Examples: ganforge mix runs/stylegan2-faces-01 | ganforge mix RUN --layers fine --rows 3 --columns 8 | "
@@ -22,14 +23,17 @@ def mix(
     seed: Seed = 0,
     label: Label = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
     """Mix styles: each sample of the first column, with styles of each of the first row."""
     from ganforge import latent
 
+    refuse_others([out] if out else [], overwrite)
     model = open_run(run, device, allow)
     samples = latent.mix(model, rows, columns, layers, seed, label)
     target = out or run / "generated" / f"mix-{layers}-seed{seed}{tag(label)}.png"
     model.domain.animate(samples, target, columns + 1)
+    remember([target])
     say(f"{rows} samples with the {layers} styles of {columns} others: {target}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganforge.app.arguments import Allow, Device, RunPath, Seed, allow_module, count_to_stderr, say, telling
+from ganforge.app.written import Overwrite, refuse_others, remember
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def translate(
     to: Annotated[
         str | None, typer.Option(help="The value wanted, where the model changes a number: 70, or several: 20,40,60.")
     ] = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
     """Make images from images: any size, names kept, transparency and grey kept where that makes sense."""
     from ganforge.domains.image_frames import only_first
-    from ganforge.domains.image_pictures import make_folder, png, write
     from ganforge.model import load
 
     allow_module(allow)
@@ -56,19 +57,21 @@ def translate(
     model = load(run, device)
     values = None if to is None else numbers(to)
     model.translate([], direction, tile=tile, to=values)  # says what is wrong before anything is read
-    made, skipped, several, last = 0, [], {}, out
+    made, skipped, several, written = 0, [], {}, []
     heard = count_to_stderr("images")
     names, found = images(input_, single, skipped.append, several)
-    with telling(quiet=not single, doing=f"translating {input_.name}"):  # of several, they are counted
-        for group in groups(found):
-            done = model.translate([levels for _, levels in group], direction, seed, degrade, tile, values)
-            each = [done] if values is None else done
-            for (name, _), *versions in zip(group, *each, strict=True):
-                for last, image in places(out, single, name, values, versions):
-                    make_folder(last.parent)
-                    write(last, png(storable(image)))
-                made += 1
-                heard(made + len(skipped), len(names))
+    refuse_others((path for name in names.values() for path in places(out, single, name, values)), overwrite)
+    try:
+        with telling(quiet=not single, doing=f"translating {input_.name}"):  # of several, they are counted
+            for group in groups(found):
+                done = model.translate([levels for _, levels in group], direction, seed, degrade, tile, values)
+                each = [done] if values is None else done
+                for (name, _), *versions in zip(group, *each, strict=True):
+                    written += put(places(out, single, name, values), versions)
+                    made += 1
+                    heard(made + len(skipped), len(names))
+    finally:  # what was written before something went wrong is ours, too
+        remember(written)
     if not made:
         raise InputError(f"{input_}: no image that can be read" + (f" ({': '.join(skipped[0])})" if skipped else ""))
     for name, reason in skipped:
@@ -77,7 +80,7 @@ def translate(
         typer.echo(f"{only_first(several, 'translated')}; a folder of its frames is translated whole", err=True)
     apart = values is not None and len(values) > 1 and not (single and out.suffix)
     of_each = f" for each of {len(values)} values" if values is not None and apart else ""
-    say(f"{made:,} {'image' if made == 1 else 'images'}{of_each}: {last if single and not apart else out}")
+    say(f"{made:,} {'image' if made == 1 else 'images'}{of_each}: {written[-1] if single and not apart else out}")
 
 
 def check_apart(given: Path, out: Path) -> None:
@@ -101,17 +104,25 @@ def numbers(text: str) -> list[float]:
     return found
 
 
-def places(
-    out: Path, single: bool, name: str, values: list[float] | None, versions: list[np.ndarray]
-) -> list[tuple[Path, np.ndarray]]:
-    """Where an image's versions go: in a row for a .png, in a folder for each value where there are several."""
+def places(out: Path, single: bool, name: str, values: list[float] | None) -> list[Path]:
+    """Where an image's versions go: side by side to one .png, or to a folder for each value where there are several."""
+    if single and out.suffix:
+        return [out]
+    if values is None or len(values) == 1:
+        return [out / name]
+    return [out / f"{value:g}" / name for value in values]
+
+
+def put(paths: list[Path], versions: list[np.ndarray]) -> list[Path]:
+    """Write the versions of an image, side by side where there is one path only. Returns the paths."""
     import numpy as np
 
-    if single and out.suffix:
-        return [(out, np.concatenate(versions, 1))]
-    if values is None or len(values) == 1:
-        return [(out / name, versions[0])]
-    return [(out / f"{value:g}" / name, image) for value, image in zip(values, versions, strict=True)]
+    from ganforge.domains.image_pictures import make_folder, png, write
+
+    for path, image in zip(paths, versions if len(paths) > 1 else [np.concatenate(versions, 1)], strict=True):
+        make_folder(path.parent)
+        write(path, png(storable(image)))
+    return paths
 
 
 def storable(image):  # type: ignore[no-untyped-def]

@@ -25,6 +25,7 @@ from ganforge.app.arguments import (
     tag,
     telling,
 )
+from ganforge.app.written import Overwrite, refuse_others, remember
 from ganforge.core.errors import InputError
 
 TRAVERSE_EXAMPLES = (
@@ -52,6 +53,7 @@ def traverse(
     code: Code = None,
     json: Json = False,
     out: Out = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
@@ -59,6 +61,7 @@ def traverse(
     check_directions(kind)
     if (features is None) != (against is None):
         raise InputError("--features and --against go together: features are fitted to the real data")
+    refuse_others([out] if out else [], overwrite)
     from ganforge import judge, latent
 
     model = open_run(run, device, allow, code)
@@ -69,6 +72,7 @@ def traverse(
         )  # fmt: skip
     target = out or run / "generated" / f"traversal-{kind}-seed{seed}{tag(label, layer, code)}.png"
     latent.draw(model, found, target)
+    remember([target])
     if json:
         rows = [
             {"direction": d.name, "vector": d.vector.tolist(), "share": d.share, "move": asdict(move)}

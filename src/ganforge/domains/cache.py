@@ -19,10 +19,11 @@ KINDS = {
     "classifiers": "classifiers trained on real data",
     "matcher": "what tells captions of real images",
     "weights": "weights that were downloaded, or put there",
+    "written": "which files ganforge wrote: only those it replaces unasked",
 }
 """The folders of the cache, and what they hold. Nothing else there is ever touched."""
 
-KEPT = ("weights",)
+KEPT = ("weights", "written")
 """Cleared only by name: they cannot be computed again."""
 
 

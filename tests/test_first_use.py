@@ -67,6 +67,20 @@ def test_slips(here: Path, monkeypatch: pytest.MonkeyPatch, line: str, says: str
     assert said.code == 2 and re.search(says, said.error), said
 
 
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        ("r3gan", "a.zip"), ("pix2pix", "a.zip"), ("cyclegan", "a.zip"), ("age", "a.zip"), ("text2image", "a.parquet"),
+        ("videogan", "a.gif"), ("videogan", "a.zip"), ("ctgan", "a.csv"), ("ctgan", "a.parquet"), ("lm", "a.jsonl"),
+        ("molgan", "a.smi"), ("molgan", "a.csv"), ("lm", "a.txt"),
+    ],
+)  # fmt: skip
+def test_an_empty_file_is_called_that(tmp_path: Path, recipe: str, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    said = ganforge("train", recipe, "--data", tmp_path / name, "--dry-run")
+    assert said.code == 2 and re.search("is empty|holds no text", said.error), said
+
+
 def test_each_example_of_help_is_a_line_of_its_own() -> None:
     commands = [*app.registered_commands, *data_app.registered_commands]
     for command in commands:

@@ -283,6 +283,31 @@ def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
     assert again.schema.types == table.schema.types and again.equals(table)
 
 
+def test_parquet_columns_are_to_pandas_what_they_were(tmp_path: Path) -> None:
+    """Types with missing values are known to pandas by what the file says of them; a CSV of times in UTC says so."""
+    frame = pd.DataFrame(
+        {
+            "score": pd.array([1, None, 3] * 3, dtype="Int64"),
+            "level": pd.array([1, 2, None] * 3, dtype="UInt8"),
+            "rate": pd.array([0.5, None, 1.5] * 3, dtype="Float32"),
+            "flag": pd.array([True, False, None] * 3, dtype="boolean"),
+            "loose": [1.0, None, 3.5] * 3,
+            "seen": pd.date_range("2024-03-01 10:30", periods=9, freq="h", tz="Europe/Berlin"),
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    domain, source = open_data(str(tmp_path / "t.parquet"))
+    domain = domain_from_dict(json.loads(json.dumps(domain.to_dict())))
+    made = domain.decode(domain.encode(source.take(torch.arange(6))))
+    domain.save(made, tmp_path / "again.parquet")
+    again = pd.read_parquet(tmp_path / "again.parquet")
+    pd.testing.assert_frame_equal(again, frame[:6])
+    domain.save(made, tmp_path / "again.csv")
+    assert pd.read_csv(tmp_path / "again.csv")["seen"][0] == "2024-03-01 09:30:00+00:00"
+    asked = domain.constrain(["seen>=2024-03-01 12:30:00+01:00"])  # type: ignore[attr-defined]
+    assert int(domain.obeys({"data": domain.encode(source.take(torch.arange(9)))["data"]}, asked).sum()) == 7  # type: ignore[attr-defined]
+
+
 def test_a_few_accidents_of_rounding_are_no_decimals(tmp_path: Path) -> None:
     """scikit-learn's wine has 3.399999 among 5.64, 4.38 ..: made rows have two decimals, within the range."""
     values = np.round(np.linspace(1, 9, 200), 2)

@@ -48,6 +48,8 @@ def module_for(spec: str, kinds: Sequence[str] = ()) -> ModuleType:
     accepting = [m for m in wanted if m.accepts(spec)]
     if accepting:
         return max(accepting, key=lambda m: getattr(m, "PRIORITY", 0))
+    if Path(spec).is_file() and not Path(spec).stat().st_size:
+        raise InputError(f"{spec} is empty: a file of 0 bytes")
     if kinds and any(m.accepts(spec) for m in modules()):
         builtin = sorted(name for m in wanted for name in getattr(m, "BUILTIN", ()))
         built_in = f"; built in: {', '.join(builtin)}" if builtin else ""

@@ -138,6 +138,8 @@ class ZipFiles:
         try:
             return zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            if self.path.is_file() and not self.path.stat().st_size:
+                raise InputError(f"{self.path} is empty: a file of 0 bytes") from None
             raise InputError(f"{self.path}: not a zip archive that can be read: {error}") from error
 
     @cached_property

@@ -77,6 +77,8 @@ def footer(place: Place, shard: Shard) -> tuple[Any, bytes]:
     pa, parquet = need_pyarrow()
     end = place.read(shard, max(0, shard.size - 8), min(8, shard.size))
     length = int.from_bytes(end[:4], "little")
+    if not shard.size:
+        raise InputError(f"{shard.path}: not a Parquet file: it is empty")
     if len(end) < 8 or end[4:] != b"PAR1" or length > min(FOOTER_LIMIT, shard.size - 12):
         raise InputError(f"{shard.path}: not a Parquet file, or cut off")
     content = place.read(shard, shard.size - 8 - length, length + 8)

@@ -91,6 +91,7 @@ class TableDomain(Domain):
                 comma=name in style.commas,
                 pointed=name in style.pointed,
                 stored=style.stored.get(name, ""),
+                pandas=style.pandas.get(name, ""),
             )
             for name, column in table.items()
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ DELIMITERS = ",;\t|"
 SEPARATOR = re.compile(r"sep=([,;\t|])")
 """The first line by which Excel is told what parts the fields."""
 MOSTLY = 0.9
+PANDAS = re.compile(r"U?Int\d+|Float\d+|boolean")
+"""Types of pandas that a Parquet column has only if the file says so."""
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
@@ -36,7 +39,8 @@ class Style:
 
     ``delimiter`` parts the fields, ``missing`` is what stands for a missing value in each column, ``forms`` the form of
     dates (see ``table_dates``; none is ISO 8601), ``commas`` the columns with decimal commas, ``pointed`` those whose
-    whole numbers are floating ones (127.0). ``stored`` are the types of a Parquet file's columns, by their names.
+    whole numbers are floating ones (127.0). ``stored`` are the types of a Parquet file's columns, by their names, and
+    ``pandas`` those that pandas gives some of them, such as Int64.
     """
 
     delimiter: str = ","
@@ -45,6 +49,7 @@ class Style:
     commas: frozenset[str] = frozenset()
     pointed: frozenset[str] = frozenset()
     stored: Mapping[str, str] = field(default_factory=dict)
+    pandas: Mapping[str, str] = field(default_factory=dict)
 
 
 def delimiter_of(header: str) -> str:
@@ -233,7 +238,7 @@ def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> 
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     columns: Columns = {}
-    floating = set()
+    floating, forms = set(), {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if name in skip or pa.types.is_null(kind):
@@ -251,12 +256,24 @@ def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> 
             columns[name] = np.asarray(column.cast(pa.date32() if unit.endswith("[D]") else pa.timestamp("us"))).astype(
                 unit
             )
+            if pa.types.is_timestamp(kind) and kind.tz:
+                forms[name] = "YYYY-MM-DD hh:mm:ssZZ"  # as UTC
         elif pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
             columns[name] = np.asarray(column.to_pylist(), dtype=object)
         else:
             raise InputError(f"{path}: column '{name}' is of type {kind}, which no table has: data.drop=[{name}]")
     stored = {name: str(column.type) for name, column in zip(table.column_names, table.columns, strict=True)}
-    return columns, Style(pointed=frozenset(floating), stored=stored)
+    return columns, Style(pointed=frozenset(floating), forms=forms, stored=stored, pandas=pandas_types(table.schema))
+
+
+def pandas_types(schema: Any) -> dict[str, str]:
+    """The columns for which a Parquet file's schema names a type with missing values of pandas, such as Int64."""
+    try:
+        told = (schema.pandas_metadata or {})["columns"]
+        types = {str(column["name"]): str(column["numpy_type"]) for column in told}
+    except (KeyError, TypeError, ValueError):  # none, or what is no pandas's
+        return {}
+    return {name: kind for name, kind in types.items() if name in schema.names and PANDAS.fullmatch(kind)}
 
 
 def need_pyarrow() -> tuple[Any, Any]:
@@ -308,8 +325,20 @@ def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:
         else:
             arrays[column.name] = pa.array(values)
         arrays[column.name] = as_stored(arrays[column.name], column.stored)
+    named = [
+        {
+            "name": c.name,
+            "field_name": c.name,
+            "pandas_type": c.pandas.lower(),
+            "numpy_type": c.pandas,
+            "metadata": None,
+        }
+        for c in columns
+        if c.pandas
+    ]
+    told = {"pandas": json.dumps({"index_columns": [], "column_indexes": [], "columns": named})} if named else None
     buffer = io.BytesIO()
-    parquet.write_table(pa.table(arrays), buffer)
+    parquet.write_table(pa.table(arrays, metadata=told), buffer)
     write_bytes(out, buffer.getvalue())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from command import TINY, ganforge
+from command import TINY, finish, ganforge, start_process
 from ganforge import plan
 from ganforge.app.cli import app, data_app
 from ganforge.comparison.page import AREAS, area
@@ -287,6 +287,23 @@ def test_losses_in_a_few_words() -> None:
     assert losses_of(values, ["G", "D"]) == "loss D 1.200 G 0.500"
     values = {"G/grad_norm": 3.0, "G/nll": 2.5, "G/update_ratio": 1e-3, "memory_bytes": 9.0, "fake/spread": 1.0}
     assert losses_of(values, ["G"]) == "G/nll 2.500"
+
+
+def test_loading_pytorch_is_told_before_it_is_loaded(tmp_path: Path) -> None:
+    """It takes seconds: on stderr it is said as it begins, but not to who wants silence or JSON, nor for nothing."""
+    asked = {
+        "plain": ("generate", tmp_path / "none"),
+        "quiet": ("generate", tmp_path / "none", "--quiet"),
+        "json": ("evaluate", tmp_path / "none", "--against", "ring", "--json"),
+        "light": ("train", "--help"),
+    }
+    started = {name: start_process(*words) for name, words in asked.items()}
+    said = {name: finish(process) for name, process in started.items()}
+    assert said["plain"].err.splitlines()[0] == ".. loading PyTorch" and said["plain"].error
+    assert said["plain"].err.count(".. loading") == 1 and said["plain"].out == ""
+    assert said["quiet"].err.splitlines() == [said["quiet"].error]
+    assert said["json"].err.splitlines() == [said["json"].error]
+    assert said["light"].err == ""
 
 
 def test_speeds_in_words_and_long_silences() -> None:

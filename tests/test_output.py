@@ -259,3 +259,18 @@ def test_without_a_cache_nothing_is_replaced_unasked(
     monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "file"))
     for code in (0, 2):
         assert ganforge("generate", run, "-n", 2, "--out", tmp_path / "made.npz").code == code
+
+
+def test_what_is_done_at_first_is_told_soon(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long before STILL seconds, once; not where it is done at once, nor after something else was told."""
+    monkeypatch.setattr(arguments, "SOON", 0.1)
+    monkeypatch.setattr(arguments, "STILL", 2.0)
+    with arguments.telling(doing="making samples"):
+        time.sleep(1.3)
+    assert capsys.readouterr().err.splitlines() == [".. making samples"]
+    with arguments.telling(doing="making samples") as tell:
+        tell("fid")
+        time.sleep(0.7)
+    assert capsys.readouterr().err.splitlines() == [".. fid"]

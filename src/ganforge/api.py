@@ -185,7 +185,8 @@ def prepare(
     settings: Settings, old: Run | None, tell: Callable[[str], None], few_is_known: bool = False
 ) -> tuple[Plan, Game, int]:
     """The plan of a new run, its game (with the weights of ``old``, if given) and its rounds; says what it takes."""
-    plan = make_plan(settings, tell)
+    with patience(tell, f"reading {settings.path} .."):
+        plan = make_plan(settings, tell)
     live.check(plan)
     game = plan.build()
     if old is not None:
@@ -225,7 +226,8 @@ def go_on(
         new.train |= {k: changes.get(k) for k in BUDGETS}
     refuse_changes(old, new)
     with memory_errors(), connected():
-        plan = make_plan(new, say(console))
+        with patience(say(console), f"reading {new.path} .."):
+            plan = make_plan(new, say(console))
         if run.facts["data"]["fingerprint"] != plan.source.fingerprint:
             raise InputError(
                 f"{new.path} no longer holds the data that {path} was trained on: restore it, or start a new run "
@@ -258,7 +260,8 @@ def work(
         run.unlock()
     plan.world.barrier()
     if first:
-        write_report(run)
+        with patience(tell, "writing the report .."):
+            write_report(run)
         announce(run, why, trainer, tell)
     return Outcome(load(run.path, str(trainer.device)), run.path, why)
 

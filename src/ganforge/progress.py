@@ -36,7 +36,7 @@ def rate(per_second: float) -> str:
 
 
 @contextlib.contextmanager
-def patience(tell: Callable[[str], None], text: str, seconds: float = 8.0) -> Iterator[None]:
+def patience(tell: Callable[[str], None], text: str, seconds: float = 2.0) -> Iterator[None]:
     """Says ``text`` once if the block takes longer than ``seconds``: silence looks like a fault."""
     timer = threading.Timer(seconds, tell, [text])
     timer.daemon = True

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from ganforge.model import Model
 
 INTERRUPTED = 130
-STILL = 10.0
-"""Seconds without a word after which it is said that work goes on; then twice as many, and so on."""
+SOON, STILL = 2.0, 10.0
+"""Seconds without a word after which it is said what is done at first; and after which it is said that work goes on,
+then twice as many, and so on."""
 
 RunPath = Annotated[Path, typer.Argument(help="A run folder, as 'ganforge runs' lists them.", metavar="RUN")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same samples.")]
@@ -98,7 +99,8 @@ def telling(
 ) -> Iterator[Callable[[str], None]]:
     """A function that says on stderr what is done next, and after some time that it is still being done.
 
-    What begins with ``apart`` says itself how far it is. ``doing`` is what is done at first.
+    What begins with ``apart`` says itself how far it is. ``doing`` is what is done at first, told if
+    it takes some time.
     """
     if quiet:
         yield lambda text: None
@@ -111,10 +113,14 @@ def telling(
         typer.echo(f".. {text}", err=True)
 
     def watch() -> None:
+        unsaid = True
         at, wait = since, STILL
         while not ended.wait(min(0.5, STILL / 4)):
             if at != since:
                 at, wait = since, STILL
+            elif now is doing and unsaid and time.monotonic() - at >= SOON:
+                unsaid = False
+                typer.echo(f".. {now}", err=True)
             elif time.monotonic() - at >= wait and not (apart and now.startswith(apart)):
                 typer.echo(f".. {now}: {time.monotonic() - at:.0f} s so far", err=True)
                 wait *= 2

@@ -24,6 +24,7 @@ from ganforge.app.arguments import (
     open_run,
     say,
     tag,
+    telling,
 )
 from ganforge.app.augment import AUGMENT_EXAMPLES, augment
 from ganforge.app.compare import COMPARE_EXAMPLES, compare
@@ -35,6 +36,7 @@ from ganforge.app.evaluate import evaluate
 from ganforge.app.mix import MIX_EXAMPLES, mix
 from ganforge.app.project import PROJECT_EXAMPLES, project
 from ganforge.app.report import REPORT_EXAMPLES, report
+from ganforge.app.starting import Verb
 from ganforge.app.study import STUDY_EXAMPLES, study
 from ganforge.app.train import RESUME_EXAMPLE, TRAIN_EXAMPLES, resume, train
 from ganforge.app.translate import TRANSLATE_EXAMPLES, translate
@@ -168,7 +170,8 @@ def interpolate(
     """Walk through latent space: a GIF or MP4, or a strip as PNG."""
     refuse_others([out] if out else [], overwrite)
     model = open_run(run, device, allow, code)
-    samples = model.interpolate(waypoints, steps, seed, label, mode)  # type: ignore[arg-type]
+    with telling(doing="making samples"):
+        samples = model.interpolate(waypoints, steps, seed, label, mode)  # type: ignore[arg-type]
     name = f"interpolation-{mode}-seed{seed}{tag(label, code)}"
     for target in [out] if out else [run / "generated" / f"{name}{suffix}" for suffix in (".gif", ".png")]:
         model.domain.animate(samples, target, steps)
@@ -253,7 +256,7 @@ def in_lines(examples: str) -> str:
 
 
 for command in (*app.registered_commands, *data_app.registered_commands):
-    command.epilog = in_lines(command.epilog or "")
+    command.epilog, command.cls = in_lines(command.epilog or ""), Verb
     command.short_help = " ".join((command.callback.__doc__ or "").split("\n\n")[0].split())  # else it is cut short
 
 

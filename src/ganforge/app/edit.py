@@ -88,7 +88,7 @@ def edit(
     model = open_run(run, device, allow, code)
     inputs, points, layer = starts(model, latents, layer, n, seed, label)
     judge, columns = None, []
-    with telling(doing="measuring what changes samples"):
+    with telling(json, doing="measuring what changes samples"):
         if against is not None:
             way, judge, columns = way_between(model, run, against, classes, seed, label, layer)
             if latents is None:  # rows that begin in the first class

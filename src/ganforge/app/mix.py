@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, open_run, say, tag
+from ganforge.app.arguments import Allow, Device, Label, Out, RunPath, Seed, open_run, say, tag, telling
 from ganforge.app.written import Overwrite, refuse_others, remember
 
 MIX_EXAMPLES = (
@@ -32,7 +32,8 @@ def mix(
 
     refuse_others([out] if out else [], overwrite)
     model = open_run(run, device, allow)
-    samples = latent.mix(model, rows, columns, layers, seed, label)
+    with telling(doing="making samples"):
+        samples = latent.mix(model, rows, columns, layers, seed, label)
     target = out or run / "generated" / f"mix-{layers}-seed{seed}{tag(label)}.png"
     model.domain.animate(samples, target, columns + 1)
     remember([target])

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ganforge.app.arguments import Allow, Device, allow_module, say
+from ganforge.app.arguments import Allow, Device, allow_module, say, telling
 from ganforge.core.errors import InputError
 
 STUDY_EXAMPLES = (
@@ -49,7 +49,8 @@ def study(
         allow_module(allow)
         from ganforge.study import Desk, Journal, open_stimuli, serve
 
-        stimuli = open_stimuli(what, against, seed, truncation, device, resolution, channels)
+        with telling(json, doing="reading real images, and making others"):
+            stimuli = open_stimuli(what, against, seed, truncation, device, resolution, channels)
         stimuli.check_count(pairs)
         journal = Journal(folder, {**stimuli.facts, "seconds": shown})
         try:

@@ -65,7 +65,7 @@ def traverse(
     from ganforge import judge, latent
 
     model = open_run(run, device, allow, code)
-    with telling(doing="measuring what changes samples"):
+    with telling(json, doing="measuring what changes samples"):
         extract = judge.features_for(model, against, features, seed) if against and features else None
         found = latent.traverse(
             model, count, steps, reach, kind, seed, label, extract, layer=layer  # type: ignore[arg-type]

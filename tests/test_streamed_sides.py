@@ -208,8 +208,16 @@ def test_two_columns_of_images_are_pairs(tmp_path: Path) -> None:
     plain, packed = opened(paired_folders(tmp_path / "f"), "paired")
     rows = torch.tensor([23, 0, 5])
     for name, options in (("A", {}), ("input_image", {}), ("before", {"image": "before", "target_image": "after"})):
-        domain, source = opened(f"file://{tmp_path}/{name}.parquet", "paired", **options)
-        assert domain == plain and equal(source.take(rows), packed.take(rows))
+        for spec in (f"file://{tmp_path}/{name}.parquet", f"{tmp_path}/{name}.parquet"):
+            domain, source = opened(spec, "paired", **options)
+            assert domain == plain and equal(source.take(rows), packed.take(rows))
+    with pytest.raises(
+        InputError, match=r"images, before, after, .* data\.image=before --set data\.target_image=after"
+    ):
+        opened(f"{tmp_path}/before.parquet", "paired")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "A.parquet").rename(tmp_path / "folder" / "A.parquet")
+    assert len(opened(tmp_path / "folder", "paired")[1]) == 24
 
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])

@@ -265,6 +265,19 @@ def columns_of_images(schema: Any) -> list[str]:
     return [field.name for field in schema if holds(field.type)]
 
 
+def is_of_several_images(path: Path) -> bool:
+    """Whether ``path`` is a Parquet file, or a folder of them, whose rows hold several images, none of a usual name."""
+    files = _parquet_files(path)
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        able = columns_of_images(pq.read_schema(files[0])) if files else []
+    except (ImportError, OSError, pa.ArrowException):  # reading it says what is wrong
+        return False
+    return len(able) > 1 and not set(able) & set(IMAGE_COLUMNS)
+
+
 def column_of_images(schema: Any, where: str, asked: str | None = None) -> str:
     """The column that holds images: the one ``asked`` for, one of a usual name, or the only one. InputError: none."""
     able = columns_of_images(schema)

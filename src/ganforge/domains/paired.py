@@ -18,6 +18,7 @@ from ganforge.core.game import Batch
 from ganforge.domains import image, image_packing
 from ganforge.domains.image_decode import Entry, header, parse_size
 from ganforge.domains.image_packing import ImageOptions, Progress
+from ganforge.domains.image_tables import is_of_several_images
 from ganforge.domains.packed import PackedSource
 from ganforge.domains.sides import (
     SidesDomain,
@@ -163,8 +164,8 @@ READS = "pairs of images: halves side by side, two folders A and B, or any image
 
 
 def accepts(spec: str) -> bool:
-    """Whether ``spec`` is a built-in set, or holds images that may be pairs."""
-    return spec in BUILTIN or image.accepts(part_of(spec, None)[0])
+    """Whether ``spec`` is a built-in set, or holds images that may be pairs. (Rows of two images are streamed.)"""
+    return spec in BUILTIN or (image.accepts(part_of(spec, None)[0]) and not is_of_several_images(Path(spec)))
 
 
 def looks(spec: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -15,7 +16,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.domains import streamed
 from ganforge.domains.image_decode import SUFFIXES, Entry
-from ganforge.domains.image_tables import columns_of_images
+from ganforge.domains.image_tables import IMAGE_COLUMNS, columns_of_images, is_of_several_images
 from ganforge.domains.paired import (
     LOOKED_AT,
     PairedDomain,
@@ -94,7 +95,11 @@ PRIORITY = -2
 """A folder that holds images as well is a folder of these."""
 ASKED = True
 READS = "pairs of images in shards: two images a sample, halves side by side, or any images with data.degrade"
-accepts = streamed.accepts
+
+
+def accepts(spec: str) -> bool:
+    """As of shards, and plain Parquet files whose rows hold two images."""
+    return streamed.accepts(spec) or is_of_several_images(Path(spec))
 
 
 def open(
@@ -141,9 +146,15 @@ def find_two(spec: str, options: StreamedPairedOptions) -> tuple[str, str] | Non
         named = {column.lower().removesuffix("_image"): column for column in columns}
     else:
         found = sorted(e for e in glance(place, shards[0])[1] if f".{e.rpartition('.')[2]}" in SUFFIXES)
-        named = {extension.rpartition(".")[0]: extension for extension in found}
+        named, columns = {extension.rpartition(".")[0]: extension for extension in found}, []
     sides = [(a.lower(), b.lower()) for a, b in NAMES]
-    return next(((named[a], named[b]) for a, b in sides if a in named and b in named), None)
+    two = next(((named[a], named[b]) for a, b in sides if a in named and b in named), None)
+    if two is None and len(columns) > 1 and not set(columns) & set(IMAGE_COLUMNS):
+        raise InputError(
+            f"{spec}: which of the columns of images, {', '.join(columns)}, are the pair? Say it as in "
+            f"--set data.image={columns[0]} --set data.target_image={columns[1]}"
+        )
+    return two
 
 
 def open_two(

@@ -236,3 +236,17 @@ def test_texts_are_kept_as_bytes() -> None:
             Texts.from_arrays("x", {**arrays, f"x.{name}": wrong}, 5)
     with pytest.raises(ValueError, match="x"):
         Texts.from_arrays("x", arrays, 4)
+
+
+def test_a_caption_without_a_word_is_told_with_its_image(tmp_path: Path) -> None:
+    place, shard = folder(tmp_path / "f"), shards(tmp_path / "s")
+    text = (place / "captions.csv").read_text()
+    assert not any("no word" in line for data in (place, shard) for line in opened(data)[1].messages)
+    at = text.index('"it sleeps"', text.index("0005.png"))
+    (place / "captions.csv").write_text(text[:at] + '"- ..."' + text[at + len('"it sleeps"') :])
+    assert "1 caption has no word, the first is that of '0005.png': '- ...'" in opened(place)[1].messages
+    files = [file for i in range(8) for file in ((f"{i:04d}.png", picture(i)), beside(i, "txt"))]
+    files[11] = ("0005.txt", b"a cat\n...")
+    tar(shard / "train-0.tar", files)
+    said = "1 caption has no word, the first is that of train-0.tar: 0005.png: '...'"
+    assert said in opened(shard)[1].messages

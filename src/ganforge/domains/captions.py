@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -44,6 +45,10 @@ COUNT = 20_000
 SIDE = 32
 """Pixels of a made-up picture's side, where the user says nothing."""
 PARTS = ("train", "unseen", "unseen-objects")
+
+
+SAYING = re.compile(r"\w|[^\x00-\xff]")
+"""What a caption must have to say anything: a letter, a digit, or a sign that may be a picture."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +266,8 @@ def open_as(
         return open_made(name, part, options, like, progress)
     options.refuse_made_up(spec)
     named = (options.caption_column,) if options.caption_column else ()
-    packed, captions = read_images(spec, options, named if named and like is None else (*named, *TEXTS), progress)
+    packed, found = read_images(spec, options, named if named and like is None else (*named, *TEXTS), progress)
+    captions = list(found.values())
     first = CaptionDomain(
         shape=packed.shape,  # type: ignore[arg-type]
         bits=packed.bits,
@@ -270,7 +276,12 @@ def open_as(
         caption_column=options.caption_column,
     )
     flat = [caption for each in captions for caption in each[:MOST]]
-    domain, messages = (like, []) if like else learn(flat, first, options)
+    of_each = np.cumsum([len(each[:MOST]) for each in captions])
+
+    def whose(i: int) -> str:
+        return f"'{list(found)[np.searchsorted(of_each, i, side='right')]}'"
+
+    domain, messages = (like, []) if like else learn(flat, first, options, whose)
     ways = max(len(c[:MOST]) for c in captions)
     lines = [c[:MOST][i % len(c[:MOST])] for c in captions for i in range(ways)]
     tokens = domain.numbers(lines)
@@ -284,14 +295,20 @@ def unknown_share(tokens: np.ndarray) -> list[str]:
     return [f"{100 * share:.2g} % of the captions' words are not in the vocabulary (data.vocabulary)"] if share else []
 
 
-def learn(flat: Sequence[str], domain: CaptionDomain, options: CaptionOptions) -> tuple[CaptionDomain, list[str]]:
-    """The domain with the vocabulary of all captions, and what was decided. They are gone through one by one."""
+def learn(
+    flat: Sequence[str], domain: CaptionDomain, options: CaptionOptions, whose: Callable[[int], str] | None = None
+) -> tuple[CaptionDomain, list[str]]:
+    """The domain with the vocabulary of all captions, and what was decided. They are gone through one by one.
+
+    ``whose`` names the image that a caption belongs to, by its number.
+    """
     counts: Counter[str] = Counter()
     sizes = np.empty(len(flat), dtype=np.int64)
+    wordless = []
     for i, caption in enumerate(flat):
         line = domain.words(caption)
-        if not line:
-            raise InputError(f"the caption '{caption}' has no word")
+        if not SAYING.search(caption):
+            wordless.append(i)
         counts.update(line)
         sizes[i] = len(line)
     length = options.length or min(max(int(np.quantile(sizes, COVERED, method="higher")), 2), LONGEST)
@@ -303,6 +320,10 @@ def learn(flat: Sequence[str], domain: CaptionDomain, options: CaptionOptions) -
     ]
     if (longer := int((sizes > length).sum())) > 0:
         messages.append(f"{longer:,} captions are longer than {length} words, and were cut (data.length)")
+    if wordless:
+        have = "caption has" if len(wordless) == 1 else "captions have"
+        of = f", the first is that of {whose(wordless[0])}" if whose else ""
+        messages.append(f"{len(wordless):,} {have} no word{of}: '{flat[wordless[0]]}'")
     return replace(domain, vocabulary=vocabulary, length=length, prompts=prompts), messages
 
 

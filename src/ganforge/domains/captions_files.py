@@ -101,9 +101,9 @@ def column_of(row: dict, wanted: Sequence[str]) -> str | None:
 
 def read_images(
     spec: str, options: ImageOptions, columns: Sequence[str], progress: Progress | None
-) -> tuple[PackedSource, list[list[str]]]:
-    """The images of ``spec``, from the cache if they were read before, and the captions of each, which are in the first
-    of ``columns`` that a table has.
+) -> tuple[PackedSource, dict[str, list[str]]]:
+    """The images of ``spec``, from the cache if they were read before, and the captions of each by its name, which are
+    in the first of ``columns`` that a table has.
 
     InputError for an image without one.
     """
@@ -112,4 +112,4 @@ def read_images(
     captions = read_captions(open_files(Path(spec)), columns, listed)
     source = image_packing.pack(spec, plain, progress)
     skipped = {name for name, _ in source.skipped}
-    return source, [captions[name] for name in listed if name not in skipped]
+    return source, {name: captions[name] for name in listed if name not in skipped}

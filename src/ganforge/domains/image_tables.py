@@ -269,11 +269,10 @@ def is_of_several_images(path: Path) -> bool:
     """Whether ``path`` is a Parquet file, or a folder of them, whose rows hold several images, none of a usual name."""
     files = _parquet_files(path)
     try:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         able = columns_of_images(pq.read_schema(files[0])) if files else []
-    except (ImportError, OSError, pa.ArrowException):  # reading it says what is wrong
+    except (ImportError, OSError, ValueError):  # reading it says what is wrong
         return False
     return len(able) > 1 and not set(able) & set(IMAGE_COLUMNS)
 

@@ -105,7 +105,11 @@ def open_as(
         shape=images.shape, bits=images.bits, mirror=options.mirror, lower=options.lower,
         caption_column=options.caption_column,
     )  # fmt: skip
-    domain, messages = (like, []) if like else learn(texts, first, options)
+
+    def whose(i: int) -> str:
+        return images.index.name(int(np.searchsorted(texts.last, i, side="right")))
+
+    domain, messages = (like, []) if like else learn(texts, first, options, whose)
     parts = list(numbered(texts, domain))
     tokens = np.concatenate([tokens for tokens, _ in parts])
     ends = np.cumsum(np.concatenate([sizes for _, sizes in parts]), dtype=np.int64)

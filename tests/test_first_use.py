@@ -277,6 +277,33 @@ def test_a_round_that_takes_long_is_tried_with_few_samples(here: Path, monkeypat
     assert plan.probe(made_plan(settings_of(here, {"pack": 8}, samples=1600))) is None  # 4 make no pack
 
 
+@pytest.mark.parametrize("given, rounds, pauses", [
+    ({"rounds": 100}, 100, 12), ({"rounds": 3}, 3, 5), ({"rounds": 100, "snapshot_samples": 800}, 100, 4),
+    ({"minutes": 2}, 48, 12), ({"minutes": 0.1}, 1, 3),
+])  # fmt: skip
+def test_the_estimate_counts_pictures(
+    here: Path, monkeypatch: Any, given: dict[str, Any], rounds: int, pauses: int
+) -> None:
+    """A round takes 1 s, the samples of a picture 6 s, or 1/8 of that for 8 of its 64: a guess by those is right."""
+    its = made_plan(settings_of(here, **given))
+    now = [0.0]
+
+    def play(trainer: Trainer) -> None:
+        now[0] += 1.0
+
+    def draw(trainer: Trainer, n: int, *tag: Any) -> Any:
+        now[0] += 6.0 * n / 64 * (tag[0] == "snapshot")
+        return real(trainer, n, *tag)
+
+    real = Trainer.draw
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "round", play)
+    monkeypatch.setattr(Trainer, "draw", draw)
+    found = plan.estimate(its)
+    assert (found.rounds, found.aside, found.seconds) == (rounds, 6.0 * pauses, rounds + 6.0 * pauses)
+    assert found.samples_per_second == 16.0 and "for sample pictures) at 16 samples/s" in found.line()
+
+
 def test_runs_that_are_about_as_quick_have_points_about_as_large() -> None:
     assert area(1.0, [1.0, 1.02]) == AREAS[0] and area(1.02, [1.0, 1.02]) < 1.1 * AREAS[0]
     assert area(10.0, [1.0, 10.0]) == area(1000.0, [1.0, 1000.0]) == AREAS[1]

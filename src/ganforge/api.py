@@ -27,7 +27,7 @@ from ganforge.engine.snapshots import Snapshots
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import leave_world
 from ganforge.model import Model, load
-from ganforge.plan import Plan, cautions, estimate, facts, make_plan
+from ganforge.plan import PICTURES, Plan, cautions, estimate, facts, make_plan
 from ganforge.progress import ProgressDisplay, patience, span
 from ganforge.recipes.recipe import Recipe, recipe_name
 from ganforge.report import write_report
@@ -282,7 +282,7 @@ def play(trainer: Trainer, plan: Plan, run: Run, expected: int | None, console: 
                 expected = round(trainer.clock.round * 60 * plan.options.minutes / trainer.seconds)
         rounds = trainer.total_rounds() or expected or 1000
         if first:
-            every = trainer.every(plan.options.snapshot_samples, 10, rounds)
+            every = trainer.every(plan.options.snapshot_samples, PICTURES, rounds)
             trainer.watchers += live.watchers(trainer, plan, run, rounds)
             trainer.watchers.append(Snapshots(trainer, run.path / "samples", every))
         return trainer.train(expected)

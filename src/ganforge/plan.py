@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from ganforge import __version__
+from ganforge.card import model_card
 from ganforge.config import Settings, plain, write_settings
 from ganforge.core.device import fast_bf16, peak_memory, pick_device, settle
 from ganforge.core.errors import InputError
@@ -32,6 +33,10 @@ from ganforge.progress import now_and_then, rate, span
 from ganforge.recipes.recipe import Recipe, recipe_name
 
 WARM_UP_SECONDS = 2.0
+PICTURES = 10
+"""Pictures of samples a run, where the user sets no cadence; checkpoints come with them."""
+FEW_SHOWN, QUICK = 8, 1.0
+"""So few samples are timed first, and as many as a picture has where these take no more than so many seconds."""
 
 SHORT = 0.1
 """The share of a recipe's own budget below which a run is called short."""
@@ -68,7 +73,7 @@ class Plan:
     def trainer(self, game: Game, run: Run | None = None, watchers: Sequence[Watcher] = ()) -> Trainer:
         """A trainer for ``game``."""
         facts = {"recipe": recipe_name(type(self.recipe)), "params": plain(self.recipe), "ganforge": __version__}
-        card = model_card(self) if run else ""
+        card = model_card(self.recipe, self.domain, self.source, self.settings.path, self.options.seed) if run else ""
         return Trainer(
             game, self.source, self.domain, self.options, self.recipe.batch, self.world, run, watchers, facts, card,
             self.held,
@@ -93,13 +98,19 @@ class Estimate:
     """Seconds of the recipe's own budget (0: at the same rate)."""
     last_phase: tuple[int, float] = (0, 0.0)
     """The real samples, and the seconds, after which the last kind of rounds begins."""
+    aside: float = 0.0
+    """Those of the seconds in which samples are made, to be looked at and saved with, and nothing is learned."""
+    judged: bool = False
+    """Whether evaluations come on top, of which nobody knows yet how long they take."""
 
     def line(self) -> str:
         """One line for people."""
         millions = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in self.parameters.items())
+        aside = f" ({span(self.aside)} of them for sample pictures)" if self.aside > 0.1 * self.seconds else ""
+        judged = " and evaluations" if self.judged else ""
         return (
-            f"estimate: {self.rounds:,} rounds, {span(self.seconds)} at {rate(self.samples_per_second)} samples/s, "
-            f"{self.memory_bytes / 2**30:.2f} GiB of memory; parameters: {millions}"
+            f"estimate: {self.rounds:,} rounds, {span(self.seconds)}{aside}{judged} at {rate(self.samples_per_second)} "
+            f"samples/s, {self.memory_bytes / 2**30:.2f} GiB of memory; parameters: {millions}"
         )
 
 
@@ -191,8 +202,7 @@ def check_gpus(device: str) -> None:
 def estimate(plan: Plan) -> Estimate:
     """Measure a few rounds of a throwaway game: the run's time and memory, before anything is written.
 
-    Where later rounds are others than the first (a generator imitates before it plays), some of each kind.
-    """
+    Where later rounds are others than the first (a generator imitates before it plays), some of each kind."""
     if (tried := probe(plan)) is not None:
         return tried
     trainer = plan.trainer(plan.build())
@@ -210,7 +220,29 @@ def estimate(plan: Plan) -> Estimate:
         play(trainer)
         rounds, seconds = timed(plan, trainer, WARM_UP_SECONDS / 2)
         costs.append((begin, seconds / rounds))
-    return expected(plan, trainer.game, costs, peak_memory(trainer.device))
+    return expected(plan, trainer.game, costs, peak_memory(trainer.device), pause(plan, trainer))
+
+
+def pause(plan: Plan, trainer: Trainer) -> float:
+    """The seconds of making the samples of a picture, with what comes before it (BatchNorm's moments); where that is
+    long, a guess from a few samples, rather too high than too low."""
+    whole, started, seconds = plan.domain.shown, time.perf_counter(), 0.0
+    with trainer.sampling():
+        before = time.perf_counter() - started
+        for count in sorted({min(FEW_SHOWN, whole), whole}):
+            started = time.perf_counter()
+            plan.domain.decode(trainer.game.sample(trainer.draw(count, "snapshot")))
+            settle(trainer.device)
+            seconds = (time.perf_counter() - started) * whole / count
+            if seconds > QUICK:
+                break
+    return plan.world.agree(before + seconds)
+
+
+def pictures(plan: Plan, rounds: int) -> int:
+    """How often samples are made in so many rounds: at the start, now and then, and once more at the end."""
+    every = plan.options.snapshot_samples
+    return 2 + min(rounds, PICTURES if every is None else rounds * plan.recipe.batch // every)
 
 
 def play(trainer: Trainer) -> None:
@@ -228,19 +260,30 @@ def timed(plan: Plan, trainer: Trainer, long: float) -> tuple[int, float]:
     return rounds, seconds
 
 
-def expected(plan: Plan, game: Game, costs: Sequence[tuple[int, float]], memory: int) -> Estimate:
-    """What rounds come to: ``costs`` are the rounds from which on a round takes so many seconds."""
+def expected(plan: Plan, game: Game, costs: Sequence[tuple[int, float]], memory: int, pause: float = 0.0) -> Estimate:
+    """What rounds come to: ``costs`` are the rounds from which on a round takes so many seconds, ``pause`` is what a
+    picture takes."""
     options, batch = plan.options, plan.recipe.batch
     limits = (
         options.rounds,
         math.ceil(options.samples / batch) if options.samples is not None else None,
-        within(costs, 60 * options.minutes) if options.minutes else None,
+        affordable(plan, costs, 60 * options.minutes, pause) if options.minutes else None,
     )
     rounds = min(n for n in limits if n is not None)
     parameters = {name: sum(p.numel() for p in player.parameters()) for name, player in game.players.items()}
     seconds, usual = lasting(costs, rounds), math.ceil(plan.recipe.budget(plan.domain) / batch)
+    aside, whole = (pause * pictures(plan, n) for n in (rounds, usual))
     last = (costs[-1][0] * batch, lasting(costs, costs[-1][0]))
-    return Estimate(rounds, seconds, rounds * batch / seconds, memory, parameters, lasting(costs, usual), last)
+    return Estimate(
+        rounds, seconds + aside, rounds * batch / seconds, memory, parameters, lasting(costs, usual) + whole, last,
+        aside, options.evaluates,
+    )  # fmt: skip
+
+
+def affordable(plan: Plan, costs: Sequence[tuple[int, float]], seconds: float, pause: float) -> int:
+    """The rounds that so many seconds leave time for, one at least."""
+    left = seconds - pause * pictures(plan, within(costs, seconds))
+    return within(costs, left) if left > 0 else 1
 
 
 def lasting(costs: Sequence[tuple[int, float]], rounds: int) -> float:
@@ -355,22 +398,3 @@ def facts(plan: Plan, forked_from: str | None = None) -> dict[str, Any]:
         "data": {"path": plan.settings.path, "count": len(plan.source), "fingerprint": plan.source.fingerprint},
         "world": {"processes": plan.world.size, "shards": plan.world.shards, "threads": torch.get_num_threads()},
     }
-
-
-def model_card(plan: Plan) -> str:
-    """card.md: what the model is, what it was trained on, and what is not known about it."""
-    recipe, domain = type(plan.recipe), plan.domain
-    labels = f", {len(domain.classes)} classes" if domain.classes else ", no labels"
-    use = "`ganforge generate RUN -n 64 --seed 0`, or `ganforge.load(RUN).generate(64)`"
-    if domain.directions:
-        use = "`ganforge translate RUN INPUT --out OUTPUT`, or `ganforge.load(RUN).translate(images)`"
-    return (
-        f"# {recipe.title} trained on {plan.settings.path}\n\n"
-        f"- Recipe: `{recipe_name(recipe)}` ({recipe.paper})\n"
-        f"- Data: {len(plan.source):,} samples of kind {domain.kind}, shape {tuple(domain.shape)}{labels}; "
-        f"sha256 `{plan.source.fingerprint}`\n"
-        f"- Made with ganforge {__version__}, PyTorch {torch.__version__}, seed {plan.options.seed}\n"
-        f"- Use: {use}\n\n"
-        "Not known unless you measured it: how close samples are to training data, and which groups are missing or\n"
-        "over-represented. The licence of the training data applies.\n"
-    )

@@ -83,6 +83,17 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert "atoms of no element" in said and "more than 4 atoms (data.max_atoms" in said and "rare atoms" in said
 
 
+def test_atoms_of_a_handful_of_molecules_are_not_learned(tmp_path: Path) -> None:
+    """Of a few thousand molecules a ten-thousandth is less than one: metals seen once were kinds of their own."""
+    lines = ["CCO", "CCN", "CC=O"] * 400 + ["CBr"] * 10 + ["CI"] * 9 + ["C[Se]C"]
+    domain, source = opened(tmp_path / "a.smi", "\n".join(lines))
+    assert domain.atoms == ("C", "O", "N", "Br") and len(source) == 1210
+    assert "10 of 1,220 molecules were left out, as they have rare atoms (I, Se; data.rare" in source.messages[-1]
+    assert opened(tmp_path / "b.smi", "\n".join(lines), rare=0)[0].atoms == ("C", "O", "N", "Br", "I", "Se")
+    few = opened(tmp_path / "c.smi", "\n".join([*lines[:98], "CBr", "CBr"]))[0]
+    assert few.atoms == ("C", "O", "N", "Br")  # a fiftieth of a hundred
+
+
 def test_stereochemistry_and_isotopes_are_left_out(tmp_path: Path) -> None:
     domain, source = opened(tmp_path / "a.smi", "C[C@H](N)O\nF/C=C/F\n[13CH4]\n[2H]C\nCC")
     assert everything(domain, source)[:2] == ["CC(N)O", "FC=CF"]

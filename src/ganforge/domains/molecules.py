@@ -34,8 +34,8 @@ MOST_ATOMS = 40
 """Of a molecule, hydrogens not counted: the numbers grow with the square."""
 COVERED = 0.995
 """The share of molecules that are kept whole, where the user says nothing."""
-
-
+RARE_ATOM, FEW_WITH_ATOM, SMALL_SHARE = 1e-4, 10, 0.02
+"""An atom is of a rare kind where a smaller share of molecules has one, or fewer of them; of few, a smaller share."""
 RARE_BOND = 1e-4
 """Bonds of a smaller share of molecules are not made by a repair."""
 
@@ -46,12 +46,12 @@ class MoleculeOptions:
 
     max_atoms: larger ones are left out, hydrogens not counted (None: what keeps 99.5 %, at most 40). column: the column
     of a .csv that holds SMILES. rare: molecules with an atom of a kind that fewer than this share of molecules have are
-    left out.
+    left out (None: fewer than 1 in 10,000, and fewer than 10 molecules; of fewer than 500, than a fiftieth).
     """
 
     max_atoms: Annotated[int, Field(ge=2, le=MOST_ATOMS)] | None = None
     column: str = "smiles"
-    rare: Annotated[float, Field(ge=0, lt=1)] = 1e-4
+    rare: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
 class Molecules(list[str | None]):
@@ -256,7 +256,7 @@ def open(spec: str, options: MoleculeOptions) -> tuple[MoleculeDomain, MoleculeS
         raise InputError(f"{spec}: none of its {found.count:,} lines could be used as a molecule; {found.first}")
     most = options.max_atoms or usual_size(found)
     found.drop_large(most)
-    found.drop_rare(options.rare)
+    found.drop_rare(usually_rare(len(found.graphs)) if options.rare is None else options.rare)
     return described(spec, found, most, options.column)
 
 
@@ -277,6 +277,11 @@ def usual_size(found: Found) -> int:
     """How many atoms 99.5 % of molecules have at most."""
     sizes = np.asarray([len(kinds) for kinds, _ in found.graphs])
     return max(int(np.quantile(sizes, COVERED, method="higher")), 2)
+
+
+def usually_rare(molecules: int) -> float:
+    """The share of so many molecules below which a kind of atom is too rare to be learned."""
+    return max(RARE_ATOM, min(FEW_WITH_ATOM / max(molecules, 1), SMALL_SHARE))
 
 
 def described(spec: str, found: Found, most: int, column: str) -> tuple[MoleculeDomain, MoleculeSource]:

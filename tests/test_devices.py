@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import play
 from ganforge import plan
 from ganforge.config import Settings
-from ganforge.core.device import fast_bf16, pick_device
+from ganforge.core.device import deterministic, fast_bf16, pick_device
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock, Game, Move, Player, Terms
+from ganforge.engine import trainer
 from ganforge.engine.rng import reseed
 from ganforge.engine.update import Updates
 from ganforge.engine.world import World, join_world
@@ -48,6 +50,44 @@ def test_a_seed_reaches_every_gpu(two_gpus: list[Any]) -> None:
     """On cuda:1, which need not be the current GPU, noise would otherwise be another each time."""
     reseed(0, "anything")
     assert two_gpus == ["all"]
+
+
+def course() -> tuple[bool, ...]:
+    """What PyTorch is set to do on CUDA."""
+    return (
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+def test_cuda_is_asked_for_the_same_numbers_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    before = course()
+    for device, wanted in ((torch.device("cpu"), True), (torch.device("cuda:1"), False)):
+        with deterministic(device, wanted):
+            assert course() == before and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with contextlib.suppress(ZeroDivisionError), deterministic(torch.device("cuda:1")):
+        assert course() == (True, False, True, True) and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        raise ZeroDivisionError
+    assert course() == before
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with deterministic(torch.device("cuda")):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "who chose one keeps it"
+
+
+def test_a_trainer_trains_so_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        trainer, "deterministic", lambda device, wanted: seen.append((device.type, wanted)) or contextlib.nullcontext()
+    )
+    for wanted in (True, False):
+        settings = Settings("gan", "ring", {"size": 8}, {}, {"rounds": 1, "device": "cpu", "deterministic": wanted})
+        made = plan.make_plan(settings, lambda line: None)
+        made.trainer(made.build(), None).train()
+    assert seen == [("cpu", True), ("cpu", False)]
 
 
 def test_each_process_takes_its_gpu_before_it_joins(two_gpus: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

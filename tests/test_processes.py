@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -10,7 +11,7 @@ from unittest import mock
 import pytest
 
 from command import QUIETLY, TINY, differences, finish, ganforge, start_process, until
-from ganforge.app import cli
+from ganforge.app import cli, launch
 from ganforge.core.store import read_json
 from ganforge.engine.run import Run
 
@@ -38,9 +39,15 @@ def test_errors_of_several_processes_are_told_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [  # as gloo has it
+    [  # as gloo and NCCL have it
         ("[unbound_buffer.cc:129] Timed out waiting 3000ms for send operation to complete", "train.timeout_minutes"),
         ("[pair.cc:553] Connection closed by peer [127.0.0.1]:6566. This is typically caused by", ""),
+        (
+            "[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7, OpType=ALLREDUCE, NumelIn=1, "
+            "NumelOut=1, Timeout(ms)=7200000) ran for 7200021 milliseconds before timing out.",
+            "train.timeout_minutes",
+        ),
+        ("NCCL communicator was aborted on rank 1. Original reason for failure was: NCCL error: remote process", ""),
     ],
 )
 def test_a_process_without_another_says_so_in_one_line(
@@ -56,6 +63,15 @@ def test_a_process_without_another_says_so_in_one_line(
     monkeypatch.delenv("RANK")
     with pytest.raises(RuntimeError):
         cli.main()
+
+
+def test_a_process_that_is_aborted_says_where_to_look(capfd: pytest.CaptureFixture[str]) -> None:
+    """NCCL's watcher ends a process that waits too long by SIGABRT: no exception, no line of ours."""
+    for said, end in (("train.timeout_minutes", "os.abort()"), ("", "os._exit(3)")):
+        ends = [subprocess.Popen([sys.executable, "-c", f"import os; {each}"]) for each in ("", end)]
+        assert launch.wait(ends) == (128 + signal.SIGABRT if said else 3)
+        told = capfd.readouterr().err
+        assert said in told and told.count("\n") == bool(said)
 
 
 def test_a_signal_reaches_all_processes_once(tmp_path: Path) -> None:

@@ -285,8 +285,13 @@ def main() -> None:
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """click's UsageError, of whichever click this typer brings."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket Timeout")
-"""What PyTorch says where another process has ended."""
+SLOW = ("Timed out waiting", "collective operation timeout")
+"""What PyTorch says where another process has not answered in time, by way of gloo and of NCCL."""
+LOST = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket Timeout"),
+    *("NCCL communicator was aborted", "ncclRemoteError", "ncclSystemError"),
+)
+"""What it says where another process has ended."""
 LATE = (
     "another process has not answered in the time that train.timeout_minutes gives it: if it was only slow, as the "
     "first one is while it evaluates, resume with a larger one"
@@ -297,7 +302,7 @@ def between_processes(error: str) -> str:
     """What is wrong, where an error of PyTorch is about another process of this run; else nothing."""
     if "RANK" not in os.environ:
         return ""
-    if "Timed out waiting" in error:
+    if any(text in error for text in SLOW):
         return LATE
     return "another process of this run has failed" if any(text in error for text in LOST) else ""
 

@@ -11,6 +11,11 @@ import time
 from typing import NoReturn
 
 KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
+ABORT: int = getattr(signal, "SIGABRT", signal.SIGTERM)
+ABORTED = (
+    "error: a process of this run was aborted: where it says 'collective operation timeout' above, another one has not "
+    "answered in the time that train.timeout_minutes gives it: if it was only slow, resume with a larger one"
+)
 GRACE_SECONDS = 15.0
 """How long the others may take to end by themselves once one process has failed."""
 
@@ -54,6 +59,8 @@ def wait(started: list[subprocess.Popen[bytes]]) -> int:
             code = next((c for c in codes if c), 0)
             failed_at = time.monotonic()
         if all(c is not None for c in codes):
+            if code == -ABORT:  # NCCL's watcher gives up so, past all that Python could say
+                print(ABORTED, file=sys.stderr, flush=True)
             return code if code >= 0 else 128 - code
         late = time.monotonic() - failed_at
         if code and late > GRACE_SECONDS:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 import psutil
 import torch
 
@@ -33,6 +37,29 @@ def fast_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return device.type == "cpu" and amx is not None and bool(amx())
+
+
+@contextlib.contextmanager
+def deterministic(device: torch.device, wanted: bool = True) -> Iterator[None]:
+    """CUDA gives the same numbers each time meanwhile; PyTorch warns of operations that cannot.
+
+    cuDNN tries no algorithms by the clock and takes none that adds up in any order. CPUs need none of this.
+    """
+    if not wanted or device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic
+    before = cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory  # type: ignore[attr-defined]
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        cudnn.deterministic, cudnn.benchmark = True, False
+        filling.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads what was not written
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory = before  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
 def settle(device: torch.device) -> None:

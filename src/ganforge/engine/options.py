@@ -29,6 +29,8 @@ class TrainOptions:
     device: auto takes CUDA, then CPU. precision: auto is bf16 where convolutions are quicker in it (CUDA, CPUs with
     AMX; text: such CPUs only), else fp32 (and always for points and tables);
     gradient penalties, losses and averages are fp32 anyway. train() and resume() settle auto when a run starts.
+    deterministic: on CUDA, only algorithms that give the same bits each time, so that a resume is exact there too;
+    without, some steps are quicker. CPUs always do.
     threads: of the CPU (None: one for small batches, else PyTorch's own number). Results depend on it in the last bits.
     tick_samples, snapshot_samples, checkpoint_samples: how often numbers are read, pictures drawn, state saved
     (None: 100, 10 and 5 times a run). checkpoint_minutes: save at least this often.
@@ -48,6 +50,7 @@ class TrainOptions:
     seed: Annotated[int, Field(ge=0)] = 0
     shards: Positive | None = None
     device: Annotated[str, AfterValidator(device_name)] = "auto"
+    deterministic: bool = True
     threads: Positive | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
@@ -81,6 +84,7 @@ class GivenOptions(TypedDict, total=False):
     seed: int
     shards: int | None
     device: str
+    deterministic: bool
     threads: int | None
     precision: Literal["auto", "fp32", "bf16"]
     compile: bool
@@ -106,6 +110,7 @@ FREE = frozenset(
     [
         *BUDGETS,
         "device",
+        "deterministic",
         "threads",
         "tick_samples",
         "snapshot_samples",

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganforge.core.device import peak_memory, pick_device
+from ganforge.core.device import deterministic, peak_memory, pick_device
 from ganforge.core.errors import InputError, RunError
 from ganforge.core.game import Batch, Clock, Game, Notes
 from ganforge.core.watch import Event, Verdict, Watcher
@@ -145,7 +145,7 @@ class Trainer:
         ticked, saved_at = (self.clock.round, self.seconds), self.seconds
         self.tell("start")
         why = "budget" if self.progress() >= 1.0 else ""
-        with interruptible(self.stopping):
+        with interruptible(self.stopping), deterministic(self.device, self.options.deterministic):
             while not why:
                 self.round()
                 why = self.ended(total)

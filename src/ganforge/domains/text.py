@@ -22,6 +22,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.core.store import write_bytes
 from ganforge.domains.domain import Domain, check_whole
+from ganforge.domains.fonts import families_for
 from ganforge.domains.pictures import figure_png
 from ganforge.domains.text_example import sentences
 from ganforge.domains.text_words import (
@@ -136,6 +137,7 @@ class TextDomain(Numbered, Domain):
 
         sides = [("generated", samples), *([("real", real)] if real is not None else [])]
         across = min(max([len(one_line(t)) for _, side in sides for t in side[: self.shown]] + [20]), 96)
+        families = families_for((t for _, side in sides for t in side[: self.shown]), "monospace")
         figure = Figure(figsize=(0.3 + len(sides) * (0.085 * across + 0.4), 0.5 + 0.24 * self.shown))
         for index, (title, side) in enumerate(sides):
             left = (index + 0.02) / len(sides)
@@ -144,7 +146,7 @@ class TextDomain(Numbered, Domain):
                 shown = one_line(text)
                 shown = shown if len(shown) <= across else shown[: across - 1] + "…"
                 at = 0.93 - 0.92 * row / self.shown
-                figure.text(left, at, shown, va="top", family="monospace", size=9, parse_math=False)
+                figure.text(left, at, shown, va="top", family=families, size=9, parse_math=False)
         write_bytes(path, figure_png(figure))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import torch
@@ -49,16 +50,17 @@ def deterministic(device: torch.device, wanted: bool = True) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
-    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic
-    before = cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory  # type: ignore[attr-defined]
+    cudnn: Any = torch.backends.cudnn
+    filling: Any = torch.utils.deterministic
+    before = cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         cudnn.deterministic, cudnn.benchmark = True, False
-        filling.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads what was not written
+        filling.fill_uninitialized_memory = False  # nobody reads what was not written
         torch.use_deterministic_algorithms(True, warn_only=True)
         yield
     finally:
-        cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory = before  # type: ignore[attr-defined]
+        cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory = before
         torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 

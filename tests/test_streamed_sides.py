@@ -199,6 +199,31 @@ def test_two_images_a_sample_are_pairs(tmp_path: Path, direction: str) -> None:
         assert equal(source.take(rows), packed.take(rows))
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_blocks_of_pairs_are_read_once(tmp_path: Path, apart: bool) -> None:
+    """For both images; where the two sides lie apart in a shard, a block of each is less to read than all between."""
+    place, files = Counting(), couples(0, 240)
+    named = {"image": "a.png", "target_image": "b.png"}
+    tar(tmp_path / "s" / "0.tar", [*files[::2], *files[1::2]] if apart else files)
+    with (
+        mock.patch.object(streamed_source, "BLOCK", 16384),
+        mock.patch.object(streamed, "BLOCK", 2**20),
+        mock.patch.object(streamed_places, "LocalPlace", lambda: place),
+    ):
+        domain, source = opened(tmp_path / "s", "paired", window=4, ahead=16, shuffle="window", **named)
+    place.reads.clear()
+    batches = Stream(source, domain, 8, 0, torch.device("cpu"))
+    _, plain = opened(tmp_path / "s", "paired", **named)
+    for shard in range(30):
+        got, want = batches.take(shard), domain.encode(plain.take(batches.rows(shard)))
+        assert torch.equal(got["data"], want["data"]) and torch.equal(got["input"], want["input"])
+    blocks = len(source.longest.starts)
+    size = (tmp_path / "s" / "0.tar").stat().st_size
+    assert source.longest.window == 4 and blocks > 6
+    assert len(place.reads) <= (2.5 if apart else 1) * blocks + 8
+    assert sum(length for _, _, length in place.reads) < (2.5 if apart else 1.3) * size
+
+
 def test_two_columns_of_images_are_pairs(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = {"A": [picture(i, "L") for i in range(24)], "B": [picture(i) for i in range(24)]}

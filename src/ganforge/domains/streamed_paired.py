@@ -165,6 +165,7 @@ def open_two(
     if a.index.samples != b.index.samples:
         raise InputError(f"{spec}: {alone(a, b, one, other)}: each sample needs both")
     check_alike(spec, a, b, "side")
+    b.share_blocks(a)
     given, wanted = (a, b) if options.direction == "AtoB" else (b, a)
     domain = domain_of(wanted.shape, given.shape, a.bits, options)
     return domain, StreamedPairs(a, b, options.direction)

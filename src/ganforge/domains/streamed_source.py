@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -55,6 +55,8 @@ class Index:
     label: np.ndarray | None
     classes: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
+    beside: Index | None = None
+    """Images of the same samples, row by row, which are in its blocks too."""
 
     @property
     def dear(self) -> bool:
@@ -71,9 +73,13 @@ class Index:
 
     def read_block(self, first: int, last: int) -> tuple[int, bytes]:
         """First byte and content of the block of images ``first`` to ``last`` - 1. RunError when it cannot be had."""
-        start = int(self.offset[first:last].min())
-        end = int((self.offset[first:last] + self.size[first:last]).max())
+        ranges = [each.range(slice(first, last)) for each in (self, self.beside) if each is not None]
+        start, end = min(start for start, _ in ranges), max(end for _, end in ranges)
         return start, self.place.read(self.shards[self.shard[first]], start, end - start)
+
+    def range(self, rows: slice) -> tuple[int, int]:
+        """The first byte of some images of one shard, and that after their last."""
+        return int(self.offset[rows].min()), int((self.offset[rows] + self.size[rows]).max())
 
     def pick(self, block: tuple[int, bytes], first: int, row: int) -> bytes:
         """An image's file, of those of its block, which begins with image ``first``."""
@@ -139,6 +145,7 @@ class StreamedSource:
         per_block = len(self) / len(self.starts)
         self._kept_blocks = min(window, len(self.starts)) + int(self.ahead / per_block) + SLACK
         self._blocks: OrderedDict[int, Future[Any]] = OrderedDict()
+        self._lender: StreamedSource | None = None
         self._expected: OrderedDict[bytes, list[Future[tuple[np.ndarray, list[int]]]]] = OrderedDict()
         self._lock = threading.Lock()
         self._workers = workers or min(8, os.cpu_count() or 1)
@@ -169,6 +176,18 @@ class StreamedSource:
         self.by_block = other.by_block
         beside = -(-len(other) * len(self.starts) // (len(other.starts) * len(self))) + 1
         self._kept_blocks = min(other._kept_blocks * beside, len(self.starts))
+
+    def share_blocks(self, other: StreamedSource) -> None:
+        """Take images from the blocks of ``other``, whose row i is of the same sample, where that is less to read."""
+        mine, its = self.index, other.index
+        if not isinstance(mine, Index) or not isinstance(its, Index):  # columns of tables lie apart
+            return
+        ends = (*other.starts[1:], len(other))
+        each = [(its.range(rows), mine.range(rows)) for rows in map(slice, other.starts, ends)]
+        together = sum(max(a[1], b[1]) - min(a[0], b[0]) for a, b in each)
+        if together < sum(end - start for two in each for start, end in two):
+            other.index = replace(its, beside=mine)
+            self.block, self.starts, self._lender = other.block, other.starts, other
 
     # ---- the order
 
@@ -262,6 +281,8 @@ class StreamedSource:
 
     def _load(self, block: int) -> Future[Any]:
         """A block's content, read once while it is in the window."""
+        if self._lender is not None:
+            return self._lender._load(block)
         with self._lock:
             if block not in self._blocks:
                 while len(self._blocks) >= self._kept_blocks:

@@ -51,7 +51,8 @@ Kind = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Where to write; the suffix decides the format. Another's file is kept.")
+    Path | None,
+    typer.Option(help="Where to write; the suffix decides the format. A file that ganforge did not write is kept."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]

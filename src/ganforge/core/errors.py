@@ -57,7 +57,8 @@ def likeness(asked: str, name: str) -> tuple[int, int] | None:
         return 1, 0
     shorter, longer = sorted((len(a), len(b)))
     allowed = min((longer + 1) // 4, 3) if shorter > 2 else int(sorted(a) == sorted(b))
-    if longer - shorter <= allowed and (distance := slips(a, b)) <= allowed:
+    near = longer - shorter <= allowed and len(set(a) ^ set(b)) <= 2 * allowed  # a slip changes two letters at most
+    if near and (distance := slips(a, b)) <= allowed:
         return 2, distance
     if there[: len(wanted)] == wanted or (len(a) > 2 and b.startswith(a)):
         return 3, int(there[: len(wanted)] != wanted)

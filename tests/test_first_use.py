@@ -57,6 +57,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train gan --data photos --resolution 20000", "up to 16384, got '20000'"),
         ("resume runs/on", "runs/on does not exist; 'ganforge runs' lists runs; did you mean 'runs/one'"),
         ("generate runs/on", "runs/on is not a run folder; .*did you mean 'runs/one'"),
+        ("evaluate runs/on", "runs/on does not exist; 'ganforge runs' lists runs; did you mean 'runs/one'"),
         ("data inspect lines.txt --split a", "unknown setting 'data.split': "),
         ("data inspect broken", "broken: none of 3 images can be read; the first, 0.png: not an image"),
     ],

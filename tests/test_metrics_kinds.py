@@ -136,6 +136,17 @@ def test_targets_of_several_classes_have_the_mean_f1() -> None:
         rows.target_of(Trial(trial.made, trial.real, trial.unseen, None, target="eduction"))  # type: ignore[arg-type]
 
 
+def test_a_number_of_few_values_is_the_class_where_no_name_is() -> None:
+    """Of scikit-learn's diabetes it was ``s6``, a number of 50 values, and F1 was 0.01, for real rows too."""
+    rng = np.random.default_rng(0)
+    numbers = {"sex": rng.integers(1, 3, 200), "age": rng.integers(0, 40, 200), "weight": rng.normal(size=200)}
+    table = {name: column.astype(np.float64) for name, column in numbers.items()}
+    of = lambda table: rows.target_of(Trial(Samples(table), Samples(table), Samples(table), None))[0]  # type: ignore[arg-type]  # noqa: E731
+    assert of(table) == "sex"
+    assert of({"member": np.asarray(["yes", "no"] * 100, dtype=object), **table}) == "member"
+    assert of({"weight": table["weight"], "age": table["age"]}) == "age"
+
+
 def test_text_is_judged(tmp_path: Path) -> None:
     lines = sentences()
     parts = {"train": lines[:500], "fresh": lines[500:560], "copies": lines[:30] + lines[560:590]}

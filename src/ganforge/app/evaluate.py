@@ -22,7 +22,7 @@ from ganforge.app.arguments import (
     telling,
 )
 from ganforge.app.written import Overwrite, refuse_others, remember
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, nearest_path
 
 if TYPE_CHECKING:
     from ganforge.domains.domain import Domain, Source
@@ -108,7 +108,10 @@ def own_data(what: str) -> tuple[str, Domain, Source, Source | None]:
     """The data that a run was trained on, and what was held out. InputError for samples in files: nobody knows what
     they are made after."""
     from ganforge.appraisal import own_data as of_run
+    from ganforge.domains import is_builtin
 
     if not (Path(what) / "run.json").is_file():
+        if not Path(what).exists() and not is_builtin(what):
+            raise InputError(f"{what} does not exist; 'ganforge runs' lists runs{nearest_path(Path(what))}")
         raise InputError(f"give the real data that {what} is to be judged by: --against DATA")
     return of_run(Path(what))

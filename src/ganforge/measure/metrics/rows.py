@@ -143,7 +143,7 @@ def known_categories(trial: Trial) -> list[tuple[ClassRule, float, float]]:
 
 def target_of(trial: Trial) -> tuple[str, list[str]]:
     """The column that is predicted, and its values, the commonest first: what --target names, else the last column of
-    classes (of names or truth values, if there is any). InputError: there is none.
+    classes of names or truth values; else of whole numbers with the fewest values. InputError: there is none.
     """
     real = trial.real.data
     known = trial.once("classes", lambda: class_columns(real))
@@ -154,7 +154,8 @@ def target_of(trial: Trial) -> tuple[str, list[str]]:
         raise InputError(f"{named} (2 to 50 different values); classes: {', '.join(known) or 'none'}")
     names = [name for name in known if real[name].dtype.kind in "Ob"]
     last = list(real)[-1]
-    name = trial.target or (last if last in known else (names or list(known))[-1])
+    fewest = min(reversed(known), key=lambda name: len(known[name]))  # an age of 50 values is no class
+    name = trial.target or (last if last in known else [fewest, *names][-1])
     return name, known[name]
 
 

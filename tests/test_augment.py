@@ -11,9 +11,10 @@ import torch
 
 import ganforge.augmentation as augmentation
 from command import ganforge as command
-from ganforge import api, plan, train
+from ganforge import api, live, plan, train
 from ganforge.augmentation import Augmentation, augment, parted
 from ganforge.core.errors import InputError
+from ganforge.diagnose import Context, Diagnoser
 from ganforge.domains import open_data
 from ganforge.domains.domain import Part
 from ganforge.measure import gains
@@ -129,11 +130,16 @@ def test_that_the_set_is_small_is_no_news(
     draw = np.random.default_rng(0)
     np.savez(tmp_path / "few.npz", x=draw.integers(0, 255, (60, 8, 8), np.uint8), labels=np.arange(60) % 2)
     params, options = {"size": 4, "batch": 16}, {"samples": 64, "device": "cpu"}
+    contexts: list[Context] = []
+    monkeypatch.setattr(live, "Diagnoser", lambda context, *given: contexts.append(context) or Diagnoser(context))
     with pytest.raises(ZeroDivisionError):
         augment(tmp_path / "few.npz", tmp_path / "grown", params=params, **options)
-    assert "few: " not in "".join(capsys.readouterr())
+    said = "".join(capsys.readouterr())
+    assert "few: " not in said and "done: " in said and "next  " not in said
     train("r3gan", tmp_path / "few.npz", run=tmp_path / "run", params=params, **options)  # type: ignore[arg-type]
-    assert "few: 60 images" in "".join(capsys.readouterr())
+    said = "".join(capsys.readouterr())
+    assert "few: 60 images" in said and "next  " in said
+    assert [context.within for context in contexts] == [True, False], "and so are the remedies' commands"
 
 
 def test_small_classes_leave_enough_for_the_test() -> None:
@@ -177,6 +183,9 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
         (("--data", "digits", "--recipe", "vae", "--real-per-class", "9"), "vae generates no classes"),
         (("--data", "digits", "--recipe", "r4gan"), "r3gan"),
         (("--data", "digits", "--real-per-class", "2"), "at least 5"),
+        (("--data", "digits", "--set", "dept=3"), "unknown setting 'params.dept'"),
+        (("--data", "digits", "--set", "r1"), "--set wants key=value"),
+        (("--data", "digits", "--test", "digits", "--run", tmp_path, "--set", "r1=2"), "is trained already"),
     ):
         done = command("augment", *arguments, "--out", tmp_path / "out", "--quiet")
         assert done.code == 2 and said in done.err and "Traceback" not in done.err

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from typer.main import get_command
 
+from ganforge.app.cli import app
 from ganforge.config import Settings, apply_overrides, plain, quantity
 from ganforge.diagnose import Context, Window
 from ganforge.diagnose.remedies import REMEDIES, remedy_for
@@ -42,11 +44,11 @@ def example(kind: type[Recipe]) -> Domain:
 LINES = [log(**columns) for columns in LOGS]
 
 
-def commands(params: dict[str, Any], images: bool) -> dict[str, str]:
+def commands(params: dict[str, Any], images: bool, within: bool = False) -> dict[str, str]:
     """All commands that may be printed for a run with these settings, and for which fault."""
     found = {}
     for lines in LINES:
-        window = Window.of(lines, Context(count=1000, params=params, run="runs/x", images=images))
+        window = Window.of(lines, Context(count=1000, params=params, run="runs/x", images=images, within=within))
         for fault in REMEDIES:
             remedy = remedy_for(fault, window)
             assert remedy.text, fault
@@ -75,3 +77,14 @@ def test_the_recipe_takes_every_remedy(name: str) -> None:
             assert words[:2] in (["ganforge", "train"], ["ganforge", "resume"], ["ganforge", "diagnose"])
             assert words[1] != "train" or given.params, f"{fault}: the same again is no remedy"
             assert {word for word in words if word.startswith("--")} <= {"--config", "--set", "--fork", "--samples"}
+
+
+def test_within_another_command_a_remedy_names_only_its_options() -> None:
+    """``augment`` trains, too, and its user has no run to train anew: what is suggested are options that it has."""
+    known = {name for option in cast(Any, get_command(app)).commands["augment"].params for name in option.opts}
+    params = plain(Settings("r3gan", "digits").build_recipe(example(find_recipe("r3gan"))))
+    told = {command for command in commands(params, True, within=True) if not command.startswith("ganforge diagnose")}
+    assert any("--set" in command for command in told) and any("--samples" in command for command in told)
+    for command in told:
+        assert command.startswith("the same command with --"), command
+        assert {word for word in shlex.split(command) if word.startswith("--")} <= known, command

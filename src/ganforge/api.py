@@ -109,7 +109,7 @@ def train_whole(settings: Settings, run: Path, quiet: bool = False) -> Model:
 
     That there are few images is not told: who trains so knows, and has said what it does about it.
     """
-    outcome = start(settings, run, "runs", (), console_for(quiet), few_is_known=True)
+    outcome = start(settings, run, "runs", (), console_for(quiet), within=True)
     if outcome.why == "interrupted":
         raise KeyboardInterrupt
     return outcome.model
@@ -163,14 +163,14 @@ def start(
     watchers: Sequence[Watcher],
     console: Console,
     fork: Path | None = None,
-    few_is_known: bool = False,
+    within: bool = False,
 ) -> Outcome:
     """Plan, estimate, create the run folder and train."""
     if run is not None:
         refuse_existing(Path(run))
     old = Run.open(fork) if fork is not None else None
     with memory_errors(), connected():
-        plan, game, rounds = prepare(settings, old, say(console), few_is_known)
+        plan, game, rounds = prepare(settings, old, say(console), within)
         return work(plan, game, make_run(plan, run, Path(root), old), rounds, watchers, console)
 
 
@@ -182,11 +182,12 @@ def preview(settings: Settings, console: Console, fork: Path | None = None) -> N
 
 
 def prepare(
-    settings: Settings, old: Run | None, tell: Callable[[str], None], few_is_known: bool = False
+    settings: Settings, old: Run | None, tell: Callable[[str], None], within: bool = False
 ) -> tuple[Plan, Game, int]:
     """The plan of a new run, its game (with the weights of ``old``, if given) and its rounds; says what it takes."""
     with patience(tell, f"reading {settings.path} .."):
         plan = make_plan(settings, tell)
+    plan.within = within
     live.check(plan)
     game = plan.build()
     if old is not None:
@@ -194,7 +195,7 @@ def prepare(
     with patience(tell, "measuring how long a round takes .."):
         guess = estimate(plan)
     tell(guess.line())
-    for caution in cautions(plan, guess, few_is_known):
+    for caution in cautions(plan, guess):
         tell(caution)
     return plan, game, guess.rounds
 
@@ -262,7 +263,7 @@ def work(
     if first:
         with patience(tell, "writing the report .."):
             write_report(run)
-        announce(run, why, trainer, tell)
+        announce(run, why, trainer, tell, plan.within and why == "budget")
     return Outcome(load(run.path, str(trainer.device)), run.path, why)
 
 
@@ -322,8 +323,8 @@ def memory_errors() -> Iterator[None]:
         raise RunError(f"this machine's memory does not suffice: {remedy}") from error
 
 
-def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None]) -> None:
-    """Say how training ended and where everything is."""
+def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None], goes_on: bool = False) -> None:
+    """Say how training ended and where everything is; unless the command ``goes_on``, also what to do next."""
     pictures = sorted((run.path / "samples").glob("*.png"))
     what = {"budget": "done", "interrupted": "interrupted, and saved"}.get(why, f"stopped: {why}")
     tell(f"{what}: {trainer.clock.round:,} rounds, {trainer.clock.samples:,} samples, {span(trainer.seconds)}")
@@ -334,6 +335,8 @@ def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None]) 
         tell(f"  best     {best['metric']} {best['value']:.4g} at {best['samples']:,} samples: the model that is used")
     tell(f"  losses   {run.path / 'losses.png'}")
     tell(f"  report   {run.path / 'report.html'}")
+    if goes_on:
+        return
     place = shlex.quote(str(run.path))
     use = f"translate {place} INPUT --out OUTPUT" if trainer.game.needs else f"generate {place} -n 64"
     tell(f"  next     ganforge {f'resume {place}' if why == 'interrupted' else use}")

@@ -210,6 +210,7 @@ def conditional(recipe: str, domain: Domain, params: Mapping[str, Any]) -> dict[
             continue
         if "label" in game.conditions and not game.needs:
             return given
+    Settings(recipe, "", dict(params), {}, {}).build_recipe(domain).build(domain)  # if params are wrong, that is told
     raise InputError(f"{recipe} generates no classes: use a conditional recipe such as r3gan, cgan or sagan")
 
 

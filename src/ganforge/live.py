@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -246,7 +247,8 @@ def judges(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]
     options = plan.options
     automatic = options.stop == "auto"
     domain = plan.domain
-    diagnoser = Diagnoser(Context.of(run.path, domain), automatic, read_log(run.path))
+    context = replace(Context.of(run.path, domain), within=plan.within)
+    diagnoser = Diagnoser(context, automatic, read_log(run.path))
     if not options.evaluates or not (domain.scored or automatic or options.evaluate_samples):
         return [diagnoser]  # a judge of other kinds may have to learn first: only where it is asked for
     extract = features_for(domain, plan.source, plan.held, trainer.device)

@@ -32,9 +32,8 @@ from ganforge.engine.world import World, join_world
 from ganforge.progress import now_and_then, rate, span
 from ganforge.recipes.recipe import Recipe, recipe_name
 
-WARM_UP_SECONDS = 2.0
-PICTURES = 10
-"""Pictures of samples a run, where the user sets no cadence; checkpoints come with them."""
+WARM_UP_SECONDS, PICTURES = 2.0, 10
+"""Seconds of rounds that are timed. Pictures of samples a run, where the user sets no cadence."""
 FEW_SHOWN, QUICK = 8, 1.0
 """So few samples are timed first, and as many as a picture has where these take no more than so many seconds."""
 
@@ -64,6 +63,8 @@ class Plan:
     world: World
     held: Source | None = None
     """Real data that the run does not see."""
+    within: bool = False
+    """Whether another command trains it, for a user who knows that there are few images."""
 
     def build(self) -> Game:
         """The game with its initial weights, a function of the seed."""
@@ -333,9 +334,8 @@ def memory_warning(memory: int) -> str | None:
     return None
 
 
-def cautions(plan: Plan, guess: Estimate, few_is_known: bool = False) -> list[str]:
-    """What to say before a run: too little memory, too little time or too much, too few images (unless that is known
-    to who trains)."""
+def cautions(plan: Plan, guess: Estimate) -> list[str]:
+    """What to say before a run: too little memory, too little time or too much, too few images."""
     on_gpu = pick_device(plan.options.device).type == "cuda"  # whose own memory has just been tried
     found = [None if on_gpu else memory_warning(guess.memory_bytes)]
     usual, seen = plan.recipe.budget(plan.domain), guess.rounds * plan.recipe.batch
@@ -353,7 +353,7 @@ def cautions(plan: Plan, guess: Estimate, few_is_known: bool = False) -> list[st
     if guess.seconds > LONG:
         found.append("long: a smaller --resolution, --size or --batch is quicker; --minutes sets an end")
     count = len(plan.source)
-    if not few_is_known and plan.domain.plain_images and count < FEW and seen >= OFTEN * count:
+    if not plan.within and plan.domain.plain_images and count < FEW and seen >= OFTEN * count:
         helps = ", or --set augment=ada" if getattr(plan.recipe, "augment", None) == "" else ""
         told = "" if plan.held is not None else "; --holdout 0.1 shows it"
         found.append(

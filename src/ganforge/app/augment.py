@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ganforge.app.arguments import Allow, Device, Json, Quiet, allow_module, say, telling
+from ganforge.core.errors import InputError
 
 AUGMENT_EXAMPLES = (
     "Examples: ganforge augment --data photos --out grown | ganforge augment --data mnist.zip --real-per-class 50 "
@@ -37,6 +38,9 @@ def augment(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Or time to train.")] = None,
     resolution: Annotated[str | None, typer.Option(help="Resize images: 64, or 64x48.")] = None,
     channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of training, as of 'ganforge train': augment=ada.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of training, images and classifiers.")] = 0,
     device: Device = "auto",
     json: Json = False,
@@ -51,15 +55,22 @@ def augment(
     """
     allow_module(allow)
     from ganforge.augmentation import augment as grow
+    from ganforge.config import Settings, apply_overrides
 
+    if run is not None and set_:
+        raise InputError(f"--set {set_[0]}: {run} is trained already")
     options: dict[str, Any] = {"samples": samples, "minutes": minutes, "device": device}
     options = {key: value for key, value in options.items() if value is not None}
     reading = {"resolution": resolution, "channels": channels}
     reading = {key: value for key, value in reading.items() if value is not None}
+    given = Settings(recipe, data, {}, reading, {"seed": seed, **options})
+    apply_overrides(given, set_ or [])
+    seed = given.train.pop("seed")
     with telling(quiet or json, apart="training") as tell:
         found = grow(
-            data, out, test=test, run=run, recipe=recipe, real_per_class=real_per_class, per_class=per_class,
-            classifiers=classifiers, seed=seed, data_options=reading, tell=tell, quiet=quiet or json, **options,
+            given.path, out, test=test, run=run, recipe=recipe, real_per_class=real_per_class, per_class=per_class,
+            classifiers=classifiers, seed=seed, params=given.params, data_options=given.data, tell=tell,
+            quiet=quiet or json, **given.train,
         )  # fmt: skip
     say(json_text.dumps(found.to_dict(), indent=2) if json else "\n".join(found.lines()))
     if not json:

@@ -12,6 +12,9 @@ from ganforge.diagnose.signals import Window
 GRADIENT_PENALTY: dict[str, str | None] = {"clip": "0", "gp": "10"}
 """What bounds a critic's slope without clipping its weights."""
 
+SAME = "the same command with"
+"""How the command begins where a run is trained as a part of another one."""
+
 HASTE = 0.031
 """A pace (``Window.pace``) above which a remedy also slows the players down."""
 
@@ -45,7 +48,7 @@ def again(w: Window, **changes: str | None) -> str:
     known = {k: v for k, v in changes.items() if v is not None and (k in w.context.params or not w.context.params)}
     if not known or not w.context.run:
         return ""
-    start = f"ganforge train --config {shlex.quote(w.context.run + '/config.yaml')}"
+    start = SAME if w.context.within else f"ganforge train --config {shlex.quote(w.context.run + '/config.yaml')}"
     return " ".join([start, *(f"--set {shlex.quote(f'{k}={v}')}" for k, v in known.items())])
 
 
@@ -171,9 +174,8 @@ def go_on(w: Window) -> Remedy:
     """Undertrained: train longer."""
     if not w.context.run:
         return Remedy("train longer")
-    return Remedy(
-        "train longer", f"ganforge resume {shlex.quote(w.context.run)} --samples {max(2 * w.samples, 50_000)}"
-    )
+    start = SAME if w.context.within else f"ganforge resume {shlex.quote(w.context.run)}"
+    return Remedy("train longer", f"{start} --samples {max(2 * w.samples, 50_000)}")
 
 
 def improve(w: Window) -> Remedy:
@@ -193,6 +195,8 @@ def refine(w: Window) -> Remedy:
     """Against a standstill: smaller steps, on from where it stands."""
     if not w.context.run:
         return Remedy("go on with a lower learning rate")
+    if w.context.within:
+        return Remedy("a lower learning rate", again(w, **slower(w, 0.3)))
     rates = " ".join(f"--set {shlex.quote(f'{k}={v}')}" for k, v in slower(w, 0.3).items() if v is not None)
     return Remedy(
         "go on with a lower learning rate", f"ganforge train --fork {shlex.quote(w.context.run)} {rates}".strip()

@@ -54,7 +54,8 @@ class Context:
 
     count: real samples in the data. params: the hyper-parameters. run: the folder, for the remedies' commands.
     images, near: ``plain_images`` and ``nearness`` of the data's domain. rollbacks: how often, of late, training went
-    back to a checkpoint or ended because numbers were not finite. unable: why scores could not be had.
+    back to a checkpoint or ended because numbers were not finite. unable: why scores could not be had. within: another
+    command trains it, which takes --set and --samples too.
     """
 
     count: int | None = None
@@ -64,6 +65,7 @@ class Context:
     near: bool = True
     rollbacks: int = 0
     unable: tuple[str, ...] = ()
+    within: bool = False
 
     @classmethod
     def of(cls, run: Path, domain: Domain | None = None) -> Context:

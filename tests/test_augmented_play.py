@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import play
+from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Clock
 from ganforge.domains import open_data
-from ganforge.recipes import two_player_game
+from ganforge.recipes import text_game, two_player_game
 from ganforge.recipes.recipe import find_recipe, recipe_names
 from ganforge.recipes.two_player import TwoPlayer, TwoPlayerRecipe
 
@@ -53,6 +54,25 @@ def test_d_sees_nothing_that_is_not_augmented(recipe: str, monkeypatch: pytest.M
         assert all(float(x.min()) > FAR / 2 for x in seen)
         showing |= {player} if seen else set()
     assert showing >= {"G", "D", "look"}
+
+
+def test_images_with_captions_are_augmented_for_d_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reals and fakes, in G's move, in D's and in the penalties; the reader reads them as they are."""
+    known = play.variants()
+    monkeypatch.setattr(play, "variants", lambda: {**known, "one": ("text2image", {"augment": "translation"})})
+    monkeypatch.setattr(text_game, "diff_augment", lambda x, policy: x + FAR)
+    trainer = play.trainer_for("one", shards=1)
+    game, batch = trainer.game.requires_grad_(), trainer.stream.take(0)
+    assert isinstance(game, text_game.TextGame)
+    seen: dict[str, list[float]] = {"D": [], "reader": []}
+    for name, module in (("D", game.D.layers), ("reader", game.reader)):
+        module.register_forward_pre_hook(lambda _, given, name=name: seen[name].append(float(given[0].min())))
+    for move in game.moves(Clock()):
+        move.play(batch)
+    assert len(seen["D"]) >= 4 and min(seen["D"]) > FAR / 2
+    assert seen["reader"] and max(seen["reader"]) < FAR / 2
+    with pytest.raises(InputError, match="did you mean 'translation'"):
+        find_recipe("text2image")(augment="translatoin")
 
 
 @pytest.mark.parametrize("policy", ["color,translation,cutout", "ada:blit,geometric,color,filter,corrupt"])

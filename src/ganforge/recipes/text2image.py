@@ -13,6 +13,7 @@ from ganforge.core.schedule import Scalar, Schedule
 from ganforge.domains.captions import CaptionDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
+from ganforge.ops.augment import steps
 from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe, of_kind
 from ganforge.recipes.text_game import TextGame
 
@@ -38,6 +39,7 @@ class Text2image(Recipe):
     lr_reader: learning rate of the reader
     betas: Adam's, of G and the reader: without momentum G is slow to find which words belong where
     betas_discriminator: Adam's, of D
+    augment: DiffAugment's policy for all that D sees, such as translation,cutout (color changes what captions name)
     minibatch_stddev: D sees how much a group of samples varies
     ema_samples: half-life, in real samples, of G's average, which is what generates (null: no average)
 
@@ -72,8 +74,12 @@ class Text2image(Recipe):
     lr_reader: Amount = 2e-3
     betas: tuple[Scalar, Scalar] = (0.5, 0.99)
     betas_discriminator: tuple[Scalar, Scalar] = (0.0, 0.99)
+    augment: str = ""
     minibatch_stddev: bool = False
     ema_samples: HalfLife = 10_000.0
+
+    def __post_init__(self) -> None:
+        steps(self.augment)
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

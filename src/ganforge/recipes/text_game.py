@@ -13,6 +13,7 @@ from ganforge.domains.captions import CaptionDomain
 from ganforge.losses.matching import conditioning_kl, excess, matching_aware, mismatched, redescription, word_costs
 from ganforge.losses.regularizers import Probe, in_use, pay, r1, r2
 from ganforge.nn.textimage import TextDiscriminator, TextGenerator, TextReader
+from ganforge.ops.augment import diff_augment
 from ganforge.ops.noise import draw_latents
 
 if TYPE_CHECKING:
@@ -84,7 +85,11 @@ class TextGame(Game):
     def scorer(self, caption: Tensor) -> Callable[[Tensor], Tensor]:
         """D's logits of images with these captions."""
         _, sentence, _ = self.D.text(caption)
-        return lambda images: self.D.logit(self.D.features(images), sentence).float()
+        return lambda images: self.D.logit(self.D.features(self.shown(images)), sentence).float()
+
+    def shown(self, images: Tensor) -> Tensor:
+        """Images as D sees them."""
+        return diff_augment(images, self.recipe.augment) if self.recipe.augment else images
 
     def judge(self, batch: Batch) -> Terms:
         """D's payoff: texts that match against those that do not, and against fakes."""
@@ -92,7 +97,7 @@ class TextGame(Game):
         fake = self.made.pop(self.shard, None)
         fake = self.fake(batch)[0].detach().float() if fake is None else fake
         _, sentence, _ = self.D.text(caption)
-        real_h, fake_h = self.D.features(torch.cat([real, fake])).chunk(2)
+        real_h, fake_h = self.D.features(self.shown(torch.cat([real, fake]))).chunk(2)
         right, made = (self.D.logit(h, sentence).float() for h in (real_h, fake_h))
         rows, differs = mismatched(caption)
         wrong = self.D.logit(real_h, sentence[rows]).float()

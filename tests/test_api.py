@@ -83,7 +83,7 @@ def test_python_takes_what_the_command_line_takes() -> None:
     }  # fmt: skip
     assert parameters(train_command) - options - elsewhere <= parameters(ganforge.train)
     assert parameters(resume_command) - options - elsewhere <= parameters(ganforge.resume)
-    shown = {"json", "out", "allow", "quiet"}
+    shown = {"json", "out", "overwrite", "allow", "quiet"}
     assert parameters(evaluate_command.evaluate) - shown <= parameters(ganforge.evaluate)
     assert parameters(duality_command.duality) - shown <= parameters(ganforge.duality_gap)
     read = {"samples", "minutes", "device", "resolution", "channels"}  # in options and data_options

@@ -222,6 +222,23 @@ def test_early_collapse_is_only_a_warning() -> None:
     assert diagnose(lines[:5], CONTEXT).severity == "info"
 
 
+def test_fakes_of_new_weights_are_alike_and_no_collapse() -> None:
+    """As infogan's on MNIST (size 8): alike from the first round on, far from all reals, slowly nearer."""
+    alike: dict[str, Any] = {"fake_spread": line_between(0.115, 0.125, 0.03), "D_pair_right": 1.0}
+    near = {"fake_missing": line_between(1.87, 1.45, 0.04), "fake_stray": line_between(1.84, 1.38, 0.04, 2)}
+    images = replace(CONTEXT, images=True)
+    for seen in range(1, TICKS + 1):
+        assert "collapse" not in diagnose(log(**alike, **near)[:seen], images).fault
+    off: dict[str, Any] = {"fake_missing": line_between(1.7, 1.7, 0.04), "fake_stray": line_between(1.6, 1.6, 0.04, 2)}
+    for columns in (
+        {**alike, **off},  # from the start, and no nearer
+        {**alike, **near, "fake_spread": [0.8] * 20 + [0.12] * 80},  # they were less alike
+        {**alike, **near, "fake_stray": line_between(1.5, 0.2, 0.04)},  # among a part of the reals
+    ):
+        found = diagnose(log(**columns), images)
+        assert (found.fault, found.severity) == ("mode collapse (full)", "stop"), found
+
+
 def test_rollbacks_count_as_divergence() -> None:
     assert diagnose(log(), Context(rollbacks=1)).fault == "divergence"
 

@@ -157,17 +157,27 @@ def collapsed(w: Window) -> Diagnosis | None:
         return None
     change = w.trend("fake/spread")
     still = change is not None and change < 0.02
-    if spread <= 0.15 and still:
+    new = spread <= 0.15 and missing - stray < LOPSIDED and young(w, spread)
+    if spread <= 0.15 and still and not new:
         return found(
             w, "mode collapse (full)", "stop", f"the spread of fakes is {spread:.1%} of the reals'", outcome(w)
         )
-    if spread <= 0.4 and still and stalls(w):
+    if spread <= 0.4 and still and stalls(w) and not new:
         told = f"the spread of fakes is {spread:.0%} of the reals'"
         return found(w, "mode collapse (partial)", "warn", told, outcome(w))
     lopsided = missing >= 0.4 and missing - stray >= LOPSIDED and stalls(w, sure=False)
-    if lopsided or (missing >= 0.2 and missing - stray >= 0.1 and stalls(w)):
+    if lopsided or (missing >= 0.2 and missing - stray >= 0.1 and stalls(w) and not new):
         return found(w, "mode collapse (partial)", "warn", "fakes lie among the reals, but leave out some", outcome(w))
     return None
+
+
+def young(w: Window, spread: float) -> bool:
+    """The fakes are alike, and far from all reals, as those of new weights are, and have come nearer since."""
+    start, missing, stray = (w.start(f"fake/{n}") for n in ("spread", "missing", "stray"))
+    if start is None or missing is None or stray is None or spread <= start / 2:
+        return False  # they have been less alike
+    fell = 1 - (w.distance or 0.0) / max(missing + stray, 1e-6)
+    return is_far(w) and (not stalls(w) or fell >= IMPROVES / 4)
 
 
 def too_slow(w: Window) -> Diagnosis | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,5 @@ def test_of_many_pictures_the_worst_are_told() -> None:
     head, *lines = found.lines([f"{i}.png" for i in range(25)])
     assert "of 25 pictures: mean 12.00 dB; the worst 20" in head and len(lines) == 20
     assert lines[0].split() == ["0.00", "dB", "24.png"] and lines[-1].split() == ["19.00", "dB", "5.png"]
+    one = replace(found, psnr=found.psnr[:1])
+    assert "of 1 picture: 24.00 dB" in one.lines(["0.png"])[0]

@@ -55,7 +55,8 @@ def project(
     for note in notes:
         typer.echo(note, err=True)
     learned = latent.encoder_of(model, run / "encoder", tell_learning) if encoder else None
-    with telling(json, doing=f"finding the latents of {len(names):,} pictures"):
+    several = f"{len(names):,} pictures" if len(names) > 1 else "1 picture"
+    with telling(json, doing=f"finding the latents of {several}"):
         found = latent.project(model, targets, steps, seed, label, layer, starts, learned)
     make_folder(out)
     found.save(out / "latents.npz", names)

@@ -56,7 +56,8 @@ class Projection:
     def lines(self, names: Sequence[str] = ()) -> list[str]:
         """A table for people: of many pictures, the ``LISTED`` that came out worst."""
         count, shown = len(self.psnr), list(range(len(self.psnr)))
-        lines = [f"PSNR by {self.how} in {self.space}, of {count} pictures: mean {np.mean(self.psnr):.2f} dB"]
+        of = "of 1 picture:" if count == 1 else f"of {count} pictures: mean"
+        lines = [f"PSNR by {self.how} in {self.space}, {of} {np.mean(self.psnr):.2f} dB"]
         if count > LISTED:
             shown = sorted(shown, key=lambda i: self.psnr[i])[:LISTED]
             lines[0] += f"; the worst {LISTED} (--json tells all):"

@@ -87,7 +87,7 @@ def test_python_takes_what_the_command_line_takes() -> None:
     assert parameters(evaluate_command.evaluate) - shown <= parameters(ganforge.evaluate)
     assert parameters(duality_command.duality) - shown <= parameters(ganforge.duality_gap)
     read = {"samples", "minutes", "device", "resolution", "channels"}  # in options and data_options
-    assert parameters(augment_command.augment) - shown - read <= parameters(ganforge.augment)
+    assert parameters(augment_command.augment) - shown - read - {"set_"} <= parameters(ganforge.augment)
 
 
 def test_an_option_in_the_wrong_place_says_where_it_belongs(tmp_path: Path) -> None:

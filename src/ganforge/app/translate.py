@@ -27,7 +27,7 @@ TRANSLATE_EXAMPLES = (
 def translate(
     run: RunPath,
     input_: Annotated[Path, typer.Argument(help="An image, or a folder or .zip of images.", metavar="INPUT")],
-    out: Annotated[Path, typer.Option(help="A .png for one image; else a folder, which gets the same names.")],
+    out: Annotated[Path, typer.Option(help="A .png for one image; else a folder: the same names, as .png.")],
     direction: Annotated[str | None, typer.Option(help="AtoB or BtoA, where the model knows both.")] = None,
     seed: Seed = 0,
     degrade: Annotated[

@@ -6,6 +6,7 @@ import csv
 import re
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from command import TINY, finish, ganforge, start_process
-from ganforge import plan
+from ganforge import api, plan
 from ganforge.app.cli import app, data_app
 from ganforge.comparison.page import AREAS, area
 from ganforge.config import Settings, read_settings
@@ -332,6 +333,14 @@ def test_loading_pytorch_is_told_before_it_is_loaded(tmp_path: Path) -> None:
     assert said["quiet"].err.splitlines() == [said["quiet"].error]
     assert said["json"].err.splitlines() == [said["json"].error]
     assert said["light"].err == ""
+
+
+def test_what_may_take_long_around_training_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(api, "patience", lambda tell, text: told.append(text) or nullcontext())
+    assert ganforge("train", *TINY, "--rounds", 2, "--run", tmp_path / "run", draw=False).code == 0
+    parts = ("reading ring", "measuring how long", "learning what samples are judged by", "writing the report")
+    assert len(told) == 4 and all(text.startswith(part) for text, part in zip(told, parts, strict=True)), told
 
 
 def test_speeds_in_words_and_long_silences() -> None:

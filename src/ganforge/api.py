@@ -284,7 +284,8 @@ def play(trainer: Trainer, plan: Plan, run: Run, expected: int | None, console: 
         rounds = trainer.total_rounds() or expected or 1000
         if first:
             every = trainer.every(plan.options.snapshot_samples, PICTURES, rounds)
-            trainer.watchers += live.watchers(trainer, plan, run, rounds)
+            with patience(tell, "learning what samples are judged by .."):  # features, of the real data
+                trainer.watchers += live.watchers(trainer, plan, run, rounds)
             trainer.watchers.append(Snapshots(trainer, run.path / "samples", every))
         return trainer.train(expected)
     except GanforgeError as error:

@@ -39,8 +39,8 @@ class Gsgan(Lm):
     For: text where gradients are wanted instead of rewards. No better than lm so far.
     Measured: characters of tinyshakespeare, 188 rounds of play: perplexity of held-out text 4.89 to 5.14, words' BLEU-4
     .097 to .086, self-BLEU-4 .089 to .080, known words 73.5 to 68.0 % (python bench/text.py --data tinyshakespeare.txt
-    --level char --by char word --share 0.5 --set dropout=0.1; 127 s, one seed). COCO captions, 100 rounds forked
-    from an earlier start of seqgan: BLEU-4 .304 to .266, self-BLEU-4 .290 to .246.
+    --level char --by char word --share 0.5 --set dropout=0.1; 127 s, one seed). COCO captions, 109 rounds:
+    BLEU-4 .279 to .244, self-BLEU-4 .259 to .219 (python bench/text.py --share 0.5).
     """
 
     title: ClassVar[str] = "Gumbel-softmax GAN for text"

@@ -39,9 +39,9 @@ class Seqgan(Lm):
     For: text where a score of whole lines is all there is. On plain text the model that it begins with is as good.
     Measured: characters of tinyshakespeare, 94 rounds of play: perplexity of held-out text 4.87 to 5.15, words' BLEU-4
     .093 to .097, self-BLEU-4 .083 to .094, known words 73.2 to 72.4 % (python bench/text.py --data tinyshakespeare.txt
-    --level char --by char word --share 0.5 --set dropout=0.1; 149 s, one seed). COCO captions, 75 rounds (an earlier
-    start): BLEU-4 .304 to .281, self-BLEU-4 .290 to .250 (--recipes seqgan --samples 36000 --set pretrain=28000
-    warm_up=3200). Neither is better than lm at a temperature.
+    --level char --by char word --share 0.5 --set dropout=0.1; 149 s, one seed). COCO captions, 54 rounds: BLEU-4
+    .275 to .249, self-BLEU-4 .260 to .225 (python bench/text.py --share 0.5). Neither is better than lm at a
+    temperature.
     """
 
     title: ClassVar[str] = "SeqGAN"

@@ -1,7 +1,7 @@
 """Stacked MNIST: how many of 100 modes (two digits) or 1,000 (three) a GAN finds, and the KL from uniform.
 
     python bench/stacked.py --recipes r3gan dcgan --minutes 6                     100 modes
-    python bench/stacked.py --digits 3 --recipes r3gan --minutes 6                1,000 modes, its trend on a CPU
+    python bench/stacked.py --digits 3 --recipes r3gan --minutes 45               1,000 modes on a CPU
     python bench/stacked.py --digits 3 --recipes r3gan --gpu --samples 10000000   1,000 modes, R3GAN's own networks
 
 Random digits are the channels of one image (Metz et al. 2017, app. D; Lin et al. 2018, section 4.2); labels are not

@@ -1,13 +1,11 @@
-"""What a new user meets: slips in names and paths, odd tables, a run that is over, other folders, help."""
+"""What a new user meets: slips in names and paths, a run that is over, other folders, help."""
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,15 +19,11 @@ from ganforge import api, plan
 from ganforge.app.cli import app, data_app
 from ganforge.comparison.page import AREAS, area
 from ganforge.config import Settings, read_settings
-from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
-from ganforge.domains import open_data
 from ganforge.engine import averaged
 from ganforge.engine.trainer import Trainer
 from ganforge.progress import losses_of, patience, rate
 from image_makers import file, noise, put
-
-ROWS = [(20 + i * 7 % 30, f"{1.5 + i * 37 % 80:.2f}", "abc"[i % 3]) for i in range(60)]
 
 
 @pytest.fixture(scope="module")
@@ -351,61 +345,3 @@ def test_speeds_in_words_and_long_silences() -> None:
     with patience(told.append, "never said", 5.0):
         pass
     assert told == ["still busy"]
-
-
-# ---- tables
-
-
-def table(path: Path, delimiter: str, comma: bool = False) -> Path:
-    with path.open("w", newline="") as out:
-        writer = csv.writer(out, delimiter=delimiter)
-        writer.writerow(["age", "a, b; c", "group"])
-        writer.writerows((a, str(b).replace(".", ",") if comma else b, c) for a, b, c in ROWS)
-    return path
-
-
-@pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("b.csv", ";"), ("c.tsv", "\t"), ("d.csv", "|")])
-def test_tables_with_other_delimiters(tmp_path: Path, name: str, delimiter: str) -> None:
-    domain, source = open_data(str(table(tmp_path / name, delimiter)))
-    plain, same = open_data(str(table(tmp_path / "plain.csv", ",")))
-    assert replace(domain, delimiter=",") == plain and source.fingerprint == same.fingerprint
-    assert [c.kind for c in domain.schema] == ["number", "number", "category"]  # type: ignore[attr-defined]
-
-
-def test_decimal_commas(tmp_path: Path) -> None:
-    plain = open_data(str(table(tmp_path / "p.csv", ",")))[1].fingerprint
-    for delimiter in (";", "\t"):
-        assert open_data(str(table(tmp_path / "e.csv", delimiter, comma=True)))[1].fingerprint == plain
-    for delimiter, kind in ((";", "number"), ("\t", "category")):  # 1,234 may be a thousand and more between tabs
-        (tmp_path / "t.csv").write_text(f"a{delimiter}b\n" + f"1{delimiter}1,234\n2{delimiter}23,456\n" * 5)
-        assert open_data(str(tmp_path / "t.csv"))[0].schema[1].kind == kind  # type: ignore[attr-defined]
-
-
-def test_doubts_about_tables(tmp_path: Path) -> None:
-    lines = [f"{i},{a},{b},{c}" for i, (a, b, c) in enumerate(ROWS)]
-
-    def warnings(header: str) -> list[str]:
-        (tmp_path / "t.csv").write_text("\n".join([header, *lines]))
-        messages = open_data(str(tmp_path / "t.csv"))[1].messages  # type: ignore[attr-defined]
-        return [m for m in messages if m.startswith("warning")]
-
-    counts = "counts the rows: leave it out with --set 'data.drop=[\"{}\"]'"
-    assert warnings("id,age,score,group") == [f"warning: column 'id' {counts.format('id')}"]
-    assert warnings(",age,score,group") == [
-        "warning: column 1 has no name",
-        f"warning: column '' {counts.format('')}",
-    ]
-    assert "the first line looks like data ('1.50')" in warnings("0,20,1.50,a")[0]
-    assert warnings("2023,2024,2025,group")[0].startswith("warning: column '2023' counts")
-    said = ganforge("train", "gan", "--data", tmp_path / "t.csv", "--set", 'data.drop=["2023"]', *TINY[3:], "--dry-run")
-    assert said.code == 0 and "warning" not in said.err
-
-
-def test_a_column_without_values_names_the_setting(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("\n".join(["age,nothing", *(f"{a}," for a, _, _ in ROWS)]))
-    with pytest.raises(InputError, match=r"leave it out with data.drop=\[nothing\]"):
-        open_data(str(tmp_path / "t.csv"))
-    said = ganforge(
-        "train", "gan", "--data", tmp_path / "t.csv", "--set", "data.drop=[nothing]", *TINY[3:], "--dry-run"
-    )
-    assert said.code == 0, said.err

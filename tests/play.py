@@ -52,6 +52,8 @@ def variants() -> dict[str, tuple[str, dict]]:
     played["r3"] = ("r3gan", {"network": "r3"})
     played["realnvp-conv"] = ("realnvp", {"network": "conv", "couplings": 2})
     played["ctgan-any"] = ("ctgan", {"given": "any"})
+    for name, params in {"pix2pix": {}, "restore": {"look": "sharp"}, "age": {}, "videogan": {}}.items():
+        played[f"{name}-augmented"] = (name, {**params, "augment": "translation,cutout"})
     for conditioning in ("concat", "auxiliary"):
         played[f"cgan-{conditioning}"] = ("cgan", {"conditioning": conditioning, "replay": 0.5})
     return played

@@ -6,7 +6,7 @@ or cut out is 0, mid-grey. Every image has its own random numbers, from torch's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -70,16 +70,20 @@ POLICIES: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
 }
 """What a policy's words stand for."""
 
+PLACES = ("translation", "cutout")
+"""Those that leave colors alone: what they do to one image can be done to another of its size."""
 
-def steps(policy: str) -> tuple[Callable[[Tensor], Tensor], ...]:
+
+def steps(policy: str, among: Collection[str] = tuple(POLICIES)) -> tuple[Callable[[Tensor], Tensor], ...]:
     """The changes that ``policy`` (such as ``color,translation,cutout``; '' for none) asks for, in its order.
 
-    Raises InputError for an unknown word.
+    Raises InputError for a word that is not ``among`` those that are of use.
     """
     words = [word.strip() for word in policy.split(",") if word.strip()]
     for word in words:
-        if word not in POLICIES:
-            raise InputError(f"unknown augmentation '{word}' in '{policy}': {nearest(word, POLICIES)}")
+        if word not in among:
+            what = "this recipe cannot use the" if word in POLICIES else "unknown"
+            raise InputError(f"{what} augmentation '{word}' in '{policy}': {nearest(word, among)}")
     return tuple(step for word in words for step in POLICIES[word])
 
 
@@ -90,4 +94,23 @@ def diff_augment(x: Tensor, policy: str = "color,translation,cutout") -> Tensor:
     """
     for step in steps(policy):
         x = step(x)
+    return x
+
+
+def augment_together(images: Sequence[Tensor], policy: str) -> list[Tensor]:
+    """Images that belong together, [batch, channels, height, width] of one size, by one draw: what is at one place
+    in all of them stays so. For a ``policy`` of ``PLACES``.
+    """
+    return list(diff_augment(torch.cat(list(images), 1), policy).split([x.shape[1] for x in images], 1))
+
+
+def augment_clips(x: Tensor, policy: str) -> Tensor:
+    """Clips [batch, frames, channels, height, width] by one draw for all frames of each: what moves is motion alone."""
+    frames, channels = x.shape[1:3]
+    for step in steps(policy):
+        if step in POLICIES["color"]:  # frames below each other, as one image: colors know no places
+            below = step(x.transpose(1, 2).flatten(2, 3))
+            x = below.unflatten(2, (frames, -1)).transpose(1, 2)
+        else:  # frames as channels, which share their places
+            x = step(x.flatten(1, 2)).unflatten(1, (frames, channels))
     return x

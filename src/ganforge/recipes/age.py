@@ -13,6 +13,7 @@ from ganforge.core.schedule import Scalar
 from ganforge.domains.attribute import AttributeDomain
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
+from ganforge.ops.augment import steps
 from ganforge.recipes.attribute_game import Attribute
 from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, of_kind
 
@@ -38,6 +39,8 @@ class Age(Recipe):
     mismatch: weight of D's verdict on real images with others' values
     r1: gradient penalty at real images (gamma)
     lazy: rounds between two such penalties
+    augment: DiffAugment's policy for what D's verdict is on, such as color,translation,cutout; values are read off
+        images as they are
     lr: learning rate of G, and of D unless lr_discriminator is given
     lr_discriminator: learning rate of D
     betas: Adam's
@@ -72,12 +75,14 @@ class Age(Recipe):
     mismatch: NonNegative = 1.0
     r1: Amount = 1.0
     lazy: Positive = 8
+    augment: str = ""
     lr: Amount = 1e-3
     lr_discriminator: Amount | None = None
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
     ema_samples: HalfLife = 5_000.0
 
     def __post_init__(self) -> None:
+        steps(self.augment)
         if self.perceptual != 0 and self.feature_weights is None:
             raise ValueError("perceptual needs feature_weights, a .safetensors file of SqueezeNet 1.0")
 

@@ -14,6 +14,7 @@ from ganforge.losses.perceptual import feature_l1
 from ganforge.losses.regularizers import Probe, pay, r1
 from ganforge.nn.attribute import AttributeDiscriminator, AttributeGenerator, change_at
 from ganforge.nn.squeezenet import trained_squeezenet
+from ganforge.ops.augment import diff_augment
 
 if TYPE_CHECKING:
     from ganforge.recipes.age import Age
@@ -51,6 +52,14 @@ class Attribute(Game):
 
     # ---- moves
 
+    def shown(self, x: Tensor) -> Tensor:
+        """Images as D's verdict is on them."""
+        return diff_augment(x, self.recipe.augment) if self.recipe.augment else x
+
+    def to_read(self, x: Tensor, judged: Tensor) -> Tensor:
+        """D's features of images as they are, which is what a model reads; those that were ``judged``, if they were."""
+        return self.D.features(x) if self.recipe.augment else judged
+
     def generate(self, batch: Batch) -> Terms:
         """G's payoff: each image takes the value of another one of the batch."""
         recipe, others, value = self.recipe, batch["data"], batch["value"]
@@ -58,9 +67,9 @@ class Attribute(Game):
         own = value.roll(1, 0)
         fake = self.G.changed(x, wanted, own)
         self.made[self.shard] = fake.detach()
-        h, real_h = self.D.features(fake), self.D.features(others)
+        h, real_h = self.D.features(self.shown(fake)), self.D.features(self.shown(others))
         verdict = recipe.loss.generator(self.D.logit(real_h, value), self.D.logit(h, wanted))
-        error = (self.D.value(h) - wanted).abs().mean()
+        error = (self.D.value(self.to_read(fake, h)) - wanted).abs().mean()
         terms = {"loss": self.now(recipe.adversarial) * verdict, "attribute": self.now(recipe.attribute) * error}
         if recipe.cycle != 0:
             terms["cycle"] = self.now(recipe.cycle) * (self.G.changed(fake, own, wanted) - x).abs().mean()
@@ -78,13 +87,13 @@ class Attribute(Game):
         fake = self.made.pop(self.shard, None)
         if fake is None:
             fake = self.G.changed(real.roll(1, 0), value, value.roll(1, 0))
-        real_h, fake_h = self.D.features(torch.cat([real, fake])).split(len(real))
+        real_h, fake_h = self.D.features(self.shown(torch.cat([real, fake]))).split(len(real))
         right, made = self.D.logit(real_h, value), self.D.logit(fake_h, value)
         terms = {"loss": self.recipe.loss.discriminator(right, made)}
         if self.recipe.mismatch:
             wrong = self.D.logit(real_h, value.roll(1, 0))
             terms["mismatch"] = self.recipe.mismatch * self.recipe.loss.discriminator(right, wrong)
-        error = (self.D.value(real_h) - value).abs().mean()
+        error = (self.D.value(self.to_read(real, real_h)) - value).abs().mean()
         self.note("D/real", right.mean())
         self.note("D/fake", made.mean())
         self.note("D/pair_right", (right > made).float().mean())
@@ -96,7 +105,7 @@ class Attribute(Game):
         real = batch["data"].detach().requires_grad_()
 
         def verdict(x: Tensor) -> Tensor:
-            return self.D.logit(self.D.features(x), batch["value"])
+            return self.D.logit(self.D.features(self.shown(x)), batch["value"])
 
         return pay([self.penalty], Probe(verdict, real, real, verdict(real), None), self.clock.samples)
 

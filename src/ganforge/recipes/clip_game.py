@@ -19,6 +19,7 @@ from ganforge.losses.regularizers import Probe, pay, r1, r2
 from ganforge.nn.clip_judges import averaged_down
 from ganforge.nn.conditioning import Discriminator
 from ganforge.nn.video import ClipGenerator, unsteadiness
+from ganforge.ops.augment import augment_clips
 from ganforge.ops.nearness import nearness
 from ganforge.ops.noise import draw_latents, latents_on
 
@@ -103,9 +104,11 @@ class ClipGame(Game):
         return self.made[self.shard]
 
     def sides(self, batch: Batch, fake: Tensor) -> dict[str, tuple[Discriminator, Tensor, Tensor, Tensor | None]]:
-        """What each judge sees: itself, fakes, reals and their classes. D_image sees the same random frames of both."""
-        real, label, count = batch["data"], self.label(batch), self.recipe.frames_judged
-        zero = usual_color(real)
+        """What each judge sees: itself, fakes, reals and their classes. D_image sees the same random frames of both,
+        and frames of the same augmented clips."""
+        label, count = self.label(batch), self.recipe.frames_judged
+        zero = usual_color(batch["data"])
+        fake, real = self.shown(fake, zero), self.shown(batch["data"], zero)
         chosen = torch.rand(len(fake), self.frames, device=fake.device).argsort(1)[:, :count]
         rows = torch.arange(len(fake), device=fake.device)[:, None]
         stills, real_stills = ((clips[rows, chosen] - zero).flatten(0, 1) for clips in (fake, real))
@@ -115,6 +118,11 @@ class ClipGame(Game):
             "clips": (self.clip_judge, clips, real_clips, label),
             "frames": (self.frame_judge, stills, real_stills, labels),
         }
+
+    def shown(self, clips: Tensor, zero: Tensor) -> Tensor:
+        """Clips as the judges see them: what is moved in or cut out has the usual color, ``zero``."""
+        policy = self.recipe.augment
+        return augment_clips(clips - zero, policy) + zero if policy else clips
 
     def terms(self, name: str, payoff: Tensor, judge: Discriminator, features: Tensor, label: Tensor | None) -> Terms:
         """A judge's payoff and, where it reads the classes off the ``features`` of what it sees, how badly it does."""
@@ -151,13 +159,15 @@ class ClipGame(Game):
             if name == "clips":
                 self.note("D/real", r)
                 self.note("D/fake", f)
-                self.look_at(made, real)
+                self.look_at(self.fakes(batch), batch["data"])
             terms |= self.terms(name, relativistic.discriminator(r, f), judge, h, label)
         return terms
 
     def look_at(self, fake: Tensor, real: Tensor) -> None:
         """Now and then, how fakes lie among reals, and how much both move."""
         if self.clock.round % LOOK == 0 and len(real) > 1:
+            zero = usual_color(real)
+            fake, real = (averaged_down(clips, self.recipe.coarse) - zero for clips in (fake, real))
             for name, value in nearness(fake, real).items():
                 self.note(f"fake/{name}", value)
             self.note("fake/motion", (fake[:, 1:] - fake[:, :-1]).abs().mean())

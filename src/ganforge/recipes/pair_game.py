@@ -15,6 +15,7 @@ from ganforge.nn.patch import PatchDiscriminator
 from ganforge.nn.resnet import Restorer
 from ganforge.nn.squeezenet import trained_squeezenet
 from ganforge.nn.unet import UNet
+from ganforge.ops.augment import augment_together
 from ganforge.ops.degrade import keep_known, with_luma
 
 if TYPE_CHECKING:
@@ -57,9 +58,14 @@ class PairGame(Game):
             return with_luma(given, made)
         return keep_known(given, made) if self.holes else made
 
-    def seen(self, given: Tensor, image: Tensor) -> Tensor:
-        """What D sees of an input and an image that may be its output."""
-        return torch.cat([given, image], 1) if self.recipe.sees_input else image
+    def seen(self, given: Tensor, *outputs: Tensor) -> list[Tensor]:
+        """What D sees of inputs and of each of the outputs that they may have: all of them augmented together, so that
+        maps of the truth and of what G makes can be compared."""
+        beside = self.recipe.sees_input
+        images = [given, *outputs] if beside else list(outputs)
+        if self.recipe.augment:
+            images = augment_together(images, self.recipe.augment)
+        return [torch.cat([images[0], output], 1) for output in images[1:]] if beside else images
 
     def generate(self, batch: Batch) -> Terms:
         """G's payoff: the verdict, and the distance to the truth."""
@@ -73,8 +79,9 @@ class PairGame(Game):
         if self.D is not None:
             self.made[self.shard] = fake.detach()
             matched = bool(perceptual) and not recipe.feature_weights
-            maps = self.D.features(self.seen(given, fake))
-            real_maps = self.D.features(self.seen(given, real)) if matched or recipe.loss.paired else maps
+            seen, truth = self.seen(given, fake, real)
+            maps = self.D.features(seen)
+            real_maps = self.D.features(truth) if matched or recipe.loss.paired else maps
             verdict = recipe.loss.generator(self.D.logits(real_maps), self.D.logits(maps))
             terms["loss"] = self.now(recipe.adversarial) * verdict
             if matched:
@@ -87,7 +94,7 @@ class PairGame(Game):
         given, real = batch["input"], batch["data"]
         fake = self.made.pop(self.shard, None)
         fake = self.fake(given).detach() if fake is None else fake
-        real_logits, fake_logits = self.D(self.seen(given, real)), self.D(self.seen(given, fake))
+        real_logits, fake_logits = (self.D(seen) for seen in self.seen(given, real, fake))
         for name, logits in (("real", real_logits), ("fake", fake_logits)):
             self.note(f"D/{name}", logits.mean())
             self.note(f"D/{name}_right", ((logits > 0) == (name == "real")).float().mean())

@@ -18,6 +18,7 @@ from ganforge.nn.patch import PatchDiscriminator
 from ganforge.nn.resnet import Restorer
 from ganforge.nn.squeezenet import LEAST
 from ganforge.nn.unet import UNet
+from ganforge.ops.augment import PLACES, steps
 from ganforge.recipes.pair_game import PairGame
 from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe, of_kind
 
@@ -43,6 +44,7 @@ class Pix2pix(Recipe):
     dropout: share of channels that G's noise drops, in training and in use
     strides: of D; 3 look at patches of 70 x 70 pixels
     norm_discriminator: of D's activations: instance, batch, layer, none, or spectral
+    augment: DiffAugment's policy for all that D sees: translation, cutout or both (input, truth and output alike)
     lr: learning rate of G, and of D unless lr_discriminator is given
     lr_discriminator: learning rate of D
     betas: Adam's
@@ -72,12 +74,15 @@ class Pix2pix(Recipe):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     strides: Positive = 3
     norm_discriminator: Norm = "instance"
+    augment: str = ""
     lr: Amount = 4e-4
     lr_discriminator: Amount | None = None
     betas: tuple[Scalar, Scalar] = (0.5, 0.999)
     ema_samples: HalfLife = 5_000.0
 
     def __post_init__(self) -> None:
+        if steps(self.augment, PLACES) and self.adversarial == 0:
+            raise ValueError("augment changes what D sees, but there is no D (adversarial=0)")
         if self.perceptual is None:
             matched = self.adversarial != 0 and self.feature_weights is None
             object.__setattr__(self, "perceptual", MATCHING if matched else TRAINED if self.feature_weights else 0.0)

@@ -15,6 +15,7 @@ from ganforge.domains.paired import PairedDomain
 from ganforge.losses.adversarial import AdversarialLoss, relativistic
 from ganforge.nn.layers import Norm
 from ganforge.nn.resnet import Restorer
+from ganforge.ops.augment import PLACES, steps
 from ganforge.recipes.pix2pix import Pix2pix
 from ganforge.recipes.recipe import Amount, HalfLife, Positive
 
@@ -81,6 +82,8 @@ class Restore(Pix2pix):
                 weight = TRAINED
             if getattr(self, name) is None:
                 object.__setattr__(self, name, weight)
+        if steps(self.augment, PLACES) and self.adversarial == 0:
+            raise ValueError("augment changes what D sees, but there is no D (adversarial=0): look=sharp has one")
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ganforge.domains.domain import Domain
 from ganforge.domains.video import VideoDomain
 from ganforge.nn.clip_judges import FrameDiscriminator, Judge, clip_discriminator
 from ganforge.nn.video import ClipGenerator, Frames
+from ganforge.ops.augment import steps
 from ganforge.recipes.clip_game import ClipGame
 from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, of_kind
 
@@ -51,6 +52,7 @@ class Videogan(Recipe):
     image_weight: weight of D_image's verdict in G's loss
     conditioning: auxiliary: D_video also reads the class, as in the paper; projection, in both; or none
     class_weight: of the auxiliary class loss
+    augment: DiffAugment's policy for all that both see, such as translation,cutout (all frames of a clip alike)
     lr: learning rate; may be a schedule
     betas: Adam's
     gamma: of R1 and R2 for frames; may be a schedule
@@ -77,12 +79,16 @@ class Videogan(Recipe):
     image_weight: NonNegative = 1.0
     conditioning: Literal["none", "projection", "auxiliary"] = "none"
     class_weight: NonNegative = 2.0
+    augment: str = ""
     lr: Annotated[float, Field(gt=0)] | Schedule = 1e-3
     betas: tuple[Scalar, Scalar] = (0.0, 0.99)
     gamma: Amount = 0.1
     gamma_video: Amount = 2.0
     lazy: Positive = 4
     ema_samples: HalfLife = 4_000.0
+
+    def __post_init__(self) -> None:
+        steps(self.augment)
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ganforge.domains import domain_from_dict, module_for, video
 from ganforge.domains.domain import Part
 from ganforge.domains.video import VideoDomain
 from ganforge.domains.video_example import DIGIT, FAST, moving_digits
-from ganforge.domains.video_packing import VideoOptions, cut
+from ganforge.domains.video_packing import VideoOptions, cached_names, cut
 from ganforge.measure import video as measure
 
 
@@ -218,13 +218,39 @@ def test_damaged_clips_are_skipped(tmp_path: Path) -> None:
         opened(tmp_path, frames=4, strict=True)
 
 
+def test_the_odd_clip_is_named(tmp_path: Path) -> None:
+    """Of three, the one that is unlike the others: shorter, longer, or no whole number of frames."""
+    save_strips(tmp_path / "short", [16, 16, 7])
+    _, source = opened(tmp_path / "short")
+    assert any("(2.png has 7; 2 clips such as 0.png have 16), and is left out" in m for m in source.messages)
+    save_strips(tmp_path / "long", [7, 7, 20])
+    with pytest.raises(InputError, match=r"\(2\.png has 20; 2 clips .* 0\.png have 7\), and one clip .*=7 keeps all"):
+        opened(tmp_path / "long")
+    save_strips(tmp_path / "odd", [7, 7, 7])
+    Image.open(tmp_path / "odd" / "2.png").crop((0, 0, 59, 8)).resize((59, 8)).save(tmp_path / "odd" / "2.png")
+    with pytest.raises(InputError, match=r"'2\.png', 8x59 pixels where '0\.png' is a strip of 8x56, is no clip"):
+        opened(tmp_path / "odd")
+    save_strips(tmp_path / "many", [3, 4, 5, 6, 16, 16])
+    _, source = opened(tmp_path / "many")
+    assert any("(0.png has 3; 1.png has 4; 2.png has 5; others have 6 to 16)" in m for m in source.messages)
+
+
+def test_clips_that_a_cache_has_no_names_of_are_numbered(tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text('["a.png"]')
+    assert cached_names(tmp_path, 1) == ["a.png"]
+    for text in ("", "[]", '"ab"', "[1"):
+        (tmp_path / "names.json").write_text(text)
+        assert cached_names(tmp_path, 2) == ["clip 1", "clip 2"]
+
+
 def test_short_clips(tmp_path: Path) -> None:
     save_strips(tmp_path, [9, 4, 9, 5])
     _, source = opened(tmp_path, frames=5, stride=2)
     assert len(source) == 2
-    assert any("2 of 4 clips are shorter than the 9 frames of a sample (the first is clip 2, of 4 frames)" in m
-               and m.endswith("left out: data.frames=2 keeps all")
-               for m in source.messages)  # fmt: skip
+    there = "1.png has 4; 3.png has 5; 2 clips such as 0.png have 9"
+    told = f"2 of 4 clips are shorter than the 9 frames of a sample ({there})"
+    for cached in (source, opened(tmp_path, frames=5, stride=2)[1]):
+        assert f"{told}, and are left out: data.frames=2 keeps all" in cached.messages
     with pytest.raises(InputError, match="2 of 4 clips are shorter"):
         opened(tmp_path, frames=5, stride=2, strict=True)
     with pytest.raises(InputError, match=r"takes 16 frames .* the longest clip has 9"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -233,11 +234,20 @@ def list_clips(
     return ClipListing(files.where, kind, entries, found.labels, tuple(messages))
 
 
+def beside(looked: Mapping[str, tuple[int, int]], odd: str, strips: Sequence[str]) -> str:
+    """What tells an image that is no strip from those that are, if there are any."""
+    if not strips:
+        return ""
+    (height, width), (tall, wide) = looked[odd], looked[strips[0]]
+    return f", {height}x{width} pixels where '{printable(strips[0])}' is a strip of {tall}x{wide},"
+
+
 def guess_layout(files: Files, frame_width: int | None, max_pixels: int) -> str:
     """What the first files are: movies, animations, strips, or frames in folders. InputError when none of these."""
     if any(PurePosixPath(name).suffix.lower() in MOVIES for name in files.images):
         return "movies"
-    wide = True
+    looked: dict[str, tuple[int, int]] = {}
+    odd: list[str] = []
     for name in islice(files.images, LOOKED_AT):
         try:
             content = files.read(name)
@@ -248,14 +258,18 @@ def guess_layout(files: Files, frame_width: int | None, max_pixels: int) -> str:
         except Exception:  # damaged: reading reports it
             continue
         side = frame_width or height
-        wide = wide and width % side == 0 and width >= FEWEST * side
-    if wide:
+        looked[name] = (height, width)
+        if width % side or width < FEWEST * side:
+            odd.append(name)
+    if not odd:
         return "strips"
     folders = {str(PurePosixPath(name).parent) for name in files.images}
     if len(folders) == 1 or len(files.images) < 2 * len(folders):
-        example = printable(files.images[0])
+        sizes = Counter(looked.values())
+        rarest = min(odd, key=lambda name: sizes[looked[name]])
+        strips = [name for name in looked if name not in odd]
         raise InputError(
-            f"{files.where}: '{example}' is no clip: {HINT}; for the frames of one clip in one folder, "
-            "--set data.layout=folders"
+            f"{files.where}: '{printable(rarest)}'{beside(looked, rarest, strips)} is no clip: {HINT}; for the frames "
+            "of one clip in one folder, --set data.layout=folders"
         )
     return "folders"

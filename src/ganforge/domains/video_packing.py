@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +27,11 @@ from ganforge.domains.video_example import moving_digits
 from ganforge.domains.video_files import ALL, ClipEntry, ClipListing, Layout, Reader, list_clips
 
 BUILTIN = ("moving-digits",)
-LENGTHS = "lengths.npy"
+LENGTHS, NAMES = "lengths.npy", "names.json"
 PIECE = 4
 """Clips are cut into pieces of at most this many times the frames of a sample: a batch takes whole pieces."""
+LISTED = 3
+"""So many lengths are told with a clip that has them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Clips:
     Clips that are too short are left out, long ones cut into pieces. ``messages`` say so.
     """
 
-    def __init__(self, packed: PackedSource, lengths: Tensor, options: VideoOptions) -> None:
+    def __init__(self, packed: PackedSource, lengths: Tensor, names: Sequence[str], options: VideoOptions) -> None:
         self.packed, self.shape, self.classes = packed, packed.shape, packed.classes
         self.where, self.skipped, self.cached = packed.where, packed.skipped, packed.cached
         span = options.span
@@ -68,16 +73,18 @@ class Clips:
                 f"{options.stride}), but the longest clip has {int(lengths.max())}: lower one of them"
             )
         if short:
-            first = int((~whole).nonzero()[0, 0])
+            be = "is" if short == 1 else "are"
             text = (
-                f"{short:,} of {len(lengths):,} clips are shorter than the {span} frames of a sample (the first is "
-                f"clip {first + 1}, of {int(lengths[first])} frames)"
+                f"{short:,} of {len(lengths):,} clips {be} shorter than the {span} frames of a sample "
+                f"({told_lengths(lengths.tolist(), names)})"
             )
             if options.strict:
                 raise InputError(f"{packed.where}: {text}: lower data.frames or data.stride")
             fewest = (int(lengths.min()) - 1) // options.stride + 1
             kept = f": data.frames={fewest} keeps all" if fewest > 1 else ""
-            messages.append(f"{text}, and are left out{kept}")
+            if int(whole.sum()) == 1 and int(lengths[whole]) <= PIECE * span:
+                raise InputError(f"{packed.where}: {text}, and one clip is too few for a GAN{kept}")
+            messages.append(f"{text}, and {be} left out{kept}")
         pieces = -(-lengths[whole] // (PIECE * span))
         first_frames, sizes, self.clip = cut(starts[whole], lengths[whole], pieces)
         self.starts, self.lengths = first_frames, sizes
@@ -111,6 +118,19 @@ class Clips:
         return {"data": data, "length": lengths, **labels}
 
 
+def told_lengths(lengths: Sequence[int], names: Sequence[str]) -> str:
+    """Which lengths there are, the rarest first, and a clip of each: the odd one out is seldom the commonest."""
+    counts = Counter(lengths)
+    rarest = sorted(counts, key=lambda length: (counts[length], length))
+    parts = []
+    for length in rarest[:LISTED]:
+        first = names[lengths.index(length)]
+        many = f"{counts[length]:,} clips such as {first} have" if counts[length] > 1 else f"{first} has"
+        parts.append(f"{many} {length:,}")
+    more = [f"others have {min(rest):,} to {max(rest):,}"] if (rest := rarest[LISTED:]) else []
+    return "; ".join([*parts, *more])
+
+
 def cut(starts: Tensor, lengths: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each clip (its first frame, its length) in so many nearly equal pieces: their first frames, lengths and clips."""
     clip = torch.repeat_interleave(torch.arange(len(lengths)), pieces)
@@ -122,15 +142,19 @@ def cut(starts: Tensor, lengths: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor
 
 def load_clips(spec: str, options: VideoOptions, progress: Progress | None = None) -> Clips:
     """The clips of ``spec``. InputError for data that cannot be used: no clips, all too short, bad labels."""
-    packed, lengths = pack(spec, options, progress)
+    packed, lengths, names = pack(spec, options, progress)
     if options.strict and packed.skipped:
         name, reason = packed.skipped[0]
         raise InputError(f"{packed.where}: {name}: {reason}")
-    return Clips(packed, lengths, options)
+    return Clips(packed, lengths, names, options)
 
 
-def pack(spec: str, options: VideoOptions, progress: Progress | None) -> tuple[PackedSource, Tensor]:
-    """All frames as one array, and how many each clip has: from the cache, or decoded now."""
+Packed = tuple[PackedSource, Tensor, list[str]]
+"""All frames as one array, how many each clip has, and the clips' names."""
+
+
+def pack(spec: str, options: VideoOptions, progress: Progress | None) -> Packed:
+    """From the cache, or decoded now."""
     parse_size(options.resolution)
     path = Path(spec)
     if spec in BUILTIN:
@@ -160,8 +184,9 @@ def pack(spec: str, options: VideoOptions, progress: Progress | None) -> tuple[P
             if found is None:
                 clips = listing()
                 with cache.build() as folder:
-                    _, lengths = decode_into(Writer(folder), clips, options, folder, progress)
+                    _, lengths, names = decode_into(Writer(folder), clips, options, folder, progress)
                     np.save(folder / LENGTHS, lengths.numpy())
+                    (folder / NAMES).write_text(json.dumps(names), encoding="utf-8")
                 found = cached(cache)
     except NoCache:
         return in_memory(listing(), options, progress)
@@ -171,8 +196,8 @@ def pack(spec: str, options: VideoOptions, progress: Progress | None) -> tuple[P
     return found
 
 
-def cached(cache: Cache) -> tuple[PackedSource, Tensor] | None:
-    """What the cache has; None when it is not there or not whole."""
+def cached(cache: Cache) -> Packed | None:
+    """What the cache has; None when it is not there or not whole. Older ones have no names: clips are numbered."""
     packed = cache.read()
     if packed is None:
         return None
@@ -181,19 +206,30 @@ def cached(cache: Cache) -> tuple[PackedSource, Tensor] | None:
     except (OSError, ValueError):
         return None
     whole = lengths.dim() == 1 and len(lengths) > 0 and int(lengths.min()) > 0 and int(lengths.sum()) == len(packed)
-    return (packed, lengths) if whole else None
+    return (packed, lengths, cached_names(cache.folder, len(lengths))) if whole else None
 
 
-def in_memory(listing: ClipListing, options: VideoOptions, progress: Progress | None) -> tuple[PackedSource, Tensor]:
+def cached_names(folder: Path, count: int) -> list[str]:
+    """The names of clips that are in the cache, or their numbers where it has none, or not as many."""
+    try:
+        names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        names = None
+    if isinstance(names, list) and len(names) == count:
+        return [str(name) for name in names]
+    return [f"clip {i + 1}" for i in range(count)]
+
+
+def in_memory(listing: ClipListing, options: VideoOptions, progress: Progress | None) -> Packed:
     """Clips decoded into memory."""
-    packed, lengths = decode_into(Writer(None), listing, options, None, progress)
+    packed, lengths, names = decode_into(Writer(None), listing, options, None, progress)
     assert packed is not None
-    return packed, lengths
+    return packed, lengths, names
 
 
 def decode_into(
     writer: Writer, listing: ClipListing, options: VideoOptions, folder: Path | None, progress: Progress | None
-) -> tuple[PackedSource | None, Tensor]:
+) -> tuple[PackedSource | None, Tensor, list[str]]:
     """Decode all clips in order; damaged ones are skipped, with their reasons."""
     reader = Reader(listing.layout, options.frame_width, options.max_pixels)
     messages = list(listing.messages)
@@ -202,7 +238,7 @@ def decode_into(
     def work(entry: ClipEntry) -> np.ndarray:
         return reader.read(entry.load(), size, channels)
 
-    lengths, names, skipped = [], [], []
+    lengths, clips, names, skipped = [], [], [], []
     try:
         with closing(in_order(work, listing.entries, options.workers, chunk=4)) as decoded:
             for i, (entry, frames) in enumerate(decoded):
@@ -216,6 +252,7 @@ def decode_into(
                 for frame in frames:
                     writer.add(frame)
                 lengths.append(len(frames))
+                clips.append(entry.name)
                 names += [listing.labels[i]] * len(frames) if listing.labels is not None else []
                 if progress is not None and (i % 64 == 63 or i + 1 == len(listing.entries)):
                     progress(i + 1, len(listing.entries))
@@ -233,7 +270,7 @@ def decode_into(
         made = writer.finish(listing.where, named, class_order(names), tuple(skipped), tuple(messages))
     finally:
         writer.close()
-    return made, torch.tensor(lengths)
+    return made, torch.tensor(lengths), clips
 
 
 def agree(
@@ -268,7 +305,7 @@ def agree(
 
 def array_listing(where: str, clips: np.ndarray, labels: list[str] | None) -> ClipListing:
     """Clips that are in memory, uint8 [n, frames, channels, height, width]."""
-    entries = [ClipEntry(f"clip {i}", lambda i=i: clips[i]) for i in range(len(clips))]
+    entries = [ClipEntry(f"clip {i + 1}", lambda i=i: clips[i]) for i in range(len(clips))]
     return ClipListing(where, "arrays", entries, labels)
 
 

@@ -239,6 +239,20 @@ def test_fakes_of_new_weights_are_alike_and_no_collapse() -> None:
         assert (found.fault, found.severity) == ("mode collapse (full)", "stop"), found
 
 
+def test_fakes_that_grow_various_have_not_collapsed() -> None:
+    """As dcgan's on digits in its first 250 rounds: they lie among some of the reals, and find more of them."""
+    among: dict[str, Any] = {
+        "fake_missing": line_between(0.55, 0.5, 0.05),
+        "fake_stray": line_between(0.3, 0.25, 0.05, 2),
+    }
+    images = replace(CONTEXT, images=True)
+    grown = log(**among, fake_spread=line_between(0.15, 0.9, 0.02))
+    for seen in range(1, TICKS + 1):
+        assert "collapse" not in diagnose(grown[:seen], images).fault
+    still = log(**among, fake_spread=line_between(0.5, 0.52, 0.02))
+    assert diagnose(still, images).fault == "mode collapse (partial)"
+
+
 def test_rollbacks_count_as_divergence() -> None:
     assert diagnose(log(), Context(rollbacks=1)).fault == "divergence"
 

@@ -38,6 +38,8 @@ SOFT = 0.1
 """Stray below minus this, and below missing by as much: so no healthy run ends (one had -0.13, but missing -0.08)."""
 LOPSIDED = 0.35
 """Missing minus stray: above, the fakes lie among a part of the reals, and that part is small."""
+OPENS = 0.1
+"""By so much within a window of 40 ticks the spread of fakes grows that find more of the data, as in young runs."""
 BY_HEART = 0.4
 """ADA's r_v: on digits 0.7 to 1.1 with 64 training samples, at most 0.01 with 1,600."""
 COPIED = -5.0
@@ -165,6 +167,8 @@ def collapsed(w: Window) -> Diagnosis | None:
     if spread <= 0.4 and still and stalls(w) and not new:
         told = f"the spread of fakes is {spread:.0%} of the reals'"
         return found(w, "mode collapse (partial)", "warn", told, outcome(w))
+    if change is not None and change >= OPENS * min(1.0, len(w.late) / 40):
+        return None
     lopsided = missing >= 0.4 and missing - stray >= LOPSIDED and stalls(w, sure=False)
     if lopsided or (missing >= 0.2 and missing - stray >= 0.1 and stalls(w) and not new):
         return found(w, "mode collapse (partial)", "warn", "fakes lie among the reals, but leave out some", outcome(w))

@@ -35,6 +35,8 @@ RECIPES = recipe_names()
         ("wganGP", RECIPES, "'wgan-gp'"),
         ("StyleGAN", RECIPES, "'stylegan2' or 'stylegan3'"),
         ("pixtopix", RECIPES, "'pix2pix'"),
+        ("img", ["image", "label"], "'image'"),
+        ("bb", ["a", "b"], "'b'"),
     ],
 )
 def test_what_was_meant(asked: str, known: list[str], meant: str) -> None:

@@ -308,6 +308,19 @@ def test_parquet_columns_are_to_pandas_what_they_were(tmp_path: Path) -> None:
     assert int(domain.obeys({"data": domain.encode(source.take(torch.arange(9)))["data"]}, asked).sum()) == 7  # type: ignore[attr-defined]
 
 
+def test_ordered_categories_of_pandas_come_back_ordered(tmp_path: Path) -> None:
+    """Those that no row has, too."""
+    sizes = pd.Categorical(["S", "M", None, "L"] * 3, categories=["S", "M", "L", "XL"], ordered=True)
+    frame = pd.DataFrame({"size": sizes, "town": pd.Categorical(["b", "a"] * 6), "x": np.arange(12.0)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    domain, source = open_data(str(tmp_path / "t.parquet"))
+    domain = domain_from_dict(json.loads(json.dumps(domain.to_dict())))
+    domain.save(domain.decode(domain.encode(source.take(torch.arange(12)))), tmp_path / "again.parquet")
+    again = pd.read_parquet(tmp_path / "again.parquet")
+    pd.testing.assert_series_equal(again["size"], frame["size"])
+    assert again["size"].max() == "L" and not again["town"].cat.ordered
+
+
 def test_a_few_accidents_of_rounding_are_no_decimals(tmp_path: Path) -> None:
     """scikit-learn's wine has 3.399999 among 5.64, 4.38 ..: made rows have two decimals, within the range."""
     values = np.round(np.linspace(1, 9, 200), 2)

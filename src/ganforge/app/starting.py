@@ -47,12 +47,12 @@ def announced() -> Iterator[None]:
 
 
 class Verb(TyperCommand):
-    """A command that says what it waits for, unless it was asked for silence or for JSON."""
+    """A command that says what it waits for, where someone watches who did not ask for silence or for JSON."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         silent = any(ctx.params.get(p.name) is True for p in self.params if set(SILENT) & set(p.opts))
-        if silent or os.environ.get("RANK", "0") != "0":
+        if silent or os.environ.get("RANK", "0") != "0" or not sys.stderr.isatty():
             return super().invoke(ctx)
         with announced():
             return super().invoke(ctx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +34,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint to append to an error: the names that may have been meant (two at most), or all of them when none is near.
 
     The first kind of likeness counts that some name has: but for case and separators the same; the same words in
-    another order; a few slips of the finger; its beginning; more than it; some of its words.
+    another order; a few slips of the finger; its beginning; more than it; some of its words; it without some letters.
     """
     names = sorted(known)
     ranks = {each: rank for each in names if (rank := likeness(name, each)) is not None}
@@ -60,11 +61,26 @@ def likeness(asked: str, name: str) -> tuple[int, int] | None:
     near = longer - shorter <= allowed and len(set(a) ^ set(b)) <= 2 * allowed  # a slip changes two letters at most
     if near and (distance := slips(a, b)) <= allowed:
         return 2, distance
+    if held_down(a) == held_down(b):
+        return 2, longer - shorter
     if there[: len(wanted)] == wanted or (len(a) > 2 and b.startswith(a)):
         return 3, int(there[: len(wanted)] != wanted)
     if wanted[: len(there)] == there or (len(b) > 2 and a.startswith(b)):
         return 4, longer - shorter
-    return (5, 0) if set(wanted) < set(there) else None
+    if set(wanted) < set(there):
+        return 5, 0
+    return (6, longer - shorter) if abbreviates(a, b) else None
+
+
+def held_down(text: str) -> str:
+    """The text without letters that only repeat the one before."""
+    return "".join(letter for letter, _ in itertools.groupby(text))
+
+
+def abbreviates(short: str, name: str) -> bool:
+    """Whether the name without some letters, half of them at most, is ``short``: img for image."""
+    rest = iter(name)
+    return len(short) > 2 and 2 * len(short) >= len(name) and short[0] == name[0] and all(x in rest for x in short)
 
 
 def slips(a: str, b: str) -> int:

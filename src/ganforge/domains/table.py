@@ -92,6 +92,7 @@ class TableDomain(Domain):
                 pointed=name in style.pointed,
                 stored=style.stored.get(name, ""),
                 pandas=style.pandas.get(name, ""),
+                order=style.orders.get(name, ()),
             )
             for name, column in table.items()
         )

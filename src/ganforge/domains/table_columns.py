@@ -37,6 +37,7 @@ class Column:
     pointed: whole numbers, too, are floating ones (127.0)
     stored: its type in a Parquet file, by its name; empty: it was in none
     pandas: the type that pandas gives it, where the file says so and it is one with missing values (Int64, boolean)
+    order: all categories in their order, where a Parquet file says that they have one
     form: of dates, as files write them (see ``table_dates``); empty for ISO 8601
     step: of times: all are multiples of so many microseconds (a day, an hour, a minute, a second), or 1
     modes: see ``table_modes``; of what is encoded
@@ -55,6 +56,7 @@ class Column:
     pointed: bool = False
     stored: str = ""
     pandas: str = ""
+    order: tuple[str, ...] = ()
     form: str = ""
     step: int = 1
     follows: str = ""

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Style:
     ``delimiter`` parts the fields, ``missing`` is what stands for a missing value in each column, ``forms`` the form of
     dates (see ``table_dates``; none is ISO 8601), ``commas`` the columns with decimal commas, ``pointed`` those whose
     whole numbers are floating ones (127.0). ``stored`` are the types of a Parquet file's columns, by their names, and
-    ``pandas`` those that pandas gives some of them, such as Int64.
+    ``pandas`` those that pandas gives some of them, such as Int64; ``orders`` are its ordered categories, in order.
     """
 
     delimiter: str = ","
@@ -49,6 +49,7 @@ class Style:
     commas: frozenset[str] = frozenset()
     pointed: frozenset[str] = frozenset()
     stored: Mapping[str, str] = field(default_factory=dict)
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pandas: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -263,7 +264,19 @@ def read_parquet(path: Path, texts: Sequence[str], skip: Sequence[str] = ()) -> 
         else:
             raise InputError(f"{path}: column '{name}' is of type {kind}, which no table has: data.drop=[{name}]")
     stored = {name: str(column.type) for name, column in zip(table.column_names, table.columns, strict=True)}
-    return columns, Style(pointed=frozenset(floating), forms=forms, stored=stored, pandas=pandas_types(table.schema))
+    style = Style(pointed=frozenset(floating), forms=forms, stored=stored)
+    return columns, replace(style, orders=orders_of(table), pandas=pandas_types(table.schema))
+
+
+def orders_of(table: Any) -> dict[str, tuple[str, ...]]:
+    """The categories of a Parquet table's ordered columns of strings, those without rows too, in their order."""
+    pa, _ = need_pyarrow()
+    found = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type
+        if pa.types.is_dictionary(kind) and kind.ordered and pa.types.is_string(kind.value_type) and column.num_chunks:
+            found[name] = tuple(column.unify_dictionaries().chunk(0).dictionary.to_pylist())
+    return found
 
 
 def pandas_types(schema: Any) -> dict[str, str]:
@@ -325,6 +338,8 @@ def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:
         else:
             arrays[column.name] = pa.array(values)
         arrays[column.name] = as_stored(arrays[column.name], column.stored)
+        if column.order:
+            arrays[column.name] = ordered(values.tolist(), column.order)
     named = [
         {
             "name": c.name,
@@ -340,6 +355,14 @@ def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:
     buffer = io.BytesIO()
     parquet.write_table(pa.table(arrays, metadata=told), buffer)
     write_bytes(out, buffer.getvalue())
+
+
+def ordered(values: Sequence[str | None], order: Sequence[str]) -> Any:
+    """Strings as an ordered dictionary."""
+    pa, _ = need_pyarrow()
+    codes = {value: code for code, value in enumerate(order)}
+    indices = pa.array([codes.get(value) if value is not None else None for value in values], pa.int32())
+    return pa.DictionaryArray.from_arrays(indices, pa.array(order), ordered=True)
 
 
 def as_stored(array: Any, stored: str) -> Any:

@@ -144,7 +144,6 @@ def test_types_are_inferred_and_said(tmp_path: Path) -> None:
         ("a,b\n1,x\n2,y\n", {"numeric": ("b",)}, "row 2, column 'b': 'x' is not a number"),
         ("a,b\n1,2\n3,4\n", {"drop": ("bb",)}, "data.drop: no column 'bb': did you mean 'b'"),
         ("a,b\n" + "".join(f"1,name{i}\n" for i in range(300)), {}, "column 'b' has 300 different values"),
-        ("a,b\n1,?\n2,?\n", {}, "column 'b' holds no value at all: leave it out"),
     ],
 )
 def test_bad_tables_say_where(tmp_path: Path, text: str, options: dict, message: str) -> None:

@@ -334,12 +334,7 @@ def test_a_few_accidents_of_rounding_are_no_decimals(tmp_path: Path) -> None:
 
 
 def test_all_columns_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> None:
-    rows = "".join(f"{i},,k{i},\n" for i in range(300))
+    rows = "".join(f"{i},x{i},k{i},\n" for i in range(300))
     (tmp_path / "t.csv").write_text("a,b,c,d\n" + rows)
-    with pytest.raises(InputError, match=r"'c' has 300 .*data.drop=\[c,b,d\]; b, d, without a value, too"):
+    with pytest.raises(InputError, match=r"'b' has 300 .* and 'c' has 300 .*data.drop=\[b,c\]"):
         open_data(str(tmp_path / "t.csv"))
-    with pytest.raises(InputError, match=r"columns b, d hold no value at all: leave them out with data.drop=\[b,d\]"):
-        open_data(str(tmp_path / "t.csv"), TableOptions(drop=("c",)))
-    parquet.write_table(pa.table({"a": [1, 2], "b": pa.nulls(2)}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="column 'b' holds no value at all"):
-        open_data(str(tmp_path / "t.parquet"))

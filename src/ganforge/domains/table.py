@@ -61,7 +61,7 @@ class TableDomain(Domain):
     """Columns as they were found in training (``schema``), how many ``rows`` there were, and what parted their fields.
 
     Encoded, a number is standardized (missing: 0, and an indicator of 1 beside it), a category one-hot (missing is one
-    more category).
+    more category). Of a column without any value nothing is encoded; decoded, it is there again.
     """
 
     kind: ClassVar[str] = "table"
@@ -125,7 +125,7 @@ class TableDomain(Domain):
         """``data`` float64 [n, columns] (as ``TableSource`` gives it) to float32 [n, width]."""
         data = raw["data"].to(torch.float64)
         out = data.new_zeros(len(data), self.shape[0])
-        numbers = [i for i, c in enumerate(self.schema) if not c.is_category]
+        numbers = [i for i, c in enumerate(self.schema) if c.width and not c.is_category]
         if numbers:
             at = [self.places[i] for i in numbers]
             mean = data.new_tensor([self.schema[i].mean for i in numbers])
@@ -135,7 +135,7 @@ class TableDomain(Domain):
             gaps = [k for k, i in enumerate(numbers) if self.schema[i].has_missing]
             if gaps:
                 out[:, [at[k] + 1 for k in gaps]] = values[:, gaps].isnan().to(out.dtype)
-        names = [i for i, c in enumerate(self.schema) if c.is_category]
+        names = [i for i, c in enumerate(self.schema) if c.width and c.is_category]
         if names:
             first = torch.tensor([self.places[i] for i in names], device=data.device)
             codes = data[:, names]
@@ -147,6 +147,9 @@ class TableDomain(Domain):
         data = batch["data"].detach().cpu().to(torch.float64).numpy()
         out = np.empty((len(data), len(self.schema)))
         for i, (column, at) in enumerate(zip(self.schema, self.places, strict=True)):
+            if column.is_empty:
+                out[:, i] = column.absent(len(data))
+                continue
             if column.is_category:
                 out[:, i] = data[:, at : at + column.width].argmax(1)
                 continue
@@ -272,10 +275,13 @@ class TableSource:
         self.values = torch.from_numpy(values)
         described = repr([(c.name, c.kind, c.values) for c in domain.schema]).encode()
         self.fingerprint = hashlib.sha256(described + values.tobytes()).hexdigest()
-        numbers = [c.describe() for c in domain.schema if not c.is_category]
-        names = [c.describe() for c in domain.schema if c.is_category]
+        there = [c for c in domain.schema if not c.is_empty]
+        numbers = [c.describe() for c in there if not c.is_category]
+        names = [c.describe() for c in there if c.is_category]
         self.messages = [f"numbers: {', '.join(numbers) or 'none'}"] if numbers or names else []
         self.messages += [f"categories: {', '.join(names)}"] if names else []
+        empty = [c.name for c in domain.schema if c.is_empty]
+        self.messages += [f"no value in any row: {', '.join(empty)} (kept so; nothing is learned)"] if empty else []
         self.messages += doubts(table)
         self.messages += ["(to change that: --set data.categorical=[..], data.numeric=[..], data.drop=[..])"]
 
@@ -322,7 +328,7 @@ def read(spec: str, options: TableOptions, forms: Mapping[str, str] | None = Non
 
 
 def open(spec: str, options: TableOptions) -> tuple[TableDomain, TableSource]:
-    """Read a table and learn its columns. InputError for one that is empty, or has a column that is no category."""
+    """Read a table and learn its columns. InputError: no rows, no values, or a column that is no category."""
     table, style = read(spec, options)
     rows = len(next(iter(table.values()), ()))
     if rows < 2:
@@ -349,7 +355,7 @@ def open_like(spec: str, like: TableDomain, split: str | None = None) -> tuple[T
     """
     check_whole(spec, split)
     names = tuple(c.name for c in like.schema if c.is_category and not all(isinstance(v, bool) for v in c.values))
-    numbers = tuple(c.name for c in like.schema if c.kind == "number")
+    numbers = tuple(c.name for c in like.schema if c.kind == "number" and not c.is_empty)
     absent = {c.missing for c in like.schema if c.missing}
     table, _ = read(spec, TableOptions(missing=tuple({*MISSING, *absent})))
     for name in like.columns:

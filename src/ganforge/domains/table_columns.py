@@ -28,7 +28,8 @@ STEPS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000)
 class Column:
     """A column as it was found in training.
 
-    kind: number, date, time (numbers inside: days and microseconds since 1970) or category
+    kind: number, date, time (numbers inside: days and microseconds since 1970) or category; where no row has a value
+    (``is_empty``), what its file says, or category
     missing: what stands in a CSV for a missing value; None: no value was missing
     low, high: of the numbers, in their own units
     follows, slope: the earlier column that it follows, so that what is encoded is its value less slope times that one's
@@ -91,7 +92,7 @@ class Column:
         there = values[~np.isnan(values)]
         gone = 1 - len(there) / max(len(values), 1)
         if not len(there):
-            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop=[{name}]")
+            return cls(name=name, kind=kind, missing=missing, missing_share=1.0)
         if np.isinf(there).any():
             raise InputError(f"column '{name}' holds infinite values: mend them, or leave it out: data.drop=[{name}]")
         follows, slope, other = tie or ("", 0.0, values)
@@ -123,8 +124,6 @@ class Column:
         for value in column.tolist():
             codes[value] = codes.get(value, 0) + 1
         absent = codes.pop(None, 0)
-        if not codes:
-            raise InputError(f"column '{name}' holds no value at all: leave it out with data.drop=[{name}]")
         values = tuple(sorted(codes, key=lambda v: (isinstance(v, str), v)))
         counts = (*(codes[v] for v in values), *((absent,) if absent else ()))
         gone = absent / max(len(column), 1)
@@ -153,15 +152,25 @@ class Column:
         return self.missing is not None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no row had a value: then none is learned, and none made."""
+        return self.missing_share == 1
+
+    @property
     def width(self) -> int:
-        """How many numbers encode a value: one and perhaps an indicator, or one for each category."""
+        """How many numbers encode a value: one and perhaps an indicator, or one for each category; none for none."""
+        if self.is_empty:
+            return 0
         return len(self.counts) if self.is_category else 1 + self.has_missing
 
     def raw(self, column: Array) -> Array:
         """The column as float64 [rows]: numbers (NaN: missing), or codes of categories.
 
-        A category that was not there in training is NaN: unknown, and encoded as none of the known ones.
+        A category that was not there in training is NaN: unknown, and encoded as none of the known ones. Where no
+        value was there, none is.
         """
+        if self.is_empty:
+            return self.absent(len(column))
         if not self.is_category:
             return as_numbers(np.asarray(column))
         codes: dict[Any, float] = {str(value): float(code) for code, value in enumerate(self.values)}
@@ -169,6 +178,10 @@ class Column:
         if self.has_missing:
             codes[None] = float(len(self.values))
         return np.asarray([codes.get(v, np.nan) for v in np.asarray(column).tolist()], dtype=np.float64)
+
+    def absent(self, rows: int) -> Array:
+        """Missing values as raw ones: float64 [rows]."""
+        return np.full(rows, float(len(self.values)) if self.is_category else np.nan)
 
     def from_raw(self, raw: Array) -> Array:
         """The reverse of ``raw``: numbers within their range and with their decimals; categories by name."""
@@ -227,6 +240,8 @@ class Column:
 
     def describe(self) -> str:
         """A few words."""
+        if self.is_empty:
+            return f"{self.name} (no value)"
         gone = f", {self.missing_share:.1%} missing" if self.has_missing else ""
         if self.is_category:
             return f"{self.name} ({len(self.values)} value{'' if len(self.values) == 1 else 's'}{gone})"
@@ -244,6 +259,8 @@ class Column:
             if self.has_missing:
                 return None
             raise InputError(f"column '{self.name}' is never missing in the training data")
+        if self.is_empty:
+            raise InputError(f"column '{self.name}' has no value in the training data")
         if self.is_category:
             if text not in known:
                 raise InputError(f"'{text}' is not in the training data's column '{self.name}': {nearest(text, known)}")

@@ -68,15 +68,11 @@ def is_either_way(column: Array) -> bool:
 
 
 def check_categories(spec: str, table: Columns, most: int) -> None:
-    """InputError for columns of free text or of keys, and for empty ones; it names them all."""
+    """InputError for columns of free text or of keys, all named, and for a table without any value."""
+    if not any(has_values(column) for column in table.values()):
+        raise InputError(f"{spec}: no column holds a value (what stands for missing ones is set by data.missing)")
     given = {n: len(set(c.tolist()) - {None}) for n, c in table.items() if c.dtype == object}
-    given |= {n: 0 for n, c in table.items() if c.dtype.kind in "fM" and not (c == c).any()}
-    empty = [name for name, count in given.items() if not count]
     many = {name: count for name, count in given.items() if count > most}
-    if empty and not many:
-        names = f"column '{empty[0]}' holds" if len(empty) == 1 else f"columns {', '.join(empty)} hold"
-        those = f"{'it' if len(empty) == 1 else 'them'} out with data.drop=[{','.join(empty)}]"
-        raise InputError(f"{spec}: {names} no value at all: leave {those}")
     if not many:
         return
     names, rows = list(many), len(table[next(iter(many))])
@@ -86,14 +82,20 @@ def check_categories(spec: str, table: Columns, most: int) -> None:
             f"say so with data.day_first=true (or false), or leave it out (data.drop=[{either}])"
         )
     said = " and ".join(f"'{name}' has {count:,} different values" for name, count in many.items())
-    besides = f"; {', '.join(empty)}, without a value, too" if empty else ""
     what = (
         ("which is text or a key, not a category", "it") if len(many) == 1 else ("text or keys, no categories", "them")
     )
     raise InputError(
         f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "
-        f"(data.drop=[{','.join((*names, *empty))}]{besides}), or raise data.max_categories{amounts(table, names)}"
+        f"(data.drop=[{','.join(names)}]), or raise data.max_categories{amounts(table, names)}"
     )
+
+
+def has_values(column: Array) -> bool:
+    """Whether any row has a value."""
+    if column.dtype == object:
+        return any(value is not None for value in column.tolist())
+    return bool((column == column).any())
 
 
 def amounts(table: Columns, names: Sequence[str]) -> str:

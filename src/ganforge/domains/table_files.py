@@ -28,7 +28,7 @@ DELIMITERS = ",;\t|"
 SEPARATOR = re.compile(r"sep=([,;\t|])")
 """The first line by which Excel is told what parts the fields."""
 MOSTLY = 0.9
-PANDAS = re.compile(r"U?Int\d+|Float\d+|boolean")
+PANDAS = re.compile(r"U?Int\d+|Float\d+|boolean|string")
 """Types of pandas that a Parquet column has only if the file says so."""
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
@@ -329,7 +329,9 @@ def write_parquet(columns: Sequence[Column], table: Columns, out: Path) -> None:
     arrays = {}
     for column in columns:
         values = table[column.name]
-        if column.kind == "number":
+        if column.is_empty:
+            arrays[column.name] = pa.nulls(len(values))
+        elif column.kind == "number":
             absent = np.isnan(values.astype(np.float64))
             given = np.where(absent, 0, values).astype(np.int64) if column.is_whole else values
             arrays[column.name] = pa.array(given, mask=absent)

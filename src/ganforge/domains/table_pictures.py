@@ -28,6 +28,10 @@ def show_columns(schema: Sequence[Column], samples: Columns, path: Path, real: C
         axes = figure.add_subplot(down, across, index + 1)
         axes.set_title(column.name, fontsize="small")
         axes.tick_params(labelsize=6)
+        if column.is_empty:
+            axes.text(0.5, 0.5, "no value", ha="center", va="center")
+            axes.set(xticks=[], yticks=[])
+            continue
         if column.is_category:
             show_shares(axes, column, samples[column.name])
             continue

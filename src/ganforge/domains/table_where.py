@@ -66,6 +66,8 @@ def checked(index: int, column: Column, sign: str, text: str, where: str) -> Con
         if sign == "!=" and len(column.counts) == 1:
             raise InputError(f"--where {where}: '{column.name}' has no other value in the training data")
         return Constraint(index, sign, code)
+    if value is None and sign == "!=" and column.is_empty:
+        raise InputError(f"--where {where}: '{column.name}' has no value in the training data")
     if value is None:
         return Constraint(index, sign, float("nan"))
     low, high = column.low, column.high

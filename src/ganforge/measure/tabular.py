@@ -19,6 +19,8 @@ Columns = Mapping[str, Array]
 BINS = 10
 """Numbers are cut into so many quantile bins where a contingency table is wanted."""
 CHUNK = 512
+MISSING = "\0missing"
+"""The category that a missing value is."""
 
 
 def is_number(column: Array) -> bool:
@@ -32,6 +34,14 @@ def as_numbers(column: Array) -> Array:
     if column.dtype.kind != "M":
         return column.astype(np.float64)
     return np.where(np.isnat(column), np.nan, column.astype(np.int64).astype(np.float64))
+
+
+def has_values(column: Array) -> bool:
+    """Whether any row has a value."""
+    column = np.asarray(column)
+    if is_number(column):
+        return not np.isnan(as_numbers(column)).all()
+    return any(name_of(value) != MISSING for value in column.tolist())
 
 
 def ks_complement(real: Array, fake: Array) -> float:
@@ -61,7 +71,7 @@ def _shares(column: Array) -> dict[str, float]:
 def name_of(value: Any) -> str:
     """A category as text; missing is one of its own."""
     missing = value is None or (isinstance(value, float) and value != value)
-    return "\0missing" if missing else str(value)
+    return MISSING if missing else str(value)
 
 
 def column_shapes(real: Columns, fake: Columns) -> dict[str, float]:

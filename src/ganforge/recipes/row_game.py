@@ -39,7 +39,7 @@ class RowGame(Game):
         super().__init__()
         self.recipe, self.loss = recipe, ADVERSARIAL[recipe.loss]
         self.code = code = row_code(domain)
-        names = [i for i, c in enumerate(domain.schema) if c.is_category]
+        names = [i for i, c in enumerate(domain.schema) if c.width and c.is_category]
         cells = [(code.first + names.index(i), k, domain.schema[i].counts[k]) for i, k in domain.cells]
         self.cells = Cells(code, cells, recipe.balance == "log")
         self.fills = recipe.given == "any"
@@ -190,6 +190,8 @@ def row_code(domain: TableDomain) -> RowCode:
     """The encoding of a table's rows that networks see."""
     numbers, names = [], []
     for column, place in zip(domain.schema, domain.places, strict=True):
+        if column.is_empty:
+            continue
         if column.is_category:
             names.append(Names(place, column.width))
         else:

@@ -16,6 +16,7 @@ from ganforge.measure.rare_rows import ClassRule, rare_categories, tails
 from ganforge.measure.tabular import (
     Columns,
     RowFeatures,
+    check_same,
     class_columns,
     closest,
     column_shapes,
@@ -23,6 +24,7 @@ from ganforge.measure.tabular import (
     correlation_gap,
     f1,
     guesses,
+    has_values,
     pair_trends,
 )
 
@@ -44,10 +46,17 @@ def part(table: Columns, rows: Any) -> Columns:
 
 
 def tables(trial: Trial) -> tuple[Columns, Columns]:
-    """The real rows, and those that are judged. InputError: too few."""
+    """The real rows, and those that are judged, without columns that have no value in either: to agree on nothing is
+    no merit. InputError: too few rows, or no column.
+    """
     need("the comparison of tables", "real", len(trial.real), LEAST)
     need("the comparison of tables", "floor" if trial.floor else "generated", len(trial.made), LEAST)
-    return trial.real.data, trial.made.data
+    real, made = trial.real.data, trial.made.data
+    check_same(real, made)
+    kept = [name for name in real if has_values(real[name]) or has_values(made[name])]
+    if not kept:
+        raise InputError("no column of the table holds a value")
+    return {name: real[name] for name in kept}, {name: made[name] for name in kept}
 
 
 def spread(trial: Trial, statistic: Callable[[Columns], float], better: str) -> Score:

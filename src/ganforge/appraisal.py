@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganforge import judge, samples
 from ganforge.config import run_settings
-from ganforge.core.device import settle
+from ganforge.core.device import few_threads, settle
 from ganforge.core.errors import GanforgeError, InputError
 from ganforge.core.store import write_json
 from ganforge.domains import open_data
@@ -25,7 +25,7 @@ from ganforge.measure.distances import Points, blocks
 from ganforge.measure.evaluate import COPYABLE
 from ganforge.measure.result import Evaluation
 from ganforge.model import CHUNK, Model, load
-from ganforge.plan import set_aside, threads_for
+from ganforge.plan import set_aside
 from ganforge.report.contents import DUPLICATES, EVALUATION, NEIGHBORS, Contents
 
 ROWS, COLUMNS, SEARCHED = 5, 5, 256
@@ -103,7 +103,8 @@ def keep(appraisal: Appraisal, seed: int = 0, tell: Callable[[str], None] = lamb
     """
     path = appraisal.path
     tell("nearest training samples")
-    shown = neighbors(appraisal, seed)
+    with few_threads(CHUNK * math.prod(appraisal.domain.shape)):
+        shown = neighbors(appraisal, seed)
     for name in (NEIGHBORS, DUPLICATES):
         with contextlib.suppress(FileNotFoundError):
             (path / name).unlink()
@@ -164,12 +165,8 @@ def samples_per_second(model: Model, seconds: float | None = None) -> float:
 
     The quickest one, since all that others do on the machine only makes it slower.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads_for(CHUNK * math.prod(model.domain.shape)))
-    try:
+    with few_threads(CHUNK * math.prod(model.domain.shape)):
         return CHUNK / quickest(model, TIMED_SECONDS if seconds is None else seconds)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def quickest(model: Model, seconds: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ganforge import __version__
-from ganforge.core.device import pick_device
+from ganforge.core.device import SMALL_BATCH, few_threads, pick_device
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.store import write_json
 from ganforge.domains.domain import Domain, Source
@@ -22,7 +23,7 @@ from ganforge.measure.metrics.likelihood import Likelihood
 from ganforge.measure.metrics.ppl import Latents
 from ganforge.measure.resize import FILTERS
 from ganforge.measure.result import Evaluation
-from ganforge.model import Model
+from ganforge.model import CHUNK, Model
 from ganforge.samples import (
     at_size,
     check_same_kind,
@@ -157,10 +158,10 @@ def compare(
     _, general = kinds.pick(metrics, domain.kind)
     extract = None
     if needs_features(general):
-        with told_to(tell):
+        with told_to(tell), few_threads(numbers_seen(features, domain)):
             extract = find_extractor(features, domain, source, held, weights, resizer, pick_device(device), seed)  # type: ignore[arg-type]
     options = Options(metrics, n, real, seed, neighbors=neighbors, whole=whole, target=target, strict=strict)
-    with told_to(tell):
+    with told_to(tell), few_threads(numbers_seen(extract.name if extract else "", domain)):
         result = measure(
             judged.draw, judged.available, domain, source, extract, options, held, VERSIONS, judged.numbers,
             gallery=keep, tell=tell or (lambda text: None), latents=judged.latents, give=judged.give,
@@ -172,6 +173,12 @@ def compare(
     if features == "auto" and extract is not None:
         notes.append(better_than(extract, domain))
     return replace(result, notes=tuple(note for note in notes if note)), domain, source
+
+
+def numbers_seen(features: str, domain: Domain) -> int:
+    """The numbers of a batch that is worked on: networks that enlarge what they see count as large."""
+    large = features in ("inception", "squeezenet") or features.startswith("onnx:")
+    return SMALL_BATCH if large else CHUNK * math.prod(domain.shape)
 
 
 def check_target(target: str | None, domain: Domain) -> None:

@@ -18,7 +18,7 @@ import torch
 from ganforge import __version__
 from ganforge.card import model_card
 from ganforge.config import Settings, plain, write_settings
-from ganforge.core.device import fast_bf16, peak_memory, pick_device, settle
+from ganforge.core.device import fast_bf16, peak_memory, pick_device, settle, threads_for
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock, Game
 from ganforge.core.watch import Watcher
@@ -46,8 +46,6 @@ LONG = 24 * 3600.0
 """Seconds above which a run is called long."""
 FEW, OFTEN = 500, 50
 """So few images, each seen so often, are learned by heart."""
-SMALL_BATCH = 16_384
-"""Numbers in a batch (samples x values of each): 64 digits of 8 x 8 are 4,096, 64 of MNIST's 50,176."""
 
 
 @dataclass
@@ -182,15 +180,6 @@ def other_data(settings: Settings, path: str, domain: Domain, source: Source, da
     if held.fingerprint == source.fingerprint:
         raise InputError(f"train.holdout: {path} holds the same data as {settings.path}")
     return held
-
-
-def threads_for(numbers: int) -> int:
-    """CPU threads for a batch of so many numbers: one when it is small.
-
-    A second thread then gains 4 to 19 % on a quiet machine, and costs a factor of 10 on a busy one: every short
-    operation waits for all threads to be scheduled.
-    """
-    return 1 if numbers < SMALL_BATCH else torch.get_num_threads()
 
 
 def check_gpus(device: str) -> None:

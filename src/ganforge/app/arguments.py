@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import sys
 import threading
@@ -155,11 +156,17 @@ def allow_module(module: str | None) -> None:
 
 
 def open_run(run: Path, device: str, allowed: str | None, codes: list[str] | None = None) -> Model:
-    """The model of a run, whose recipe may come from the module that is ``allowed``; with chosen ``codes``."""
-    from ganforge.model import load
+    """The model of a run, whose recipe may come from the module that is ``allowed``; with chosen ``codes``.
+
+    From here on this process takes the CPU threads that suit what the model makes."""
+    import torch
+
+    from ganforge.core.device import threads_for
+    from ganforge.model import CHUNK, load
 
     allow_module(allowed)
     model = load(run, device)
+    torch.set_num_threads(threads_for(CHUNK * math.prod(model.domain.shape)))
     return model.choose(codes) if codes else model
 
 

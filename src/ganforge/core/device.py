@@ -12,6 +12,9 @@ import torch
 
 from ganforge.core.errors import InputError
 
+SMALL_BATCH = 16_384
+"""Numbers in a batch (samples x values of each): 64 digits of 8 x 8 are 4,096, 64 of MNIST's 50,176."""
+
 
 def pick_device(name: str, rank: int = 0) -> torch.device:
     """The device that ``name`` means here; InputError when there is none."""
@@ -41,6 +44,26 @@ def fast_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return device.type == "cpu" and amx is not None and bool(amx())
+
+
+def threads_for(numbers: int) -> int:
+    """CPU threads for a batch of so many numbers: one when it is small.
+
+    A second thread then gains 4 to 19 % on a quiet machine, and costs a factor of 10 on a busy one: every short
+    operation waits for all threads to be scheduled.
+    """
+    return 1 if numbers < SMALL_BATCH else torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def few_threads(numbers: int) -> Iterator[None]:
+    """Meanwhile PyTorch takes as many CPU threads as suit a batch of so many numbers."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads_for(numbers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

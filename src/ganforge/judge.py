@@ -62,7 +62,7 @@ def evaluate(
         whole: compare with all real samples, not with the half that the floor leaves.
         neighbors: of precision, recall, density and coverage.
         resizer: bicubic or bilinear. resolution, channels: at which images are read (64, or "64x48").
-        target: the column of a table that tstr and f1 predict.
+        target: the column of a table that f1 (a class), r2 (a number) and tstr predict.
         seed: of the samples, the split and all random choices. truncation: of a run's samples.
         device: of the model and the feature network. tell: hears what is done next.
         domain: what files are read as (image, video, captions ..), where a folder may be several kinds of data.

@@ -64,7 +64,9 @@ def evaluate(
     domain: Kind = None,
     resolution: Annotated[str | None, typer.Option(help="Read images at this size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Read images with 1, 3 or 4 channels.")] = None,
-    target: Annotated[str | None, typer.Option(help="The column of a table that tstr and f1 predict.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column of a table that f1 (a class), r2 (a number) and tstr predict.")
+    ] = None,
     seed: JudgeSeed = 0,
     truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
     json: Json = False,

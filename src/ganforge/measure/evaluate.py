@@ -16,7 +16,7 @@ from ganforge.measure import kinds
 from ganforge.measure.distances import Points
 from ganforge.measure.distances import nearest as nearest_rows
 from ganforge.measure.features import Extractor
-from ganforge.measure.intervals import Score, TooFew
+from ganforge.measure.intervals import Elsewhere, Score, TooFew
 from ganforge.measure.lost import lost_shares
 from ganforge.measure.measures import (
     LEARNED,
@@ -232,13 +232,17 @@ class Judged:
     audits: dict[str, Bias] = field(default_factory=dict)
 
     def measure(self, name: str, strict: bool, score: Found, floor: Found) -> None:
-        """A metric's scores and its floor's. One that cannot be had is noted; if ``strict``, it is an InputError."""
+        """A metric's scores and its floor's. One that cannot be had is noted (but for one that is not meant for such
+        data); if ``strict``, it is an InputError.
+        """
         try:
             self.scores |= score()
         except InputError as error:
             halved = self.halved(error) if isinstance(error, TooFew) else ""
             if strict:
                 raise InputError(f"{error}{'; ' if halved else ''}{halved}") from None
+            if isinstance(error, Elsewhere):
+                return
             self.notes.append(f"left out: {error}")
             if halved and halved not in self.notes:
                 self.notes.insert(0, halved)

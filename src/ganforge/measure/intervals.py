@@ -53,6 +53,10 @@ class TooFew(InputError):
         self.have, self.least = have, least
 
 
+class Elsewhere(InputError):
+    """A metric that is not meant for these data, as another one is: no word of it, but where it was asked for."""
+
+
 def need(metric: str, side: str, have: int, least: int) -> None:
     """TooFew when a metric has too few samples: it says how many it needs."""
     if have < least:

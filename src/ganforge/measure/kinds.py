@@ -5,7 +5,8 @@ returns scores by their names. It may define ``ON_REQUEST`` (names that are meas
 (so many generated samples at most, unless the user says otherwise), ``REAL`` (so many real ones), ``ALSO``: metrics
 of features (fid, prdc ..) that are measured too when nothing is asked for, and ``TELLS``: metric -> score -> what the
 score says of a run where it is bad (see ``Tells``); these metrics, which should be quick, are what a diagnosis looks
-at.
+at. What cannot be measured raises InputError, which becomes a note; ``intervals.Elsewhere``, without a note, where
+another metric is meant for such data.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from ganforge.core.errors import InputError, nearest
-from ganforge.measure.intervals import GROUPS, Score, Z, around, bootstrap, jackknife, need, wilson
+from ganforge.measure.intervals import GROUPS, Elsewhere, Score, Z, around, bootstrap, jackknife, need, wilson
 from ganforge.measure.kinds import COPIES, POOR, RARE, Tells, Trial
 from ganforge.measure.rare_rows import ClassRule, rare_categories, tails
+from ganforge.measure.regression import number_columns
 from ganforge.measure.tabular import (
     Columns,
     RowFeatures,
@@ -152,7 +153,8 @@ def known_categories(trial: Trial) -> list[tuple[ClassRule, float, float]]:
 
 def target_of(trial: Trial) -> tuple[str, list[str]]:
     """The column that is predicted, and its values, the commonest first: what --target names, else the last column of
-    classes of names or truth values; else of whole numbers with the fewest values. InputError: there is none.
+    classes of names or truth values; else of whole numbers with the fewest values. InputError: there is none; Elsewhere
+    where that is a number, or all columns are (``r2`` is of these).
     """
     real = trial.real.data
     known = trial.once("classes", lambda: class_columns(real))
@@ -160,7 +162,10 @@ def target_of(trial: Trial) -> tuple[str, list[str]]:
         raise InputError(f"--target {trial.target}: the table has no such column: {nearest(trial.target, real)}")
     if not known or (trial.target is not None and trial.target not in known):
         named = f"--target {trial.target}: that column is no class" if trial.target else "no column is a class"
-        raise InputError(f"{named} (2 to 50 different values); classes: {', '.join(known) or 'none'}")
+        numbers = trial.once("numbers", lambda: number_columns(real))
+        other = trial.target in numbers if trial.target else bool(numbers)
+        told = f"{named} (2 to 50 different values); classes: {', '.join(known) or 'none'}"
+        raise Elsewhere(f"{told}; metric r2 is of numbers") if other else InputError(told)
     names = [name for name in known if real[name].dtype.kind in "Ob"]
     last = list(real)[-1]
     fewest = min(reversed(known), key=lambda name: len(known[name]))  # an age of 50 values is no class

@@ -14,6 +14,7 @@ seen together.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from ganforge.domains import open_data
 from ganforge.domains.captions import CaptionDomain, CaptionOptions
 from ganforge.domains.captions_made import MadeSource, parts
 
+DATA = Path(os.environ.get("GANFORGE_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 PROMPTS = 2000
 STEPS = 800
 
@@ -108,7 +110,7 @@ def report(data: str, model: ganforge.Model, judge: Judge, source: MadeSource, s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="scenes")
+    parser.add_argument("--data", default="scenes", help="scenes:FILE: FILE, or one of GANFORGE_DATA")
     parser.add_argument("--run", type=Path)
     parser.add_argument("--samples", type=int)
     parser.add_argument("--seeds", type=int, default=1)
@@ -116,7 +118,9 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    domain, source = open_data(arguments.data, CaptionOptions(), ("captions",))
+    kind, _, file = arguments.data.partition(":")
+    data = f"{kind}:{DATA / file}" if file and not Path(file).exists() else arguments.data
+    domain, source = open_data(data, CaptionOptions(), ("captions",))
     assert isinstance(domain, CaptionDomain) and isinstance(source, MadeSource)
     began = time.process_time()
     judge = train_judge(domain, source, 0)
@@ -130,9 +134,7 @@ def main() -> None:
             params = {k: yaml.safe_load(v) for k, _, v in (pair.partition("=") for pair in arguments.set)}
             name = arguments.data.replace("/", "-").replace(":", "-")
             place = arguments.out / f"text2image-{name}-{seed}"
-            model = ganforge.train(
-                "text2image", arguments.data, run=place, params=params, seed=seed, threads=1, **options
-            )
+            model = ganforge.train("text2image", data, run=place, params=params, seed=seed, threads=1, **options)
             print(
                 f"seed {seed}: {(time.process_time() - began) / 60:.1f} CPU-minutes, {model.facts['samples']:,} images"
             )

@@ -213,7 +213,9 @@ def tell_own(
 
 
 class Damaged:
-    """A watcher that tells of images which a streamed source could not decode, each time their number has doubled."""
+    """A watcher that tells of images which a streamed source could not decode, each time their number has doubled; and
+    of the first file with several frames.
+    """
 
     def __init__(self, damage: Damage) -> None:
         self.damage, self.told = damage, damage.known
@@ -221,14 +223,26 @@ class Damaged:
     def see(self, event: Event) -> Verdict | None:
         """Compare the count with what was told."""
         found = self.damage.count
-        if event.kind != "tick" or found < max(1, 2 * self.told):
+        if event.kind != "tick":
             return None
+        if found < max(1, 2 * self.told):
+            return several(self.damage)
         self.told = found
         name, reason = self.damage.first[min(self.damage.known, len(self.damage.first) - 1)]
         return Verdict(
             "warn", f"{found:,} images cannot be read", f"the first: {name}: {reason}; the next ones took their places",
             "repair or remove them, or stop at the first with --strict",
         )  # fmt: skip
+
+
+def several(damage: Damage) -> Verdict | None:
+    """What to say of a file of which only the first frame is read."""
+    if (file := damage.untold()) is None:
+        return None
+    return Verdict(
+        "warn", f"{file[0]} has {file[1]:,} frames", "only the first is read, of all such files",
+        "videogan learns from all frames of files in a folder",
+    )  # fmt: skip
 
 
 def watchers(trainer: Trainer, plan: Plan, run: Run, rounds: int) -> list[Watcher]:

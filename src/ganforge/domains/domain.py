@@ -74,11 +74,17 @@ class Part:
 
 @dataclass
 class Damage:
-    """Samples that could not be read: how many, ``known`` from the start, and (name, reason) of the first."""
+    """Samples that could not be read: how many, ``known`` from the start, and (name, reason) of the first.
+
+    ``several``: (name, frames) of the first file of which only the first frame was, until that is told.
+    """
 
     count: int = 0
     known: int = 0
     first: list[tuple[str, str]] = field(default_factory=list)
+    several: tuple[str, int] | None = None
+    looks: bool = True
+    """Whether files are still searched for frames: one is enough."""
     _rows: set[int] = field(default_factory=set)
 
     def add(self, row: int, name: str, reason: str) -> None:
@@ -88,6 +94,11 @@ class Damage:
             self.count += 1
             if len(self.first) < NAMED:
                 self.first.append((name, reason))
+
+    def untold(self) -> tuple[str, int] | None:
+        """The first file of several frames, once."""
+        found, self.several = self.several, None
+        return found
 
 
 def damage_of(source: Source) -> Damage | None:

@@ -7,7 +7,7 @@ row, with a column of images and maybe one of classes. Shards are local files or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -20,6 +20,7 @@ from ganforge.core.errors import InputError
 from ganforge.domains.domain import NAMED
 from ganforge.domains.image import ImageDomain
 from ganforge.domains.image_decode import SUFFIXES, Content, Entry, Fit, decode, parse_size, reason_of
+from ganforge.domains.image_frames import frames, only_first
 from ganforge.domains.image_labels import Listing
 from ganforge.domains.image_packing import ImageOptions, agree, class_order
 from ganforge.domains.streamed_index import Contents, Wanted, choose_labels, contents_of
@@ -93,6 +94,7 @@ def open_source(spec: str, options: StreamedOptions, noted: Noted | None = None)
     names = [index.name(row) for row in rows]
     entries = [Entry(n, partial(seen_before, index, r, c)) for n, r, c in zip(names, rows, seen, strict=True)]
     fit, more = agreed(spec, options, wanted, entries)
+    several = first_of_several(names, seen)
     told = f"{fit} {index.classes} {len(index)} {options.max_pixels} {options.image}"
     labels = b"" if index.label is None else index.label.tobytes()
     source = StreamedSource(
@@ -104,11 +106,18 @@ def open_source(spec: str, options: StreamedOptions, noted: Noted | None = None)
         options.ahead,
         options.workers,
         options.strict,
-        (*found.messages, *more),
+        (*found.messages, *more, *several),
     )
+    source.damage.looks = not several
     source.damage.count = source.damage.known = len(damaged)
     source.damage.first = damaged[:NAMED]
     return source, found.texts
+
+
+def first_of_several(names: Sequence[str], contents: Sequence[bytes]) -> list[str]:
+    """What to say where some of these files hold several frames."""
+    counts = ((name, frames(content)) for name, content in zip(names, contents, strict=True))
+    return [f"{only_first({name: count})}, of all such files" for name, count in counts if count > 1][:1]
 
 
 def mixes_window(options: StreamedOptions, index: Index | ParquetIndex) -> bool:

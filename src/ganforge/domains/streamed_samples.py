@@ -61,6 +61,10 @@ class Damages(Damage):
     def __init__(self, *parts: Damage) -> None:
         self.parts = parts
 
+    def untold(self) -> tuple[str, int] | None:
+        """The first file of several frames, of each part once."""
+        return next((found for part in self.parts if (found := part.untold()) is not None), None)
+
     @property
     def count(self) -> int:  # type: ignore[override]
         """How many."""

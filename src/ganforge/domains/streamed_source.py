@@ -24,6 +24,7 @@ from ganforge.core.game import Batch
 from ganforge.domains.domain import Damage
 from ganforge.domains.image_decode import Fit, decode, reason_of
 from ganforge.domains.image_files import printable
+from ganforge.domains.image_frames import frames
 from ganforge.domains.streamed_parquet import ParquetIndex
 from ganforge.domains.streamed_places import AT_ONCE, Place, Shard
 
@@ -266,7 +267,11 @@ class StreamedSource:
         for step in range(min(GIVE_UP, len(self))):
             asked = (row + step) % len(self)
             try:
-                return decode(content if not step else self.index.read(asked), self.fit, self.max_pixels), asked
+                content = content if not step else self.index.read(asked)
+                planes = decode(content, self.fit, self.max_pixels)
+                if self.damage.looks and (count := frames(content)) > 1:
+                    self._note_several(asked, count)
+                return planes, asked
             except GanforgeError:
                 raise
             except Exception as error:  # damaged files make decoders raise nearly anything
@@ -276,6 +281,13 @@ class StreamedSource:
                 with self._lock:
                     self.damage.add(asked, name, reason)
         raise InputError(f"{self.index.name(row)}: neither it nor any of the {GIVE_UP} images after it can be read")
+
+    def _note_several(self, row: int, count: int) -> None:
+        """Remember that an image has several frames, if it is the first such one."""
+        with self._lock:
+            first, self.damage.looks = self.damage.looks, False
+        if first:
+            self.damage.several = self.index.name(row), count
 
     # ---- blocks
 

@@ -233,7 +233,7 @@ def test_what_has_no_gap_is_refused() -> None:
             self.G = Numbers(1.0)
             self.players = {"G": Player([self.G])}
 
-    with pytest.raises(InputError, match="has no value"):
+    with pytest.raises(InputError, match="this run's game has none; ganforge diagnose"):
         duality.gap_of(Alone, Alone().state_dict(), Clock(), LINE, line(0.0), batch=8)
 
     def make() -> Game:

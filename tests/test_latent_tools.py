@@ -16,6 +16,7 @@ from ganforge import latent
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game
 from ganforge.domains.image import ImageDomain
+from ganforge.domains.image_pictures import CAPTION
 from ganforge.domains.points import PointDomain
 from ganforge.latent.walk import main_axes
 from ganforge.model import Model
@@ -266,8 +267,8 @@ def test_a_run_is_projected_and_edited(cgan_run: Path, tmp_path: Path) -> None:
     )
     assert said.code == 0 and json.loads(said.out)["strengths"] == [-1, 0, 1], said.err
     shape = np.asarray(Image.open(moved)).shape
-    assert shape[0] == shape[1]  # 3 pictures, 3 strengths
-    middle = np.asarray(Image.open(moved))[3:66:8, 70:132:8, 0]
+    assert shape[0] == shape[1] + CAPTION  # 3 pictures, 3 strengths, whose names are above them
+    middle = np.asarray(Image.open(moved))[CAPTION + 3 : CAPTION + 66 : 8, 70:132:8, 0]
     assert np.array_equal(middle, np.asarray(Image.open(tmp_path / "found" / "reconstructions" / "00000.png")))
     for kind in ("closed-form", "features", "coordinate"):
         assert (

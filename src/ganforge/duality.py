@@ -296,7 +296,10 @@ class Table:
         """A trainer for ``mover``'s best response, with the checkpoint's weights (or fresh ones for the mover)."""
         game = self.make()
         if not callable(getattr(game, "value", None)) or not {"G", "D"} <= set(game.players):
-            raise InputError("a duality gap needs a zero-sum game of two players, G and D: this recipe has no value")
+            raise InputError(
+                "a duality gap is of two players, G and D, with one payoff V(G, D), and this run's game has none; "
+                "ganforge diagnose and ganforge evaluate judge any run"
+            )
         options = TrainOptions(seed=self.seed, shards=self.shards, device=self.device, precision="fp32")
         world = World(shards=self.shards)
         played = BestResponse(game, mover, self.clock)

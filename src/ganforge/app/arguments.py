@@ -18,12 +18,13 @@ import typer
 from ganforge.core.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from ganforge.domains.domain import Domain
     from ganforge.model import Model
 
 INTERRUPTED = 130
-SOON, STILL = 2.0, 10.0
+SOON, STILL, LONG = 2.0, 10.0, 60.0
 """Seconds without a word after which it is said what is done at first; and after which it is said that work goes on,
-then twice as many, and so on."""
+then twice as many, and so on; the same where it was said how many seconds are left."""
 
 RunPath = Annotated[Path, typer.Argument(help="A run folder, as 'ganforge runs' lists them.", metavar="RUN")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same samples.")]
@@ -119,7 +120,7 @@ def telling(
         at, wait = since, STILL
         while not ended.wait(min(0.5, STILL / 4)):
             if at != since:
-                at, wait = since, STILL
+                at, wait = since, LONG if now.endswith(" left") else STILL
             elif now is doing and unsaid and time.monotonic() - at >= SOON:
                 unsaid = False
                 typer.echo(f".. {now}", err=True)
@@ -174,3 +175,11 @@ def check_directions(kind: str) -> None:
     """InputError for an unknown kind of directions."""
     if kind not in DIRECTIONS:
         raise InputError(f"unknown kind '{kind}': {nearest(kind, DIRECTIONS)}")
+
+
+def check_strips(out: Path | None, domain: Domain | None = None) -> None:
+    """InputError for a picture of an unknown format, and for a kind of samples that has no pictures of the kind."""
+    if out is not None and out.suffix.lower() not in (".png", ".gif"):
+        raise InputError(f"cannot write '{out.name}': give a .png or a .gif")
+    if domain is not None and not domain.animated:
+        raise InputError(f"samples of kind '{domain.kind}' cannot be drawn side by side, and this model makes such")

@@ -20,6 +20,7 @@ from ganforge.app.arguments import (
     RunPath,
     Seed,
     check_directions,
+    check_strips,
     open_run,
     say,
     tag,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 JUDGED = 64
 """Samples of the first class whose way to the other is measured."""
+SHOWN = 8
+"""Samples that are edited, where nobody says how many."""
 EDIT_EXAMPLES = (
     "Examples: ganforge edit RUN --direction 1 | ganforge edit RUN --direction 2 --kind features --layer G.mapping | "
     "ganforge edit RUN --direction 3:8 --against digits --strength 0:4 | "
@@ -63,7 +66,10 @@ def edit(
     latents: Annotated[
         Path | None, typer.Option(help="Edit what 'ganforge project' found: its latents.npz.", metavar="FILE")
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--number", help="Samples to edit: rows of the picture.")] = 8,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", "--number", help="Rows of the picture: 8 samples, or all pictures of --latents."),
+    ] = None,
     seed: Seed = 0,
     label: Label = None,
     code: Code = None,
@@ -77,32 +83,36 @@ def edit(
     low, high = ends(strength)
     check_directions(kind)
     check_picture(n, steps, out)
+    wanted = SHOWN if n is None else n
     refuse_others([out] if out else [], overwrite)
     classes = pair_of(direction, against)
     import torch
 
     from ganforge import latent
+    from ganforge.measure.counting import told_to
 
     if code and latents is not None:
         raise InputError(f"--code: the codes are those of {latents}")
     model = open_run(run, device, allow, code)
+    check_strips(out, model.domain)
     inputs, points, layer = starts(model, latents, layer, n, seed, label)
     judge, columns = None, []
-    with telling(json, doing="measuring what changes samples"):
+    with telling(json, doing="measuring what changes samples") as tell, told_to(tell):
         if against is not None:
             way, judge, columns = way_between(model, run, against, classes, seed, label, layer)
             if latents is None:  # rows that begin in the first class
-                inputs = latent.judged_as(model, judge, judge.classes[columns[0]], max(n, JUDGED), seed, label)
+                inputs = latent.judged_as(model, judge, judge.classes[columns[0]], max(wanted, JUDGED), seed, label)
         else:
             way = latent.directions(model, int(direction), kind, seed, label, layer=layer)[-1]  # type: ignore[arg-type]
         strengths = torch.linspace(low, high, steps).tolist()
-        samples, made = latent.edit(model, way, strengths, inputs, layer, points)
+        made = latent.edit(model, way, strengths, inputs, layer, points)[1]
     count = len(made) // steps
-    rows = count if latents is not None else min(n, count)
+    rows = count if latents is not None else min(wanted, count)
     target = (
         out or run / "generated" / f"edit-{file_name(direction, kind, classes)}-seed{seed}{tag(label, layer, code)}.png"
     )
-    model.domain.animate(samples[: rows * steps], target, steps)
+    samples = model.domain.decode({"data": made[: rows * steps]})
+    model.domain.strips(samples, target, [f"{strength:.3g}" for strength in strengths])
     remember([target])
     shares = [] if judge is None else class_shares(judge, made, steps, columns)
     if json:
@@ -113,17 +123,16 @@ def edit(
     if judge is not None:
         say(str(judge))
         tell_shares(strengths, shares, classes, count)
-    say(f"{rows} rows, {steps} strengths from {low:g} to {high:g}: {target}")
+    say(f"{rows} {'row' if rows == 1 else 'rows'}, {steps} strengths from {low:g} to {high:g}: {target}")
 
 
-def check_picture(n: int, steps: int, out: Path | None) -> None:
+def check_picture(n: int | None, steps: int, out: Path | None) -> None:
     """InputError for a picture without rows or columns, or of an unknown kind."""
-    if n < 1:
+    if n is not None and n < 1:
         raise InputError(f"the number of samples must be at least 1, not {n}")
     if steps < 2:
         raise InputError(f"--steps must be at least 2, not {steps}")
-    if out is not None and out.suffix.lower() not in (".png", ".gif"):
-        raise InputError(f"cannot write '{out.name}': give a .png or a .gif")
+    check_strips(out)
 
 
 def pair_of(direction: str, against: str | None) -> tuple[str, ...]:
@@ -139,20 +148,21 @@ def pair_of(direction: str, against: str | None) -> tuple[str, ...]:
 
 
 def starts(
-    model: Model, latents: Path | None, layer: str | None, n: int, seed: int, label: str | None
+    model: Model, latents: Path | None, layer: str | None, n: int | None, seed: int, label: str | None
 ) -> tuple[Batch, Tensor | None, str | None]:
     """What is moved: inputs, where they lie if not where sampling puts them, and the layer whose output is moved.
 
-    From the file ``latents``, else ``n`` samples. InputError for a file with points of another layer than asked for.
+    The first ``n``, or all, of the file ``latents``; else ``n`` samples. InputError for a file with points of another
+    layer than asked for.
     """
     from ganforge import latent
 
     if latents is None:
-        return latent.inputs_of(model, n, seed, label), None, layer
+        return latent.inputs_of(model, SHOWN if n is None else n, seed, label), None, layer
     inputs, points, own = latent.read_latents(model, latents)
     if layer not in (None, own):
         raise InputError(f"{latents} holds points of {own or 'z'}, not of {layer}: leave --layer out")
-    return inputs, points, own
+    return {key: value[:n] for key, value in inputs.items()}, points[:n], own
 
 
 def way_between(

@@ -49,6 +49,7 @@ def project(
         raise InputError(f"--out {out}: latents and pictures go into a folder")
     from ganforge import latent
     from ganforge.domains.image_pictures import make_folder
+    from ganforge.measure.counting import told_to
 
     model = open_run(run, device, allow)
     targets, names, notes = latent.read_pictures(model, images)
@@ -56,7 +57,7 @@ def project(
         typer.echo(note, err=True)
     learned = latent.encoder_of(model, run / "encoder", tell_learning) if encoder else None
     several = f"{len(names):,} pictures" if len(names) > 1 else "1 picture"
-    with telling(json, doing=f"finding the latents of {several}"):
+    with telling(json, doing=f"finding the latents of {several}") as tell, told_to(tell):
         found = latent.project(model, targets, steps, seed, label, layer, starts, learned)
     make_folder(out)
     found.save(out / "latents.npz", names)

@@ -20,6 +20,7 @@ from ganforge.app.arguments import (
     RunPath,
     Seed,
     check_directions,
+    check_strips,
     open_run,
     say,
     tag,
@@ -61,11 +62,14 @@ def traverse(
     check_directions(kind)
     if (features is None) != (against is None):
         raise InputError("--features and --against go together: features are fitted to the real data")
+    check_strips(out)
     refuse_others([out] if out else [], overwrite)
     from ganforge import judge, latent
+    from ganforge.measure.counting import told_to
 
     model = open_run(run, device, allow, code)
-    with telling(json, doing="measuring what changes samples"):
+    check_strips(out, model.domain)
+    with telling(json, doing="measuring what changes samples") as tell, told_to(tell):
         extract = judge.features_for(model, against, features, seed) if against and features else None
         found = latent.traverse(
             model, count, steps, reach, kind, seed, label, extract, layer=layer  # type: ignore[arg-type]
@@ -82,4 +86,4 @@ def traverse(
         return
     for line in found.lines():
         say(line)
-    say(f"{count} directions, {steps} steps each: {target}")
+    say(f"{count} {'direction' if count == 1 else 'directions'}, {steps} steps each: {target}")

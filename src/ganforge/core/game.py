@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -137,6 +138,10 @@ class Game(nn.Module):
     def sample(self, inputs: Batch) -> Batch:
         """Samples as the domain encodes them, a fixed function of ``inputs`` (random inputs and conditions)."""
         raise NotImplementedError(f"{type(self).__name__} cannot generate")
+
+    def draft(self) -> AbstractContextManager[None]:
+        """Within it ``sample`` may be cheaper and a little off: enough to tell what changes samples."""
+        return nullcontext()
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p of each encoded sample, in nats [n]: a probability for pixels, a density in own units for points.

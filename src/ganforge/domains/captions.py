@@ -193,6 +193,10 @@ class CaptionDomain(Numbered, ImageDomain):
         """As of images."""
         super().animate(apart(samples)[0], path, steps)
 
+    def strips(self, samples: Any, path: Path, columns: Sequence[str], rows: Sequence[str] = ()) -> None:
+        """As of images."""
+        super().strips(apart(samples)[0], path, columns, rows)
+
 
 def apart(samples: Any) -> tuple[np.ndarray, Sequence[str]]:
     """Decoded samples as images and captions (none, where they have none)."""

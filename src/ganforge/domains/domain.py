@@ -191,6 +191,18 @@ class Domain(ABC):
         """Draw decoded samples that follow each other: .gif, or .png as rows of ``steps``."""
         raise InputError(f"samples of kind '{self.kind}' cannot be animated")
 
+    @property
+    def animated(self) -> bool:
+        """Whether ``animate`` and ``strips`` can draw this kind of samples."""
+        return type(self).animate is not Domain.animate
+
+    def strips(self, samples: Any, path: Path, columns: Sequence[str], rows: Sequence[str] = ()) -> None:
+        """Draw decoded samples, a row of ``len(columns)`` for each way: .png, or a .gif that moves along the columns.
+
+        Images have the names of ``columns`` above them, and those of ``rows``, if there are any, beside them.
+        """
+        self.animate(samples, path, len(columns))
+
     def conditions(self, n: int, generator: torch.Generator, label: int | str | None = None) -> Batch:
         """Conditions for ``n`` samples: the class asked for, or classes drawn with the training data's shares.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,10 +20,22 @@ from ganforge.domains.domain import Domain
 from ganforge.domains.image_decode import SUFFIXES
 from ganforge.domains.image_files import UNREADABLE, has_images
 from ganforge.domains.image_packing import ImageOptions, Progress
-from ganforge.domains.image_pictures import grid, make_folder, png, save_picture, side_by_side, write
+from ganforge.domains.image_pictures import (
+    grid,
+    labelled,
+    make_folder,
+    png,
+    save_gif,
+    save_picture,
+    side_by_side,
+    write,
+)
 from ganforge.domains.image_tables import HUB, is_parquet, is_saved_dataset, npz_shapes
 from ganforge.domains.movies import save_movie
 from ganforge.domains.packed import PackedSource
+
+TURN = 3.0
+"""Seconds in which a .gif of strips goes there and back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +157,21 @@ class ImageDomain(Domain):
         elif path.suffix.lower() == ".mp4":
             save_movie([grid(images[i : i + 1], gap=0) for i in range(len(images))], path)
         elif path.suffix.lower() == ".gif":
-            frames = [grid(images[i : i + 1], gap=0) for i in range(len(images))]
-            buffer = io.BytesIO()
-            frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=100, loop=0)
-            make_folder(path.parent)
-            write(path, buffer.getvalue())
+            save_gif([grid(images[i : i + 1], gap=0) for i in range(len(images))], path)
         else:
             raise InputError(f"cannot animate as '{path.name}': give a .gif, an .mp4 or a .png")
+
+    def strips(self, samples: Any, path: Path, columns: Sequence[str], rows: Sequence[str] = ()) -> None:
+        """As of Domain. In a .gif all rows move at once, there and back."""
+        images, path = _images(samples), Path(path)
+        if path.suffix.lower() == ".gif":
+            way = [images[i :: len(columns)] for i in range(len(columns))]
+            frames = [labelled(grid(each), [name]) for each, name in zip(way, columns, strict=True)]
+            save_gif([*frames, *frames[-2:0:-1]], path, TURN / (2 * len(columns) - 2))
+        elif path.suffix.lower() == ".png":
+            save_picture(labelled(grid(images, columns=len(columns)), columns, rows), path)
+        else:
+            raise InputError(f"cannot draw as '{path.name}': give a .png or a .gif")
 
 
 def _images(samples: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ LARGEST_SIDE = 8192
 """Pixels: cells shrink rather than let a grid grow beyond this."""
 
 CAPTION = 16
+LETTERS = 12
+"""Pixels: the height of the names of rows and columns."""
 
 
 def write(path: Path, content: bytes) -> None:
@@ -91,6 +94,24 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.
     return picture
 
 
+def labelled(picture: Image.Image, columns: Sequence[str], rows: Sequence[str] = ()) -> Image.Image:
+    """A grid with names above its columns, as far as there is room for them, and beside its rows."""
+    font = ImageFont.load_default(LETTERS)
+    left = max((math.ceil(font.getlength(name)) + 8 for name in rows), default=0)
+    wide, high = picture.width / len(columns), picture.height / max(len(rows), 1)
+    every = math.ceil(max(font.getlength(name) + 4 for name in columns) / wide)
+    space = max(0, math.ceil(font.getlength(columns[0])) + 4 - picture.width) if len(columns) == 1 else 0
+    whole = Image.new("RGB", (left + picture.width + space, CAPTION + picture.height), "white")
+    whole.paste(picture, (left, CAPTION))
+    draw = ImageDraw.Draw(whole)
+    for i in range(0, len(columns), every):
+        middle = left + (i + 0.5) * wide if every == 1 else left + i * wide
+        draw.text((middle, 2), columns[i], fill="black", font=font, anchor="ma" if every == 1 else "la")
+    for i, name in enumerate(rows):
+        draw.text((left - 4, CAPTION + (i + 0.5) * high), name, fill="black", font=font, anchor="rm")
+    return whole
+
+
 def side_by_side(panels: list[tuple[str, Image.Image]]) -> Image.Image:
     """Pictures next to each other, each under its caption."""
     height = CAPTION + max(p.height for _, p in panels)
@@ -102,6 +123,14 @@ def side_by_side(panels: list[tuple[str, Image.Image]]) -> Image.Image:
         whole.paste(panel, (x, CAPTION))
         x += panel.width + CAPTION
     return whole
+
+
+def save_gif(frames: Sequence[Image.Image], path: Path, seconds: float = 0.1) -> None:
+    """Write frames as a .gif that goes on and on, each shown for so long; atomically."""
+    buffer, rest = io.BytesIO(), list(frames[1:])
+    frames[0].save(buffer, "GIF", save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0)
+    make_folder(path.parent)
+    write(path, buffer.getvalue())
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

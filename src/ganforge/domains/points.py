@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -156,17 +157,35 @@ class PointDomain(Domain):
 
     def animate(self, samples: Array, path: Path, steps: int) -> None:
         """The way that points take, as one picture."""
+        self.draw_ways([samples], samples[::steps], "waypoints", "interpolation", path)
+
+    def strips(self, samples: Array, path: Path, columns: Sequence[str], rows: Sequence[str] = ()) -> None:
+        """A way for each row, as one picture."""
+        ways = samples.reshape(-1, len(columns), samples.shape[1])
+        self.draw_ways(ways, ways[:, 0], f"at {columns[0]}", f"from {columns[0]} to {columns[-1]}", path, rows)
+
+    def draw_ways(
+        self,
+        ways: Sequence[Array] | Array,
+        marked: Array,
+        marks: str,
+        title: str,
+        path: Path,
+        names: Sequence[str] = (),
+    ) -> None:
+        """Lines through the points of each of ``ways``, some points ``marked``, over real points."""
         from matplotlib.figure import Figure
 
         if path.suffix.lower() not in (".png", ".gif"):
             raise InputError(f"cannot animate as '{path.name}': give a .gif or a .png")
-        real = draw_points(self.name, 2500, 1) if self.name else samples
+        real = draw_points(self.name, 2500, 1) if self.name else np.concatenate(list(ways))
         figure = Figure(figsize=(5, 5), layout="constrained")
         axes = figure.add_subplot()
         axes.scatter(real[:, 0], real[:, 1], s=2, c="0.75")
-        axes.plot(samples[:, 0], samples[:, 1], lw=1, marker=".", markersize=4)
-        axes.plot(samples[::steps, 0], samples[::steps, 1], "o", label="waypoints")
-        axes.set(aspect="equal", title="interpolation")
+        for way, name in itertools.zip_longest(ways, names):
+            axes.plot(way[:, 0], way[:, 1], lw=1, marker=".", markersize=4, label=name)
+        axes.plot(marked[:, 0], marked[:, 1], "o", label=marks, zorder=3)
+        axes.set(aspect="equal", title=title)
         axes.legend()
         write_bytes(path, figure_png(figure, "gif" if path.suffix.lower() == ".gif" else "png"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from ganforge.core.game import Batch
 from ganforge.domains.domain import Domain
 from ganforge.domains.image_files import has_images, open_files
 from ganforge.domains.image_packing import Progress
-from ganforge.domains.image_pictures import make_folder, save_picture, side_by_side, write
+from ganforge.domains.image_pictures import grid, labelled, make_folder, save_picture, side_by_side, write
 from ganforge.domains.image_tables import npz_shapes
 from ganforge.domains.video_files import ALL, MOVIES, guess_layout
 from ganforge.domains.video_packing import BUILTIN, Clips, VideoOptions, load_clips
@@ -116,6 +117,15 @@ class VideoDomain(Domain):
             save_picture(strips(_clips(samples)), Path(path))
         else:
             moving_grid(_clips(samples), Path(path))
+
+    def strips(self, samples: Any, path: Path, columns: Sequence[str], rows: Sequence[str] = ()) -> None:
+        """As of Domain: clips that all move at once; in a .png, the frame in the middle of each."""
+        clips, path = _clips(samples), Path(path)
+        if path.suffix.lower() == ".png":
+            middle = clips[:, clips.shape[1] // 2]
+            save_picture(labelled(grid(middle, len(columns)), columns, rows), path)
+        else:
+            moving_grid(clips, path, columns, rows)
 
 
 def _clips(samples: Any) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ganforge.core.errors import InputError
-from ganforge.domains.image_pictures import grid, make_folder, viewable, write
+from ganforge.domains.image_pictures import grid, labelled, make_folder, viewable, write
 from ganforge.domains.movies import save_movie
 
 MILLISECONDS = 100
@@ -43,9 +44,11 @@ def animation(frames: list[Image.Image], path: Path) -> None:
     write(path, buffer.getvalue())
 
 
-def moving_grid(clips: np.ndarray, path: Path) -> None:
-    """All clips uint8 [n, frames, h, w, c] side by side, moving. InputError for .mp4 without the package av."""
-    frames = [grid(clips[:, t]) for t in range(clips.shape[1])]
+def moving_grid(clips: np.ndarray, path: Path, columns: Sequence[str] = (), rows: Sequence[str] = ()) -> None:
+    """All clips uint8 [n, frames, h, w, c] side by side, moving, under the names of ``columns`` if there are any.
+    InputError for .mp4 without the package av."""
+    frames = [grid(clips[:, t], len(columns) or None) for t in range(clips.shape[1])]
+    frames = [labelled(frame, columns, rows) for frame in frames] if columns else frames
     if path.suffix.lower() == ".mp4":
         save_movie(frames, path, rate=1000 // MILLISECONDS)
     else:

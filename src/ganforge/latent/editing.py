@@ -21,6 +21,7 @@ from ganforge.model import Model
 
 SAMPLES = 2048
 """Samples that a classifier sorts."""
+SORTING = f"finding the classes of {SAMPLES:,} samples"
 FEWEST = 10
 """Samples of a class whose mean latent says something."""
 
@@ -49,7 +50,7 @@ def between_classes(
     judge = train_classifier(domain, source)
     space, inputs = Space(model, layer), inputs_of(model, samples, seed, label)
     x = space.at(inputs)
-    classes = judge.predict(space.made(inputs, x))
+    classes = judge.predict(space.made(inputs, x, SORTING))
     means = []
     for name, k in ((first, a), (second, b)):
         chosen = (classes == k).to(x.device)
@@ -69,7 +70,7 @@ def judged_as(
 ) -> Batch:
     """Inputs of the first ``n`` (or fewer) among ``SAMPLES`` samples that the judge takes for a class."""
     inputs, space = inputs_of(model, SAMPLES, seed, label), Space(model)
-    rows = (judge.predict(space.made(inputs, inputs["z"])) == judge.classes.index(name)).nonzero()[:n, 0]
+    rows = (judge.predict(space.made(inputs, inputs["z"], SORTING)) == judge.classes.index(name)).nonzero()[:n, 0]
     if not len(rows):
         raise InputError(f"none of {SAMPLES:,} samples is of class '{name}'")
     return {key: value[rows.to(value.device)] for key, value in inputs.items()}
@@ -92,7 +93,9 @@ def edit(
         raise InputError(f"a direction of {len(direction.vector)} numbers does not suit a latent of {x.shape[1]}")
     moves = torch.tensor(list(strengths))[:, None] * direction.scale * direction.vector
     moved = (x[:, None] + moves.to(x)).flatten(0, 1)
-    made = space.made({key: value.repeat_interleave(len(moves), 0) for key, value in inputs.items()}, moved)
+    made = space.made(
+        {key: value.repeat_interleave(len(moves), 0) for key, value in inputs.items()}, moved, "making samples"
+    )
     return model.domain.decode({"data": made}), made
 
 

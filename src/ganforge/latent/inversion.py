@@ -18,6 +18,7 @@ from ganforge.core.game import Batch, Game
 from ganforge.core.store import write_bytes
 from ganforge.latent.encoding import Encoder
 from ganforge.latent.spaces import Space, inputs_of
+from ganforge.measure.counting import counted
 from ganforge.measure.paired import psnr
 from ganforge.model import CHUNK, Model
 
@@ -106,6 +107,7 @@ def project(
     pool = [] if encodes and not (encoder and steps) else list(candidates(model, starts, seed, label))
     parts = []
     for i, group in enumerate(targets.split(GROUP)):
+        of = doing(i * GROUP, len(group), len(targets))
         if encodes:
             told = encoder(group) if encoder else {"z": torch.from_numpy(model.encode(images[i * GROUP :][:GROUP]))}
             told = told if label is None else {"z": told["z"]}
@@ -113,12 +115,12 @@ def project(
             if prior is None:
                 parts.append((inputs, inputs["z"]))
             elif encoder is None:
-                parts.append(refine(space, prior, inputs, inputs["z"], group, steps))
+                parts.append(refine(space, prior, inputs, inputs["z"], group, steps, of))
             else:
-                parts.append(search(space, prior, pool, group, steps, model.domain.classes, inputs))
+                parts.append(search(space, prior, pool, group, steps, model.domain.classes, inputs, of))
         else:
             assert prior is not None
-            parts.append(search(space, prior, pool, group, steps, model.domain.classes))
+            parts.append(search(space, prior, pool, group, steps, model.domain.classes, doing=of))
     inputs = {key: torch.cat([part[0][key] for part in parts]) for key in parts[0][0]}
     found = torch.cat([part[1] for part in parts])
     made = model.domain.decode({"data": space.made(inputs, found)})
@@ -134,6 +136,11 @@ def project(
         tuple(classes[int(k)] for k in inputs["label"]) if classes else (),
         "encoder and search" if encodes and steps else "encoder" if encodes else "search",
     )
+
+
+def doing(first: int, count: int, total: int) -> str:
+    """What a search says that it does, while it does it."""
+    return "searching" if count == total else f"pictures {first + 1:,} to {first + count:,} of {total:,}"
 
 
 def check(model: Model, images: np.ndarray, steps: int | None, starts: int) -> None:
@@ -219,7 +226,7 @@ def far(made: Tensor, target: Tensor) -> Tensor:
 
 def search(
     space: Space, prior: Prior, pool: list[Batch], targets: Tensor, steps: int, classes: Sequence[str],
-    guess: Batch | None = None,
+    guess: Batch | None = None, doing: str = "searching",
 ) -> tuple[Batch, Tensor]:  # fmt: skip
     """The best inputs for each target, and their points in the space; ``guess``, one for each, is a start, too."""
     with torch.no_grad():
@@ -235,14 +242,14 @@ def search(
     x = space.at(chosen)
     many = targets.repeat_interleave(tried, 0)
     if steps:
-        x = descend(space, prior, chosen, x, many, max(1, steps // 4), ends=False)
+        x = descend(space, prior, chosen, x, many, max(1, steps // 4), f"{doing}, first steps", ends=False)
     for kept, rest in ((min(KEPT, tried), steps - steps // 4), (1, 0)):
         loss = losses(space, chosen, x, many).unflatten(0, (len(targets), -1))
         best = loss.argsort(dim=1, stable=True)[:, :kept] + loss.shape[1] * torch.arange(len(targets))[:, None]
         chosen, x = {key: value[best.flatten()] for key, value in chosen.items()}, x[best.flatten()]
         many = targets.repeat_interleave(kept, 0)
         if rest:
-            x = descend(space, prior, chosen, x, many, rest)
+            x = descend(space, prior, chosen, x, many, rest, f"{doing}, last steps")
     return chosen, x
 
 
@@ -265,20 +272,23 @@ def losses(space: Space, inputs: Batch, x: Tensor, targets: Tensor) -> Tensor:
     return misfit(space.made(inputs, x), targets.cpu())
 
 
-def refine(space: Space, prior: Prior, inputs: Batch, x: Tensor, targets: Tensor, steps: int) -> tuple[Batch, Tensor]:
+def refine(
+    space: Space, prior: Prior, inputs: Batch, x: Tensor, targets: Tensor, steps: int, doing: str
+) -> tuple[Batch, Tensor]:
     """Points moved nearer to their targets; those that got no nearer stay."""
-    moved = descend(space, prior, inputs, x, targets, steps)
+    moved = descend(space, prior, inputs, x, targets, steps, doing)
     better = losses(space, inputs, moved, targets) < losses(space, inputs, x, targets)
     return inputs, torch.where(better[:, None].to(x.device), moved, x)
 
 
 def descend(
-    space: Space, prior: Prior, inputs: Batch, start: Tensor, targets: Tensor, steps: int, ends: bool = True
-) -> Tensor:
+    space: Space, prior: Prior, inputs: Batch, start: Tensor, targets: Tensor, steps: int, doing: str,
+    ends: bool = True,
+) -> Tensor:  # fmt: skip
     """Points moved by Adam from ``start`` [n, size]; with ``ends``, the learning rate falls to 0 as a cosine."""
     u = prior.unit(start).detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([u], lr=RATE, betas=(0.9, 0.999))
-    for step in range(steps):
+    for step in counted(steps, doing):
         rate = RATE * min(1.0, (step + 1) / (0.05 * steps))
         optimizer.param_groups[0]["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps) if ends else 1.0)
         optimizer.zero_grad()

@@ -12,6 +12,8 @@ from ganforge.domains.image_files import open_files
 from ganforge.domains.image_frames import frames, only_first
 from ganforge.model import Model
 
+FEW = 3
+"""Resized pictures that are told of one by one."""
 MAX_PIXELS = 100_000_000
 
 
@@ -30,7 +32,7 @@ def read_pictures(model: Model, path: str | Path) -> tuple[np.ndarray, list[str]
         entries = [Entry(name, lambda name=name: files.read(name)) for name in files.images]
     channels, height, width = model.domain.shape
     fit = Fit((height, width), channels, model.domain.reading["bits"])
-    pictures, names, notes = [], [], []
+    pictures, names, notes, resized = [], [], [], []
     for entry, found in in_order(read, iter(entries), None):
         try:
             if isinstance(found, str):
@@ -39,11 +41,13 @@ def read_pictures(model: Model, path: str | Path) -> tuple[np.ndarray, list[str]
             if several > 1:
                 notes.append(only_first({entry.name: several}))
             if planes.shape[1:] != (height, width):
-                notes.append(f"{entry.name}: {planes.shape[2]} x {planes.shape[1]} resized to {width} x {height}")
+                resized.append(f"{entry.name}: {planes.shape[2]} x {planes.shape[1]}")
             pictures.append(fit_planes(planes, fit).transpose(1, 2, 0))
             names.append(entry.name)
         except ValueError as error:
             notes.append(f"skipped {entry.name}: {error}")
+    many = f"{len(resized):,} pictures resized to {width} x {height}, the first of them {''.join(resized[:1])}"
+    notes += [f"{each} resized to {width} x {height}" for each in resized] if len(resized) <= FEW else [many]
     if not pictures:
         raise InputError(f"{path}: no image that can be read" + (f" ({notes[0]})" if notes else ""))
     return np.stack(pictures), names, notes

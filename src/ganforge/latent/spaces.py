@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Batch
+from ganforge.measure.counting import counted
 from ganforge.model import CHUNK, Model
 
 LARGEST = 2048
@@ -81,9 +82,12 @@ class Space:
             return self.model.game.sample(inputs)["data"]
 
     @torch.no_grad()
-    def made(self, inputs: Batch, x: Tensor) -> Tensor:
-        """The same a chunk at a time, float32 on the CPU; within the limits of what a sample can show."""
+    def made(self, inputs: Batch, x: Tensor, doing: str = "") -> Tensor:
+        """The same a chunk at a time, float32 on the CPU; within the limits of what a sample can show. Says how far it
+        is, if it is told what it is ``doing``."""
         parts = zip(chunks_of(inputs), x.split(CHUNK), strict=True)
+        if doing:
+            parts = (part for part, _ in zip(parts, counted(-(-len(x) // CHUNK), doing), strict=True))
         whole = torch.cat([self.make(part, points).float().cpu() for part, points in parts])
         limits = self.model.domain.limits
         return whole if limits is None else whole.clamp(*limits)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganforge.core.errors import InputError
-from ganforge.core.game import Batch
+from ganforge.core.game import Batch, Game
 from ganforge.latent.spaces import (
     Space,
     chunks_of,
@@ -21,6 +21,7 @@ from ganforge.latent.spaces import (
     linear_maps_of,
     output_of,
 )
+from ganforge.measure.counting import counted
 from ganforge.measure.features import Extractor
 from ganforge.measure.intervals import Score, mean_score
 from ganforge.measure.metrics.ppl import unrounded as smooth
@@ -28,8 +29,9 @@ from ganforge.model import CHUNK, Model
 from ganforge.samples import unrounded
 
 Kind = Literal["principal", "coordinate", "features", "closed-form"]
-POINTS = 128
-"""Latents at which the sample's change is measured."""
+POINTS, FEW = 128, 32
+"""Latents at which the sample's change is measured; and at which moves are, where samples take so long that a game has
+drafts of them."""
 FEATURES = 1024
 """Latents whose features make principal components, at least."""
 PROBES = 8
@@ -82,14 +84,15 @@ def slopes(model: Model, inputs: Batch, probes: int = PROBES, seed: int = 0, spa
     """J^T u for ``probes`` normal vectors u of sample space at each latent, J = d sample / d z: float64 [rows, size].
 
     The mean of their outer products is E[J^T J], since E[u u^T] = 1. By z, or by the points of another ``space``.
-    InputError for samples that are no differentiable function of z (text).
+    Of drafts, where a game has them. InputError for samples that are no differentiable function of z (text).
     """
     space = space or Space(model)
     points, seeded = space.at(inputs), torch.Generator().manual_seed(seed)
     rows = []
+    progress = counted(probes * -(-len(points) // CHUNK), "measuring what changes samples")
     for start in range(0, len(points), CHUNK):
         part = {key: value[start : start + CHUNK] for key, value in inputs.items()}
-        with torch.enable_grad():
+        with torch.enable_grad(), model.game.draft():
             z = points[start : start + CHUNK].detach().clone().requires_grad_()
             made = space.make(part, z)
         if not made.requires_grad:
@@ -97,6 +100,7 @@ def slopes(model: Model, inputs: Batch, probes: int = PROBES, seed: int = 0, spa
                 f"samples of {model.facts['recipe']} do not change smoothly with {space.name}: no directions"
             )
         for _ in range(probes):
+            next(progress)
             u = torch.randn(made.shape, generator=seeded).to(made.device, made.dtype)
             rows.append(torch.autograd.grad(made, z, u, retain_graph=True)[0].cpu().double())
     return torch.cat(rows)
@@ -205,28 +209,31 @@ def traverse(
     """Walk from -``reach`` to ``reach`` along each direction (in units of z, or of the output of ``layer``), through
     the first latent of the seed.
 
-    Each direction's move is the mean Euclidean distance of features between both ends over ``points`` latents: those of
-    ``extract``, or, without one and for what is no plain image, pixels in [0, 1] or standardized values. InputError for
-    fewer than 2 steps, a reach that is not above 0, and what ``directions`` refuses.
+    Each direction's move is the mean Euclidean distance of features between both ends over ``points`` latents (``FEW``
+    of them where samples take long): those of ``extract``, or, without one and for what is no plain image, pixels in
+    [0, 1] or standardized values. InputError for fewer than 2 steps, a reach that is not above 0, and what
+    ``directions`` refuses.
     """
     if steps < 2 or not reach > 0:
         raise InputError(f"a traversal needs at least 2 steps and a reach above 0, not {steps} and {reach:g}")
     if points < 2:
         raise InputError(f"a traversal needs at least 2 latents to measure with, not {points}")
     found = directions(model, count, kind, seed, label, points, layer)
-    inputs = inputs_of(model, points, seed, label)
+    measured = points if type(model.game).draft is Game.draft else min(points, FEW)
+    inputs = inputs_of(model, measured, seed, label)
     space = Space(model, layer)
     at = space.at(inputs)
     distances = torch.linspace(-reach, reach, steps)
     rows, moves = [], []
+    progress = counted(2 * len(found), "walking along the directions")
     for direction in found:
         vector = direction.vector.to(at)
         way = at[:1] + distances.to(vector)[:, None] * vector
         rest = {key: value[:1].expand(steps, *value.shape[1:]) for key, value in inputs.items()}
         rows.append(space.made(rest, way))
-        ends = [space.made(inputs, at + sign * reach * vector) for sign in (-1, 1)]
+        ends = [space.made(inputs, at + sign * reach * vector) for sign in (-1, 1) if next(progress) >= 0]
         low, high = (_features(model, end, extract) for end in ends)
-        moves.append(mean_score((high - low).norm(dim=1), how=f"normal, {points} latents"))
+        moves.append(mean_score((high - low).norm(dim=1), how=f"normal, {measured} latents"))
     encoded = "values" if model.domain.limits is None else "pixels"
     named = extract.name if extract is not None and model.domain.plain_images else encoded
     samples = model.domain.decode({"data": torch.cat(rows)})
@@ -242,5 +249,6 @@ def _features(model: Model, made: Tensor, extract: Extractor | None) -> Tensor:
 
 
 def draw(model: Model, found: Traversal, path: Path) -> None:
-    """A picture (PNG), one row per direction."""
-    model.domain.animate(found.samples, path, found.steps)
+    """A picture (.png, or a .gif that moves), one row per direction, with the direction's name and share."""
+    rows = [f"{each.name}  {each.share:.0%}" for each in found.directions]
+    model.domain.strips(found.samples, path, [f"{x:.3g}" for x in found.distances], rows)

@@ -89,6 +89,19 @@ def test_runs_without_both_values_are_not_on_the_front() -> None:
     assert pareto(found) is not None and pareto(Comparison((row(),), "x", {}, "fid", "recall")) is None
 
 
+def test_shares_stand_on_an_axis_that_ends_and_distances_on_a_logarithmic_one() -> None:
+    made = [
+        SimpleNamespace(
+            name=f"r{i}", samples_per_second=9.0, train_seconds=9.0, pareto=True, value=lambda name: 1.0,
+            scores={"fid": Score(fid, fid, fid, "?", "lower"), "coverage": Score(share, share, share, "?", "higher")},
+        )
+        for i, (fid, share) in enumerate(((0.1, 0.8), (3.0, 0.003)))
+    ]  # fmt: skip
+    drawn = pareto(SimpleNamespace(rows=made, quality="fid", diversity="coverage"))  # type: ignore[arg-type]
+    assert drawn is not None
+    assert (drawn.axes[0].get_xscale(), drawn.axes[0].get_yscale()) == ("linear", "log")
+
+
 def test_near_duplicates_in_words() -> None:
     assert near_duplicates(Score(1234.4, 1000.0, 2000.0, "")) == "1 in 1,234"
     assert near_duplicates(Score(None, 5000.0, None, "")) == "< 1 in 5,000"

@@ -130,6 +130,22 @@ def test_long_walks_say_how_many_seconds_are_left(runs: Path, monkeypatch: pytes
     assert all(any(line.startswith(start) for line in told) for start in starts), told
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_ctrl_c_is_told(hidden: bool, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*given: object, **named: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            if hidden:  # as Python 3.11 does in the middle of an import
+                raise RuntimeError("Error calling __set_name__") from error
+            raise
+
+    monkeypatch.setattr(latent, "traverse", stop)
+    said = command("traverse", runs / "dcgan", "--out", tmp_path / "x.png")
+    assert said.code == 130 and said.error == "error: interrupted"
+    assert not list(tmp_path.iterdir())
+
+
 def test_formats_are_named(tmp_path: Path) -> None:
     domain = open_data("digits")[0]
     with pytest.raises(InputError, match=r"give a \.png or a \.gif"):

@@ -30,7 +30,7 @@ COMPARE_EXAMPLES = (
     "Examples: ganforge compare runs/dcgan-digits-01 runs/r3gan-digits-01 | ganforge compare runs/* --against test.zip "
     "--quality precision --diversity recall | ganforge compare --data digits --recipes dcgan,r3gan,vae,ddpm --minutes 3"
 )
-WIDE = 180
+WIDE = 200
 """Columns of the table where there is no terminal to fit."""
 
 

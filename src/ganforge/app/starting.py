@@ -50,7 +50,18 @@ class Verb(TyperCommand):
     """A command that says what it waits for, where someone watches who did not ask for silence or for JSON."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command. Abort where it is interrupted: of itself, typer would end without a word."""
+        try:
+            return self.begin(ctx)
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
+        except RuntimeError as error:  # Python 3.11 hides one that comes while a class is made
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise typer.Abort from error
+            raise
+
+    def begin(self, ctx: Any) -> Any:
+        """Say that PyTorch loads, where that is of use, and run the command."""
         silent = any(ctx.params.get(p.name) is True for p in self.params if set(SILENT) & set(p.opts))
         if silent or os.environ.get("RANK", "0") != "0" or not sys.stderr.isatty():
             return super().invoke(ctx)

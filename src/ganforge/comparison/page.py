@@ -134,10 +134,10 @@ def pareto(found: Comparison) -> Figure | None:
         axes.annotate(name, (x, y), xytext=at, textcoords="offset points", ha="center", va=side, fontsize=8, color=INK)
     bar = drawn.colorbar(dots, ax=axes, label="training seconds", pad=0.02)
     bar.outline.set_visible(False)
-    for values, scale in ((xs, axes.set_xscale), (ys, axes.set_yscale)):
-        if min(values) > 0 and max(values) > 10 * min(values):
-            scale("log")
     better = {name: next(row.scores[name].better for row in rows) for name in (found.quality, found.diversity)}
+    for name, values, scale in ((found.diversity, xs, axes.set_xscale), (found.quality, ys, axes.set_yscale)):
+        if better[name] == "lower" and min(values) > 0 and max(values) > 10 * min(values):  # a share ends at 1
+            scale("log")
     axes.margins(0.16)
     if better[found.quality] == "lower":
         axes.invert_yaxis()
@@ -208,7 +208,9 @@ def full_table(found: Comparison, names: Sequence[str], best: dict[int, int | No
     drawn = table(names, rows, numbers, best=lambda row, column: best.get(column, -1) == row)
     told = (
         "Bold: the best value; where intervals overlap, runs may well be equally good. Near-duplicates: of how many "
-        "pairs of samples one is a near-duplicate, beyond what real samples have. Samples/s: when generating, here."
+        "pairs of samples one is a near-duplicate, beyond what real samples have. Samples/s: when generating, here. "
+        "Verdict: of the training, by its log and earlier scores; healthy: no fault was seen there, which does not say "
+        "that samples are as good as real ones (the scores do); undecided: ganforge diagnose RUN judges more."
     )
     return f'{drawn}<p class="muted">{told}</p>'
 

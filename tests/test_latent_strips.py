@@ -130,6 +130,13 @@ def test_long_walks_say_how_many_seconds_are_left(runs: Path, monkeypatch: pytes
     assert all(any(line.startswith(start) for line in told) for start in starts), told
 
 
+def test_a_small_latent_has_as_many_directions_as_numbers(runs: Path, tmp_path: Path) -> None:
+    said = command("traverse", runs / "dcgan", "--out", tmp_path / "t.png", "--steps", 2)
+    assert said.code == 0 and "4 directions, 2 steps" in said.out, said.err
+    said = command("traverse", runs / "dcgan", "--out", tmp_path / "t.png", "--count", 5)
+    assert said.code == 2 and "1 to 4 directions, not 5" in said.error
+
+
 @pytest.mark.parametrize("hidden", [False, True])
 def test_ctrl_c_is_told(hidden: bool, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*given: object, **named: object) -> None:

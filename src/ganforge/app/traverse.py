@@ -38,7 +38,9 @@ TRAVERSE_EXAMPLES = (
 
 def traverse(
     run: RunPath,
-    count: Annotated[int, typer.Option(help="Directions: rows of the picture.")] = 8,
+    count: Annotated[
+        int | None, typer.Option(help="Directions: rows of the picture. Default: 8, or all of a smaller latent.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Samples along each: columns of the picture.")] = 9,
     reach: Annotated[float, typer.Option(help="How far to go to either side, in units of the latent.")] = 3.0,
     kind: DirectionKind = "principal",
@@ -78,12 +80,13 @@ def traverse(
     latent.draw(model, found, target)
     remember([target])
     if json:
-        rows = [
+        told = [
             {"direction": d.name, "vector": d.vector.tolist(), "share": d.share, "move": asdict(move)}
             for d, move in zip(found.directions, found.moves, strict=True)
         ]
-        say(json_text.dumps({"features": found.features, "directions": rows, "picture": str(target)}))
+        say(json_text.dumps({"features": found.features, "directions": told, "picture": str(target)}))
         return
     for line in found.lines():
         say(line)
-    say(f"{count} {'direction' if count == 1 else 'directions'}, {steps} steps each: {target}")
+    rows = len(found.directions)
+    say(f"{rows} {'direction' if rows == 1 else 'directions'}, {steps} steps each: {target}")

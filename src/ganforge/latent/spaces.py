@@ -67,6 +67,11 @@ class Space:
             raise InputError(f"no layer '{layer}' that gives a vector, once a sample: {nearest(layer, vectors)}")
         self.module = model.game.get_submodule(layer)
 
+    @property
+    def size(self) -> int:
+        """How many numbers a point has."""
+        return self.at(inputs_of(self.model, 2, 0, None)).shape[1]
+
     @torch.no_grad()
     def at(self, inputs: Batch) -> Tensor:
         """The points of ``inputs`` in this space: float32 [n, size]."""

@@ -32,6 +32,8 @@ Kind = Literal["principal", "coordinate", "features", "closed-form"]
 POINTS, FEW = 128, 32
 """Latents at which the sample's change is measured; and at which moves are, where samples take so long that a game has
 drafts of them."""
+DIRECTIONS = 8
+"""That are walked along where nobody says how many, if a latent has so many numbers."""
 FEATURES = 1024
 """Latents whose features make principal components, at least."""
 PROBES = 8
@@ -196,7 +198,7 @@ def components(model: Model, inputs: Batch, latents: Tensor, count: int, own: bo
 @torch.no_grad()
 def traverse(
     model: Model,
-    count: int = 8,
+    count: int | None = None,
     steps: int = 9,
     reach: float = 3.0,
     kind: Kind = "principal",
@@ -206,8 +208,8 @@ def traverse(
     points: int = POINTS,
     layer: str | None = None,
 ) -> Traversal:
-    """Walk from -``reach`` to ``reach`` along each direction (in units of z, or of the output of ``layer``), through
-    the first latent of the seed.
+    """Walk from -``reach`` to ``reach`` along each of ``count`` directions (8, or as many as there are), in units of z
+    or of the output of ``layer``, through the first latent of the seed.
 
     Each direction's move is the mean Euclidean distance of features between both ends over ``points`` latents (``FEW``
     of them where samples take long): those of ``extract``, or, without one and for what is no plain image, pixels in
@@ -218,6 +220,7 @@ def traverse(
         raise InputError(f"a traversal needs at least 2 steps and a reach above 0, not {steps} and {reach:g}")
     if points < 2:
         raise InputError(f"a traversal needs at least 2 latents to measure with, not {points}")
+    count = min(DIRECTIONS, Space(model, layer).size) if count is None else count
     found = directions(model, count, kind, seed, label, points, layer)
     measured = points if type(model.game).draft is Game.draft else min(points, FEW)
     inputs = inputs_of(model, measured, seed, label)

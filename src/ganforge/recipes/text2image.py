@@ -47,8 +47,9 @@ class Text2image(Recipe):
     Measured: scenes of MNIST digits, seed 0, 101,248 images, 9 minutes of one thread of a busy CPU, on two machines:
     99.0 and 97.3 % of the factors are right for combinations that were never trained on (real scenes: 98.9 %), 93.0
     and 77.8 % where a digit in its color never was (98.8 %); after 51,264 images 93.9 and 90.2 % (`python
-    bench/text2image.py --data scenes:mnist-train.zip --samples 101248`; 2,000 prompts, 600 on the first). Built-in scenes, seed 0, 133,952 images, 13 minutes: 99.7
-    and 99.5 % (real ones 99.2 and 99.0). Shapes, seed 0, 200,000 images, 11 minutes: 98.5 and 85.4 %.
+    bench/text2image.py --data scenes:mnist-train.zip --samples 101248`; 2,000 prompts, 600 on the first). Built-in
+    scenes, seed 0, 133,952 images, 13 minutes: 99.7 and 99.5 % (real ones 99.2 and 99.0). Shapes, seed 0, 200,000
+    images, 11 minutes: 98.5 and 85.4 %.
     """
 
     title: ClassVar[str] = "Text to image"

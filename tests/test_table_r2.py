@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import ganforge
 from ganforge.core.errors import InputError
 from ganforge.domains.table import TableDomain
 from ganforge.measure.kinds import Samples, Trial
-from ganforge.measure.metrics.rows_numbers import prediction
+from ganforge.measure.metrics.rows import target_of
+from ganforge.measure.metrics.rows_numbers import number_of, prediction
 from ganforge.measure.regression import number_columns, predictions, r2
 from ganforge.measure.tabular import RowFeatures, as_numbers
 
@@ -96,6 +98,10 @@ def test_which_column_is_predicted() -> None:
     for target in ("rooms", "town"):
         with pytest.raises(InputError, match=f"--target {target}: r2 predicts numbers of more than .*: area, price"):
             judged(houses(400, 3), target=target)
+    ages = Samples({**houses(500, 1), "age": np.arange(500) % 40.0})
+    trial = Trial(ages, ages, ages, TableDomain.fit(ages.data))  # the last column: 40 whole numbers are no classes
+    assert number_of(trial) == "age" and target_of(trial)[0] == "town"
+    assert target_of(replace(trial, target="age"))[0] == "age", "but where they are asked for"
     last = ("area", "price", "rooms", "town")
     turned = [{name: houses(rows, seed)[name] for name in last} for rows, seed in ((500, 1), (400, 3))]
     with pytest.raises(InputError, match="the last column is no number to predict: name one with --target"):

@@ -159,10 +159,10 @@ def test_a_first_line_for_excel_is_no_header(tmp_path: Path) -> None:
         open_data(str(place), kinds=("table",))
 
 
-def test_amounts_of_money_are_named(tmp_path: Path) -> None:
-    rows = "".join(f'"${i},{i % 900 + 100}.50",{i % 3}\n' for i in range(1, 301))
+def test_amounts_in_several_moneys_are_named(tmp_path: Path) -> None:
+    rows = "".join(f'"{"$€"[i % 2]}{i},{i % 900 + 100}.50",{i % 3}\n' for i in range(1, 301))
     (tmp_path / "t.csv").write_text("price,x\n" + rows)
-    with pytest.raises(InputError, match=r"'price' holds numbers with signs \('\$1,101\.50'\)"):
+    with pytest.raises(InputError, match=r"'price' holds numbers with several signs \('€1,101\.50'\)"):
         open_data(str(tmp_path / "t.csv"), kinds=("table",))
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ganforge.core.errors import InputError, nearest
+from ganforge.domains.table_amounts import is_amount, read_amounts, write_amount
 from ganforge.domains.table_dates import as_utc, has_zone, read_dates, write_dates
 from ganforge.domains.table_modes import Modes, find_scale
 from ganforge.domains.table_scales import STRAIGHT, Bend, bend, unbend
@@ -39,7 +40,7 @@ class Column:
     stored: its type in a Parquet file, by its name; empty: it was in none
     pandas: the type that pandas gives it, where the file says so and it is one with missing values (Int64, boolean)
     order: all categories in their order, where a Parquet file says that they have one
-    form: of dates, as files write them (see ``table_dates``); empty for ISO 8601
+    form: as files write them, of dates (see ``table_dates``; empty for ISO 8601) and amounts (``table_amounts``)
     step: of times: all are multiples of so many microseconds (a day, an hour, a minute, a second), or 1
     modes: see ``table_modes``; of what is encoded
     values: the categories, sorted; counts: rows of each, and after them those where it is missing
@@ -229,6 +230,8 @@ class Column:
         absent = self.missing or ""
         if self.kind == "category":
             return [absent if v is None else str(v) for v in column.tolist()]
+        if self.form and self.kind == "number":
+            return [absent if v != v else write_amount(v, self.form) for v in column.tolist()]
         if self.form:
             return [absent if t is None else t for t in write_dates(column, self.form)]
         if self.kind != "number":
@@ -248,7 +251,8 @@ class Column:
         if self.kind != "number":
             form = f" as {self.form}" if self.form else ""
             return f"{self.name} ({self.kind}{form}{gone})"
-        return f"{self.name} ({'integer' if self.decimals == 0 else 'number'}{gone})"
+        form = f" as {self.form}" if self.form else ""
+        return f"{self.name} ({'integer' if self.decimals == 0 else 'number'}{form}{gone})"
 
     def parse(self, text: str) -> Any:
         """A value that a user gave as text; no text, or what the file has for that, is a missing value. InputError when
@@ -268,12 +272,21 @@ class Column:
         try:
             if self.kind != "number" and not has_zone(self.as_iso(text)):
                 return float(as_numbers(np.asarray([self.as_iso(text)], dtype=UNITS[self.kind]))[0])
-            value = float(text.replace(",", ".") if self.comma else text)
+            value = self.number(text)
         except ValueError:
             value = float("nan")
         if value != value:
             raise InputError(f"column '{self.name}' holds {self.kind}s, and '{text}' is none")
         return value
+
+    def number(self, text: str) -> float:
+        """A number in the column's own form, or as a plain one. ValueError for neither."""
+        try:
+            return float(text.replace(",", ".") if self.comma else text)
+        except ValueError:
+            if not is_amount(self.form):
+                raise
+            return float(read_amounts([text], self.form)[0] or "nan")
 
     def as_iso(self, text: str) -> str:
         """A date of the column's own form as ISO 8601; other text as it is."""

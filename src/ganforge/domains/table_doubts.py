@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ganforge.core.errors import InputError
 from ganforge.domains.table_columns import Array, Columns
-from ganforge.domains.table_dates import EitherWay, date_form
+from ganforge.domains.table_dates import SHAPE, EitherWay, date_form
 from ganforge.domains.table_files import DATE, NUMBER, TIME
 
 AMOUNT = re.compile(r"[^\w\s]?\s?[+-]?\d[\d.,' ]*[^\w\s]?")
@@ -87,8 +88,13 @@ def check_categories(spec: str, table: Columns, most: int) -> None:
     )
     raise InputError(
         f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "
-        f"(data.drop=[{','.join(names)}]), or raise data.max_categories{amounts(table, names)}"
+        f"(--set 'data.drop=[{','.join(map(quoted, names))}]'), or raise data.max_categories{amounts(table, names)}"
     )
+
+
+def quoted(name: str) -> str:
+    """A column's name as a setting wants it."""
+    return name if re.fullmatch(r"[\w-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def has_values(column: Array) -> bool:
@@ -103,5 +109,7 @@ def amounts(table: Columns, names: Sequence[str]) -> str:
     for name in names:
         given = [value for value in table[name].tolist() if value is not None]
         if all(isinstance(value, str) and AMOUNT.fullmatch(value) for value in given):
-            return f"; '{name}' holds numbers with signs ('{given[0]}'): plain numbers such as 1234.5 would be read"
+            return f"; '{name}' holds numbers with several signs ('{given[0]}'): in one form they would be read"
+        if all(isinstance(value, str) and SHAPE.fullmatch(value) for value in given):
+            return f"; '{name}' holds dates in several forms ('{given[0]}'): in one form they would be read"
     return ""

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import numpy as np
 
 from ganforge.core.errors import InputError, nearest, need_extra
 from ganforge.core.store import write_bytes
-from ganforge.domains.csv_rows import csv_rows
+from ganforge.domains.table_amounts import amount_form, is_amount, read_amounts
+from ganforge.domains.table_cells import read_rows
 from ganforge.domains.table_columns import UNITS, Array, Column, Columns
 from ganforge.domains.table_dates import SHAPE, EitherWay, date_form, is_time, read_dates
 
@@ -24,9 +25,6 @@ CODE = re.compile(r"[+-]?0\d")
 """A leading zero: a postal code or a key, not a number."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?")
-DELIMITERS = ",;\t|"
-SEPARATOR = re.compile(r"sep=([,;\t|])")
-"""The first line by which Excel is told what parts the fields."""
 MOSTLY = 0.9
 PANDAS = re.compile(r"U?Int\d+|Float\d+|boolean|string")
 """Types of pandas that a Parquet column has only if the file says so."""
@@ -38,9 +36,10 @@ class Style:
     """How a file writes its values, so that rows made from it are written alike.
 
     ``delimiter`` parts the fields, ``missing`` is what stands for a missing value in each column, ``forms`` the form of
-    dates (see ``table_dates``; none is ISO 8601), ``commas`` the columns with decimal commas, ``pointed`` those whose
-    whole numbers are floating ones (127.0). ``stored`` are the types of a Parquet file's columns, by their names, and
-    ``pandas`` those that pandas gives some of them, such as Int64; ``orders`` are its ordered categories, in order.
+    dates (see ``table_dates``; none is ISO 8601) and amounts (see ``table_amounts``), ``commas`` the columns with
+    decimal commas, ``pointed`` those whose whole numbers are floating ones (127.0). ``stored`` are the types of a
+    Parquet file's columns, by their names, and ``pandas`` those that pandas gives some of them, such as Int64;
+    ``orders`` are its ordered categories, in order.
     """
 
     delimiter: str = ","
@@ -51,12 +50,6 @@ class Style:
     stored: Mapping[str, str] = field(default_factory=dict)
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pandas: Mapping[str, str] = field(default_factory=dict)
-
-
-def delimiter_of(header: str) -> str:
-    """What parts the fields of a header line: the commonest of comma, semicolon, tab and bar outside quotes."""
-    bare = re.sub(r'"[^"]*"', "", header)
-    return max(DELIMITERS, key=bare.count)
 
 
 def with_points(cells: Sequence[str], delimiter: str) -> Sequence[str]:
@@ -100,7 +93,13 @@ def read_csv(
         if name in texts or name in skip:
             columns[name] = np.asarray([None if c in known else c for c in column], dtype=object)
             continue
-        pointed = with_points([c for c in column if c not in known], delimiter)
+        plain = [c for c in column if c not in known]
+        if (amounts := known_amounts(plain, (forms or {}).get(name)) or amount_form(plain, delimiter)) is not None:
+            found_forms[name] = amounts
+            given = read_amounts([None if c in known else c for c in column], amounts)
+            columns[name] = typed(name, given, lines, path, 0.0)
+            continue
+        pointed = with_points(plain, delimiter)
         there = iter(pointed)
         given = [None if c in known else next(there) for c in column]
         if any("," in c for c in column if c not in known) and not any("," in c for c in pointed):
@@ -117,30 +116,18 @@ def read_csv(
     return columns, Style(delimiter, absent, found_forms, frozenset(commas), frozenset(points))
 
 
-def read_rows(path: Path) -> tuple[str, list[str], list[list[str]], list[int]]:
-    """What parts the fields of a CSV file, its header, and its rows' cells [rows][columns] and line numbers."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first = next((line for line in iter(file.readline, "") if line.strip()), "")
-            if (named := SEPARATOR.fullmatch(first.strip("\r\n"))) is None:
-                file.seek(0)
-            delimiter = named[1] if named else delimiter_of(first)
-            rows = csv_rows(file, str(path), delimiter, 2 if named else 1)
-            header = [name.strip() for name in next(rows, (0, []))[1]]
-            if not header:
-                raise InputError(f"{path} is empty: a table needs a header line and rows")
-            if len(set(header)) < len(header):
-                twice = next(n for n in header if header.count(n) > 1)
-                raise InputError(f"{path}: two columns have the same name, '{twice}': rename one")
-            return delimiter, header, *read_cells(rows, path, len(header))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
-
-
 def known_form(there: Sequence[str], form: str | None) -> str | None:
     """``form``, if all cells have it."""
     try:
         return form if form and read_dates(there, form) else None
+    except ValueError:
+        return None
+
+
+def known_amounts(there: Sequence[str], form: str | None) -> str | None:
+    """``form``, if it is one of numbers and all cells have it."""
+    try:
+        return form if form and is_amount(form) and read_amounts(there, form) else None
     except ValueError:
         return None
 
@@ -167,17 +154,6 @@ def dated(name: str, given: list[str | None], lines: Sequence[int], path: Path, 
         except ValueError:
             raise slip(path, line, name, cell, f"date such as {form}") from None
     raise AssertionError("some cell was no date")
-
-
-def read_cells(rows: Iterable[tuple[int, list[str]]], path: Path, width: int) -> tuple[list[list[str]], list[int]]:
-    """All rows, stripped, and the lines of the file that they begin in."""
-    cells, lines = [], []
-    for line, row in rows:
-        if len(row) != width:
-            raise InputError(f"{path}, row {line}: {len(row)} fields where the header has {width}")
-        cells.append([cell.strip() for cell in row])
-        lines.append(line)
-    return cells, lines
 
 
 def typed(name: str, given: list[str | None], lines: Sequence[int], path: Path, mostly: float = MOSTLY) -> Array:

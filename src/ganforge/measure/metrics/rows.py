@@ -153,23 +153,24 @@ def known_categories(trial: Trial) -> list[tuple[ClassRule, float, float]]:
 
 def target_of(trial: Trial) -> tuple[str, list[str]]:
     """The column that is predicted, and its values, the commonest first: what --target names, else the last column of
-    classes of names or truth values; else of whole numbers with the fewest values. InputError: there is none; Elsewhere
-    where that is a number, or all columns are (``r2`` is of these).
+    classes of names or truth values; else of a few whole numbers with the fewest values. InputError: there is none;
+    Elsewhere where that is a number, or all columns are (``r2`` is of these).
     """
     real = trial.real.data
     known = trial.once("classes", lambda: class_columns(real))
     if trial.target is not None and trial.target not in real:
         raise InputError(f"--target {trial.target}: the table has no such column: {nearest(trial.target, real)}")
-    if not known or (trial.target is not None and trial.target not in known):
+    numbers = trial.once("numbers", lambda: number_columns(real))
+    able = {name: values for name, values in known.items() if trial.target or name not in numbers} or known
+    if not able or (trial.target is not None and trial.target not in known):
         named = f"--target {trial.target}: that column is no class" if trial.target else "no column is a class"
-        numbers = trial.once("numbers", lambda: number_columns(real))
         other = trial.target in numbers if trial.target else bool(numbers)
         told = f"{named} (2 to 50 different values); classes: {', '.join(known) or 'none'}"
         raise Elsewhere(f"{told}; metric r2 is of numbers") if other else InputError(told)
-    names = [name for name in known if real[name].dtype.kind in "Ob"]
+    names = [name for name in able if real[name].dtype.kind in "Ob"]
     last = list(real)[-1]
-    fewest = min(reversed(known), key=lambda name: len(known[name]))  # an age of 50 values is no class
-    name = trial.target or (last if last in known else [fewest, *names][-1])
+    fewest = min(reversed(able), key=lambda name: len(known[name]))  # an age of 50 values is no class
+    name = trial.target or (last if last in able else [fewest, *names][-1])
     return name, known[name]
 
 

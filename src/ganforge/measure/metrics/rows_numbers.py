@@ -16,8 +16,8 @@ KINDS = ("table",)
 
 
 def number_of(trial: Trial) -> str:
-    """The column that is predicted: the number that --target names, else the last column, if that is a number and none
-    of few whole ones; where no column is a class, the last such number. Elsewhere: there is none, or it is a class.
+    """The column that is predicted: the number that --target names, else the last column, if that is a number of more
+    than a few values; where no column is a class, the last such number. Elsewhere: there is none, or it is a class.
     """
     real = {name: column for name, column in trial.real.data.items() if has_values(column)}
     known = trial.once("numbers", lambda: number_columns(real))
@@ -28,8 +28,8 @@ def number_of(trial: Trial) -> str:
         if trial.target not in known:
             raise Elsewhere(f"--target {trial.target}: {told}")
         return trial.target
-    classes = trial.once("classes", lambda: class_columns(trial.real.data))
-    able = [name for name in known if name not in classes and real[name].dtype.kind != "M"]
+    classes = [name for name in trial.once("classes", lambda: class_columns(trial.real.data)) if name not in known]
+    able = [name for name in known if real[name].dtype.kind != "M"]
     if not able or (classes and able[-1] != list(real)[-1]):
         raise Elsewhere(f"the last column is no number to predict: name one with --target ({told})")
     return able[-1]

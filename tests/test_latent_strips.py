@@ -75,6 +75,19 @@ def test_points_have_a_line_for_each_row(tmp_path: Path, monkeypatch: pytest.Mon
     assert drawn == [(4, "from -1 to 1")]
 
 
+def test_a_movie_moves_as_a_gif_does(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    images = np.arange(3, dtype=np.uint8).repeat(64).reshape(3, 8, 8, 1) * 100
+    domain = open_data("digits")[0]
+    for name in ("m.gif", "m.mp4"):
+        domain.strips(images, tmp_path / name, ["a name wider than its picture", "0", "1"])
+    with Image.open(tmp_path / "m.gif") as gif, av.open(str(tmp_path / "m.mp4")) as movie:
+        frames = [frame.to_ndarray(format="gray") for frame in movie.decode(video=0)]
+        assert len(frames) == gif.n_frames == 4  # there and back
+    levels = [int(np.median(frame[-12:-4, 4:12])) for frame in frames]
+    assert levels[0] < levels[1] < levels[2] and abs(levels[1] - levels[3]) < 5
+
+
 @pytest.mark.parametrize("verb", [("edit", "--direction", 1), ("traverse",)])
 def test_kinds_without_pictures_say_so_before_any_work(
     verb: tuple[str, ...], runs: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +96,7 @@ def test_kinds_without_pictures_say_so_before_any_work(
     said = command(verb[0], runs / "gan", *verb[1:])
     assert said.code == 2 and "of kind 'table' cannot be drawn" in said.error
     said = command(verb[0], runs / "dcgan", *verb[1:], "--out", "x.jpg")
-    assert said.code == 2 and "give a .png or a .gif" in said.error
+    assert said.code == 2 and "give a .gif, an .mp4 or a .png" in said.error
 
 
 def test_as_many_found_pictures_as_asked_for_are_edited(runs: Path, tmp_path: Path) -> None:
@@ -155,5 +168,5 @@ def test_ctrl_c_is_told(hidden: bool, runs: Path, tmp_path: Path, monkeypatch: p
 
 def test_formats_are_named(tmp_path: Path) -> None:
     domain = open_data("digits")[0]
-    with pytest.raises(InputError, match=r"give a \.png or a \.gif"):
+    with pytest.raises(InputError, match=r"give a \.gif, an \.mp4 or a \.png"):
         domain.strips(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "x.jpg", ["0", "1"])

@@ -298,7 +298,7 @@ def test_wrong_input_is_one_line(cgan_run: Path, tmp_path: Path) -> None:
         (("edit", cgan_run, "--direction", "1", "--latents", tmp_path / "other.npz"), "of another model"),
         (("edit", cgan_run, "--direction", "1", "--latents", tmp_path / "junk.npz"), "no latents as"),
         (("edit", cgan_run, "--direction", "1", "--latents", tmp_path / "absent.npz"), "no file at"),
-        (("edit", cgan_run, "--direction", "1", "--out", tmp_path / "a.mp4"), "give a .png or a .gif"),
+        (("edit", cgan_run, "--direction", "1", "--out", tmp_path / "a.txt"), "give a .gif, an .mp4 or a .png"),
     ):
         wrong = command(*arguments)
         assert wrong.code == 2 and line in wrong.error, (arguments, wrong.err)

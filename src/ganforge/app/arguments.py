@@ -179,7 +179,7 @@ def check_directions(kind: str) -> None:
 
 def check_strips(out: Path | None, domain: Domain | None = None) -> None:
     """InputError for a picture of an unknown format, and for a kind of samples that has no pictures of the kind."""
-    if out is not None and out.suffix.lower() not in (".png", ".gif"):
-        raise InputError(f"cannot write '{out.name}': give a .png or a .gif")
+    if out is not None and out.suffix.lower() not in (".gif", ".mp4", ".png"):
+        raise InputError(f"cannot write '{out.name}': give a .gif, an .mp4 or a .png")
     if domain is not None and not domain.animated:
         raise InputError(f"samples of kind '{domain.kind}' cannot be drawn side by side, and this model makes such")

@@ -197,7 +197,8 @@ class Domain(ABC):
         return type(self).animate is not Domain.animate
 
     def strips(self, samples: Any, path: Path, columns: Sequence[str], rows: Sequence[str] = ()) -> None:
-        """Draw decoded samples, a row of ``len(columns)`` for each way: .png, or a .gif that moves along the columns.
+        """Draw decoded samples, a row of ``len(columns)`` for each way: .png, or a .gif or .mp4 that moves along the
+        columns.
 
         Images have the names of ``columns`` above them, and those of ``rows``, if there are any, beside them.
         """

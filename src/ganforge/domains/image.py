@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import ImageOps
 from torch import Tensor
 
 from ganforge.core.errors import InputError
@@ -162,16 +163,22 @@ class ImageDomain(Domain):
             raise InputError(f"cannot animate as '{path.name}': give a .gif, an .mp4 or a .png")
 
     def strips(self, samples: Any, path: Path, columns: Sequence[str], rows: Sequence[str] = ()) -> None:
-        """As of Domain. In a .gif all rows move at once, there and back."""
+        """As of Domain. In a .gif or .mp4 all rows move at once, there and back."""
         images, path = _images(samples), Path(path)
-        if path.suffix.lower() == ".gif":
-            way = [images[i :: len(columns)] for i in range(len(columns))]
-            frames = [labelled(grid(each), [name]) for each, name in zip(way, columns, strict=True)]
-            save_gif([*frames, *frames[-2:0:-1]], path, TURN / (2 * len(columns) - 2))
-        elif path.suffix.lower() == ".png":
+        if path.suffix.lower() == ".png":
             save_picture(labelled(grid(images, columns=len(columns)), columns, rows), path)
+            return
+        if path.suffix.lower() not in (".gif", ".mp4"):
+            raise InputError(f"cannot draw as '{path.name}': give a .gif, an .mp4 or a .png")
+        way = [images[i :: len(columns)] for i in range(len(columns))]
+        frames = [labelled(grid(each), [name]) for each, name in zip(way, columns, strict=True)]
+        wide = max(frame.width for frame in frames)  # a long name widens its frame alone
+        frames = [ImageOps.expand(frame, (0, 0, wide - frame.width, 0), "white") for frame in frames]
+        frames += frames[-2:0:-1]
+        if path.suffix.lower() == ".gif":
+            save_gif(frames, path, TURN / len(frames))
         else:
-            raise InputError(f"cannot draw as '{path.name}': give a .png or a .gif")
+            save_movie(frames, path, max(1, round(len(frames) / TURN)))
 
 
 def _images(samples: Any) -> np.ndarray:

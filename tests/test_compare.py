@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 import ganforge as library
 from command import TINY, ganforge
 from ganforge import appraisal, judge
+from ganforge.app.compare import show
 from ganforge.comparison import Comparison, Row, compare_runs
 from ganforge.comparison.compare import axes_of, mark_front
 from ganforge.comparison.page import near_duplicates, pareto
@@ -161,6 +163,25 @@ def test_python_and_json_say_the_same(runs: Path, tmp_path: Path) -> None:
     assert [r["scores"]["fid"]["value"] for r in told["rows"]] == [r.scores["fid"].value for r in found.rows]
     assert [r["pareto"] for r in told["rows"]] == [r.pareto for r in found.rows]
     assert told["protocol"]["key"] == found.protocol["key"]
+
+
+def test_a_narrow_terminal_gets_a_run_a_column(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = library.compare_runs([runs / "one", runs / "two"], "digits", metrics=["fid", "prdc"], n=120)
+    for name, value in {"TTY_COMPATIBLE": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    seen = {}
+    for columns in (80, 300):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        show(found)
+        seen[columns] = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    lines = {line.split()[1]: line.split() for line in seen[80] if line.startswith("│ ")}
+    for name in ("precision", "recall", "coverage"):  # one line each, no word broken
+        assert [float(told) for told in lines[name] if told not in ("│", name)][:2] == pytest.approx(
+            [row.scores[name].value for row in found.rows], rel=1e-3
+        )
+    assert any(line.startswith("│ one") for line in seen[300])  # a run a row, where there is room
 
 
 def test_what_cannot_be_compared(runs: Path, tmp_path: Path) -> None:

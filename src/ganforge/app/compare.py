@@ -24,6 +24,8 @@ from ganforge.app.arguments import (
 from ganforge.core.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ganforge.comparison import Comparison
 
 COMPARE_EXAMPLES = (
@@ -128,31 +130,55 @@ def compete(
 
 
 def show(found: Comparison) -> None:
-    """The table on the terminal; the best of each score is bold, what no other run dominates has a star."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """The table on the terminal; the best of each score is bold, what no other run dominates has a star.
 
-    from ganforge.comparison.page import cells, columns, floors, head
+    A run is a row where that fits, and a column where only this does.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
-    drawn = Table(
-        title=escape(f"judged by {found.against}, protocol {found.protocol.get('key')}"), title_justify="left"
-    )
-    names = head(found)
-    for name in names:
-        drawn.add_column(escape(name), overflow="fold", no_wrap=name.startswith(("fid", "run")))
-    scores = columns(found)
+    lines = marked(found)
+    wide = drawn(found, lines)
+    if Measurement.get(console, console.options.update(width=WIDE * 2), wide).maximum > console.width:
+        columns = drawn(found, [list(line) for line in zip(*lines, strict=True)])
+        fits = Measurement.get(console, console.options.update(width=WIDE * 2), columns).maximum <= console.width
+        wide = columns if fits or len(found.rows) < len(lines[0]) // 2 else wide
+    console.print(wide)
+    console.print(f"* not dominated in {found.quality} and {found.diversity}", highlight=False, markup=False)
+
+
+def marked(found: Comparison) -> list[list[str]]:
+    """The table's lines in rich's markup, its head first and what real data score last."""
+    from rich.markup import escape
+
+    from ganforge.comparison.page import cells, columns, floors, head
+
+    names, scores = head(found), columns(found)
     first = next((i for i, name in enumerate(names) if scores and name.startswith(scores[0])), 0)
     best = {first + i: found.best(name) for i, name in enumerate(scores)}
+    lines = [[escape(name) for name in names]]
     for place, row in enumerate(found.rows):
         told = [escape(cell) for cell in cells(found, row)]
         told = [f"[bold]{cell}[/bold]" if best.get(i, -1) == place else cell for i, cell in enumerate(told)]
         told[0] += " *" if row.pareto else ""
-        drawn.add_row(*told)
-    drawn.add_section()
-    drawn.add_row(*(escape(cell) for cell in floors(found)))
-    console.print(drawn)
-    console.print(f"* not dominated in {found.quality} and {found.diversity}", highlight=False, markup=False)
+        lines.append(told)
+    return [*lines, [escape(cell) for cell in floors(found)]]
+
+
+def drawn(found: Comparison, lines: list[list[str]]) -> Table:
+    """Rich's table of lines, of which the first is the head."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=escape(f"judged by {found.against}, protocol {found.protocol.get('key')}"), title_justify="left"
+    )
+    for name in lines[0]:
+        table.add_column(name, overflow="fold", no_wrap=name.startswith(("fid", "run")))
+    for line in lines[1:-1]:
+        table.add_row(*line, end_section=line is lines[-2])
+    table.add_row(*lines[-1])
+    return table

@@ -238,6 +238,19 @@ def test_recipes_are_trained_for_equal_time_and_set_side_by_side(tmp_path: Path)
     assert "realnvp" in said.out and (out / "gan-0" / "model").is_dir()
 
 
+def test_runs_of_a_contest_keep_their_part_of_the_data(tmp_path: Path) -> None:
+    out = tmp_path / "contest"
+    given = ("--data", "digits", "--recipes", "dcgan", "--minutes", "0.01", "--out", out, "--quiet")
+    assert ganforge("compare", *given, draw=False).code == 0
+    run = out / "dcgan-0"
+    before = Run.open(run).lines("log")[-1]["samples"]
+    more = ganforge("resume", run, "--samples", before + 64, "--quiet")
+    assert more.code == 0 and Run.open(run).lines("log")[-1]["samples"] >= before + 64, more.err
+    again = ganforge("evaluate", run, "-n", 60, "--metrics", "fid", "--features", "pixels", "--quiet")
+    assert again.code == 0, again.err
+    assert sorted(path.name.split("-")[0] for path in (out / "data").iterdir()) == ["held", "train"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

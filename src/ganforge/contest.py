@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import statistics
 import tempfile
 import time
@@ -19,8 +20,10 @@ from ganforge.api import connected, train_whole
 from ganforge.config import Settings, plain
 from ganforge.core.errors import InputError
 from ganforge.core.schedule import Schedule
+from ganforge.core.store import disk_errors
 from ganforge.domains import open_data
 from ganforge.domains.image import ImageDomain
+from ganforge.domains.image_pictures import make_folder
 from ganforge.domains.survey import readers
 from ganforge.judge import evaluate
 from ganforge.model import Model
@@ -102,10 +105,13 @@ def contest(
                     make_plan(each, lambda text: None)
                 except InputError as error:
                     raise InputError(f"{each.recipe}: {str(error).replace(train_on, str(data))}") from None
+        if out and held_out and train_on != str(data):
+            train_on, held_out = kept(train_on, Path(out)), kept(held_out, Path(out))
         rows = []
         for (name, seed), place in places.items():
             tell(f"{name}, seed {seed}")
-            rows.append(one(settings[name], seed, minutes, train_on, held_out, place, judged))
+            whole = dataclasses.replace(settings[name], path=train_on)
+            rows.append(one(whole, seed, minutes, train_on, held_out, place, judged))
             seen(rows[-1])
         return rows
 
@@ -216,6 +222,19 @@ def split(data: str, held: str | None, folder: Path) -> tuple[str, str | None]:
         labels = np.array(domain.classes)[taken["label"].numpy()]
         domain.save({"images": domain.levels_of(taken["data"]), "labels": labels}, folder / f"{name}.npz")
     return str(folder / "train.npz"), str(folder / "held.npz")
+
+
+def kept(part: str, out: Path) -> str:
+    """A part of the data, moved to ``out`` for the runs there, which name it: they can go on and be judged anew.
+
+    It is named by what it holds, so parts for other runs stay what they are.
+    """
+    place = out.absolute() / "data" / f"{Path(part).stem}-{open_data(part)[1].fingerprint[:8]}.npz"
+    if not place.exists():
+        make_folder(place.parent)
+        with disk_errors(place):
+            shutil.move(part, place)
+    return str(place)
 
 
 def table(rows: Sequence[Row]) -> list[str]:

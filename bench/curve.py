@@ -29,12 +29,13 @@ from torch import Tensor
 
 from ganforge.api import connected
 from ganforge.config import Settings, plain
-from ganforge.contest import computing, split, stretched
+from ganforge.contest import computing, split
 from ganforge.core.errors import GanforgeError
 from ganforge.core.game import Clock
 from ganforge.core.schedule import Schedule
 from ganforge.domains import open_data
 from ganforge.engine.trainer import Trainer
+from ganforge.fitting import fitted
 from ganforge.measure.classifier import train_classifier
 from ganforge.measure.metrics.frechet import frechet_distance
 from ganforge.measure.metrics.modes import class_coverage
@@ -99,14 +100,7 @@ def rate(plan: Plan) -> float:
 def fit(settings: Settings, samples: int) -> Plan:
     """The plan of a run of so many samples; schedules that the user did not set end with it."""
     plan = make_plan(dataclasses.replace(settings, train={**settings.train, "samples": samples}), lambda text: None)
-    share = samples / plan.recipe.budget(plan.domain)
-    fitted = {
-        field.name: value
-        for field in dataclasses.fields(plan.recipe)
-        if field.name not in settings.params
-        and (value := stretched(getattr(plan.recipe, field.name), share)) != getattr(plan.recipe, field.name)
-    }
-    return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, **fitted))
+    return dataclasses.replace(plan, recipe=fitted(settings, plan.recipe, plan.domain, samples))
 
 
 def stages(trainer: Trainer, total: int, looks: int) -> Iterator[float]:

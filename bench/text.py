@@ -18,7 +18,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,14 @@ import yaml
 
 import ganforge
 from ganforge.config import checked, plain
-from ganforge.contest import computing, stretched
+from ganforge.contest import computing
 from ganforge.core.errors import GanforgeError
-from ganforge.core.schedule import Schedule
 from ganforge.domains import open_data
 from ganforge.domains.text import TextDomain, TextOptions, one_line, open_like
 from ganforge.domains.text_words import begins_with_ids, words
 from ganforge.measure.text import ORDERS, TextReport, perplexity, text_report
 from ganforge.model import Model
-from ganforge.recipes.recipe import Recipe, find_recipe
+from ganforge.recipes.recipe import find_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("GANFORGE_DATA", ROOT / ".." / "shared" / "data"))
@@ -194,14 +193,6 @@ def main() -> int:
     return 0
 
 
-def fitted(recipe: Recipe, share: float) -> dict[str, Any]:
-    """The settings by which a recipe does in a share of its budget all that it does in the whole."""
-    values = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
-    found = {name: round(share * values[name]) for name in ("pretrain", "warm_up") if name in values}
-    found |= {name: stretched(value, share) for name, value in values.items() if isinstance(value, Schedule)}
-    return {name: plain(value) for name, value in found.items()} if share != 1 else {}
-
-
 def train(name: str, desk: Desk, run: Path) -> None:
     """Train a recipe and judge it; one that begins by maximum likelihood is judged there too."""
     args, task, kind = desk.args, desk.task, find_recipe(name)
@@ -209,7 +200,8 @@ def train(name: str, desk: Desk, run: Path) -> None:
     params = {key: value for key, value in params.items() if hasattr(kind, key)}
     domain, _ = open_data(str(task.data), TextOptions(**task.options), kind.kinds)
     recipe = checked(kind, {**kind.defaults_given(domain, params), **params}, "params")
-    params = {**fitted(recipe, args.share), **params}
+    fitted = recipe.fitted(domain, round(args.share * kind.budget(domain)))
+    params = {**(plain(fitted) if args.share != 1 else {}), **params}
     budget = args.samples or round(args.share * kind.budget(domain))
     first = params.get("pretrain", getattr(recipe, "pretrain", 0))
     options: dict[str, Any] = {"seed": args.seed, "device": "cpu", "threads": 1}

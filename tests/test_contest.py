@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.contest import contest, stretched, table
+from ganforge.contest import contest, table
 from ganforge.core.errors import InputError
-from ganforge.core.schedule import Schedule
-
-
-def test_schedules_are_fitted_to_the_time() -> None:
-    half = stretched(Schedule(1.0, 0.1, 1000, begin=200), 0.5)
-    assert (half.over, half.begin, half(350)) == (500, 100, pytest.approx(0.55))
 
 
 def test_a_contest_measures_all_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 import yaml
 
 from ganforge.config import Settings, checked, plain
-from ganforge.contest import stretched
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
-from ganforge.core.schedule import Schedule
+from ganforge.core.schedule import Schedule, stretched
 from ganforge.domains import open_data
 from ganforge.losses.regularizers import Probe, r1, r2
 from ganforge.nn.r3 import GAIN, Block, R3Discriminator, R3Generator

@@ -9,11 +9,6 @@ from pathlib import Path
 import pytest
 
 from conftest import real_data
-from ganforge.config import checked
-from ganforge.core.schedule import Schedule
-from ganforge.domains.text import TextDomain
-from ganforge.recipes.gsgan import Gsgan
-from ganforge.recipes.seqgan import Seqgan
 from scripts import bench
 
 text = bench("text")
@@ -54,16 +49,6 @@ def test_known_words_by_hand() -> None:
     known = {"the", "king", "is"}
     assert text.known_words(["The king, is ded", "is 5"], known, False) == pytest.approx(4 / 5)
     assert text.known_words(["e king is de"], known, True) == 1.0, "cut words do not count"
-
-
-def test_a_share_of_the_budget_holds_all_phases() -> None:
-    domain = TextDomain(shape=(12,), vocabulary=("a",), level="word", lines=10_000)
-    recipe = checked(Gsgan, Gsgan.defaults_for(domain), "params")
-    settings = text.fitted(recipe, 0.5)
-    half = checked(Gsgan, {**Gsgan.defaults_for(domain), **settings}, "params")
-    assert isinstance(half.temperature, Schedule)
-    assert half.pretrain == 40_000 and (half.temperature.begin, half.temperature.over) == (40_000, 10_000)
-    assert text.fitted(recipe, 1.0) == {} and text.fitted(Seqgan(), 0.1) == {"pretrain": 8000, "warm_up": 1000}
 
 
 def test_real_text_knows_its_words(tmp_path: Path) -> None:

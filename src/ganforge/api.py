@@ -26,6 +26,7 @@ from ganforge.engine.run import Run, claim_run, refuse_existing
 from ganforge.engine.snapshots import Snapshots
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import leave_world
+from ganforge.fitting import lay_out
 from ganforge.model import Model, load
 from ganforge.plan import PICTURES, Plan, cautions, estimate, facts, make_plan
 from ganforge.progress import ProgressDisplay, patience, span
@@ -54,6 +55,7 @@ def train(
     params: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
     fork: str | Path | None = None,
+    fit: bool = False,
     watchers: Sequence[Watcher] = (),
     quiet: bool = False,
     **options: Unpack[GivenOptions],
@@ -71,6 +73,8 @@ def train(
             number may be a ``Schedule``.
         data_options: how data are read, by name: {"resolution": 64, "channels": 1, "mirror": True}.
         fork: start from the weights of this run, with the settings given here.
+        fit: lay the recipe's schedules (learning rates ..) out for this run, not for its own budget; of ``minutes``
+            it is measured how many samples they are good for. Resumed, the run stays at their ends.
         watchers: see every event of training, beside those that are there anyway; a verdict of theirs may end it.
         quiet: print nothing. Otherwise progress goes to stderr.
         options: how long, how often, where; all fields of ``ganforge.engine.options.TrainOptions``. Budgets, of which
@@ -89,7 +93,7 @@ def train(
     name = recipe if isinstance(recipe, str) else recipe_name(recipe)
     settings = Settings(name, str(data), dict(params or {}), dict(data_options or {}), dict(options))
     check_places(settings)
-    return start(settings, run, root, watchers, console_for(quiet), None if fork is None else Path(fork)).model
+    return start(settings, run, root, watchers, console_for(quiet), None if fork is None else Path(fork), fit=fit).model
 
 
 def check_places(settings: Settings) -> None:
@@ -164,27 +168,31 @@ def start(
     console: Console,
     fork: Path | None = None,
     within: bool = False,
+    fit: bool = False,
 ) -> Outcome:
     """Plan, estimate, create the run folder and train."""
     if run is not None:
         refuse_existing(Path(run))
     old = Run.open(fork) if fork is not None else None
     with memory_errors(), connected():
-        plan, game, rounds = prepare(settings, old, say(console), within)
+        plan, game, rounds = prepare(settings, old, say(console), within, fit)
         return work(plan, game, make_run(plan, run, Path(root), old), rounds, watchers, console)
 
 
-def preview(settings: Settings, console: Console, fork: Path | None = None) -> None:
+def preview(settings: Settings, console: Console, fork: Path | None = None, fit: bool = False) -> None:
     """Say what a run would take, and leave nothing behind."""
     old = Run.open(fork) if fork is not None else None
     with memory_errors(), connected():
-        prepare(settings, old, say(console))
+        prepare(settings, old, say(console), fit=fit)
 
 
 def prepare(
-    settings: Settings, old: Run | None, tell: Callable[[str], None], within: bool = False
+    settings: Settings, old: Run | None, tell: Callable[[str], None], within: bool = False, fit: bool = False
 ) -> tuple[Plan, Game, int]:
-    """The plan of a new run, its game (with the weights of ``old``, if given) and its rounds; says what it takes."""
+    """The plan of a new run, its game (with the weights of ``old``, if given) and its rounds; says what it takes.
+
+    With ``fit`` the recipe's schedules end with the run.
+    """
     with patience(tell, f"reading {settings.path} .."):
         plan = make_plan(settings, tell)
     plan.within = within
@@ -194,6 +202,12 @@ def prepare(
         adopt(game, old, tell)
     with patience(tell, "measuring how long a round takes .."):
         guess = estimate(plan)
+    if fit:
+        with patience(tell, "laying schedules out .."):
+            guess = lay_out(plan, guess)
+        game = plan.build()
+        if old is not None:
+            adopt(game, old, lambda text: None)
     tell(guess.line())
     for caution in cautions(plan, guess):
         tell(caution)

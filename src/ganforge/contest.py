@@ -19,12 +19,12 @@ import torch
 from ganforge.api import connected, train_whole
 from ganforge.config import Settings, plain
 from ganforge.core.errors import InputError
-from ganforge.core.schedule import Schedule
 from ganforge.core.store import disk_errors
 from ganforge.domains import open_data
 from ganforge.domains.image import ImageDomain
 from ganforge.domains.image_pictures import make_folder
 from ganforge.domains.survey import readers
+from ganforge.fitting import fitted
 from ganforge.judge import evaluate
 from ganforge.model import Model
 from ganforge.plan import estimate, make_plan
@@ -137,13 +137,7 @@ def one(
         idle = (time.perf_counter() - wall) / max(computing() - work, 1e-9)
     rate = guess.samples_per_second * max(idle, 1.0)
     samples = max(1, round(rate * 60 * minutes / plan.recipe.batch)) * plan.recipe.batch
-    share = samples / plan.recipe.budget(plan.domain)
-    fitted = {
-        field.name: plain(stretched(value, share))
-        for field in dataclasses.fields(plan.recipe)
-        if (value := getattr(plan.recipe, field.name)) != stretched(value, share)
-    }
-    given = {**settings.params, **{k: v for k, v in fitted.items() if k not in settings.params}}
+    given = plain(fitted(settings, plan.recipe, plan.domain, samples))
     whole = dataclasses.replace(settings, params=given, train={"seed": seed, "samples": samples})
     started = computing()
     model = train_whole(whole, place, quiet=True)
@@ -169,15 +163,6 @@ def one(
         seconds_each=seconds_each(model),
         run=str(place),
     )
-
-
-def stretched(value: Any, share: float) -> Any:
-    """A schedule in ``share`` of the time, also within a tuple; other values as they are."""
-    if isinstance(value, tuple):
-        return tuple(stretched(each, share) for each in value)
-    if not isinstance(value, Schedule):
-        return value
-    return dataclasses.replace(value, begin=value.begin * share, over=value.over * share)
 
 
 def number(score: Any) -> float:

@@ -78,6 +78,9 @@ def train(
     samples: Annotated[str | None, typer.Option(help="Stop after this many real samples: 200k, 1.5M.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this much time.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Stop after this many rounds.")] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Lay learning rates and other schedules out for this length of run.")
+    ] = False,
     size: Annotated[int | None, typer.Option(help="Width of the networks.")] = None,
     batch: Annotated[int | None, typer.Option(help="Real samples a round.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise.")] = None,
@@ -132,9 +135,9 @@ def train(
     )  # fmt: skip
     apply_overrides(settings, set_ or [])
     if dry_run:
-        api.preview(settings, api.console_for(quiet), fork)
+        api.preview(settings, api.console_for(quiet), fork, fit)
     else:
-        carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), fork))
+        carry_out(lambda: api.start(settings, run, "runs", (), api.console_for(quiet), fork, fit=fit))
 
 
 def starting_from(recipe: str | None, config: Path | None, fork: Path | None) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,12 @@ def times(scalar: Scalar, factor: float) -> Scalar:
     if isinstance(scalar, Schedule):
         return replace(scalar, start=factor * scalar.start, end=factor * scalar.end)
     return factor * scalar
+
+
+def stretched(value: Any, share: float) -> Any:
+    """A schedule in ``share`` of the time, also within a tuple; other values as they are."""
+    if isinstance(value, tuple):
+        return tuple(stretched(each, share) for each in value)
+    if not isinstance(value, Schedule):
+        return value
+    return replace(value, begin=value.begin * share, over=value.over * share)

@@ -48,6 +48,7 @@ class Gsgan(Lm):
         "Kusner & Hernandez-Lobato 2016, https://arxiv.org/abs/1611.04051; Jang et al. 2017, "
         "https://arxiv.org/abs/1611.01144"
     )
+    phases: ClassVar[tuple[str, ...]] = ("pretrain",)
     tiny: ClassVar[Mapping[str, Any]] = {"pretrain": 8, "features": 8}
     lr: Annotated[float, Field(gt=0)] = 4e-3
     pretrain: Annotated[int, Field(ge=0)] = 80_000

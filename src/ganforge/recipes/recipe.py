@@ -7,8 +7,8 @@ import inspect
 import pkgutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from pydantic import Field
 import ganforge.recipes
 from ganforge.core.errors import InputError, nearest
 from ganforge.core.game import Game
-from ganforge.core.schedule import Schedule
+from ganforge.core.schedule import Schedule, stretched
 from ganforge.domains.domain import Domain
 
 D = TypeVar("D", bound=Domain)
@@ -47,6 +47,8 @@ class Recipe(ABC):
     """Settings that make it small, for the conformity suite: ``size`` and ``batch`` are lowered anyway."""
     abilities: ClassVar[tuple[str, ...]] = ()
     """What its games can do besides generating: log_prob, encode."""
+    phases: ClassVar[tuple[str, ...]] = ()
+    """Settings that are lengths of phases, in real samples, which belong to its budget as schedules do."""
     size: Positive = 64
     batch: Annotated[int, Field(ge=2)] = 64
 
@@ -64,6 +66,15 @@ class Recipe(ABC):
     def budget(cls, domain: Domain) -> int:
         """Real samples that a run takes when the user sets no budget."""
         return 1_000_000
+
+    def fitted(self, domain: Domain, samples: int, given: Collection[str] = ()) -> Recipe:
+        """The same with schedules and phases laid out for a run of so many real samples, not for its own budget; what
+        the user has ``given`` stays."""
+        share = samples / self.budget(domain)
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in given}
+        found = {name: stretched(value, share) for name, value in values.items()}
+        lengths = {name: values[name] for name in self.phases if name in values}
+        return replace(self, **found | {name: max(1, round(share * v)) for name, v in lengths.items() if v})
 
     @abstractmethod
     def build(self, domain: Domain) -> Game:

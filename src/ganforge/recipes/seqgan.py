@@ -46,6 +46,7 @@ class Seqgan(Lm):
 
     title: ClassVar[str] = "SeqGAN"
     paper: ClassVar[str] = "Yu et al. 2017, https://arxiv.org/abs/1609.05473"
+    phases: ClassVar[tuple[str, ...]] = ("pretrain", "warm_up")
     tiny: ClassVar[Mapping[str, Any]] = {"pretrain": 8, "warm_up": 8, "rollouts": 2, "rollout_every": 3, "features": 8}
     lr: Annotated[float, Field(gt=0)] = 4e-3
     pretrain: Annotated[int, Field(ge=0)] = 80_000

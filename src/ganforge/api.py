@@ -26,7 +26,7 @@ from ganforge.engine.run import Run, claim_run, refuse_existing
 from ganforge.engine.snapshots import Snapshots
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import leave_world
-from ganforge.fitting import lay_out
+from ganforge.fitting import advice, lay_out
 from ganforge.model import Model, load
 from ganforge.plan import PICTURES, Plan, cautions, estimate, facts, make_plan
 from ganforge.progress import ProgressDisplay, patience, span
@@ -209,8 +209,8 @@ def prepare(
         if old is not None:
             adopt(game, old, lambda text: None)
     tell(guess.line())
-    for caution in cautions(plan, guess):
-        tell(caution)
+    for told in (*cautions(plan, guess), *advice(plan, guess, fit)):
+        tell(told)
     return plan, game, guess.rounds
 
 

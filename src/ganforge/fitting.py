@@ -1,17 +1,22 @@
-"""Schedules and phases laid out for a run's own length, where that is not the recipe's budget."""
+"""What suits a run whose length is not the recipe's budget: schedules and phases that end with it, a smaller size."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from ganforge.config import Settings
 from ganforge.core.schedule import Schedule
 from ganforge.domains.domain import Domain
-from ganforge.plan import Estimate, Plan, estimate
+from ganforge.plan import SHORT, WARM_UP_SECONDS, Estimate, Plan, estimate, play, timed
 from ganforge.recipes.recipe import Recipe
 
 TRIES = 3
 """How often a run's length is guessed anew, where it depends on how its phases are laid out."""
+HALF = 0.5
+"""The share of its budget below which a recipe's schedules are said to be unfinished."""
+SMALLEST, WORTH, SOON = 16, 2.0, 120.0
+"""The smallest size that is proposed, how many times as many samples it must see, and the seconds of a run that is too
+short to measure other sizes first."""
 
 
 def fitted(settings: Settings, recipe: Recipe, domain: Domain, samples: int) -> Recipe:
@@ -33,3 +38,43 @@ def lay_out(plan: Plan, guess: Estimate) -> Estimate:
         plan.recipe = fitted(plan.settings, recipe, plan.domain, guess.rounds * recipe.batch)
         guess = estimate(plan) if recipe.phases else guess
     return guess
+
+
+def advice(plan: Plan, guess: Estimate, fit: bool = False) -> list[str]:
+    """What would suit a run of this length better, as options; ``fit`` says that its schedules do already."""
+    return [each for each in (smaller(plan, guess), None if fit else unfinished(plan, guess)) if each]
+
+
+def unfinished(plan: Plan, guess: Estimate) -> str | None:
+    """That the recipe's own schedules and phases are laid out for a far longer run."""
+    recipe, seen = plan.recipe, guess.rounds * plan.recipe.batch
+    shorter = fitted(plan.settings, recipe, plan.domain, max(seen, 1))
+    names = [f.name for f in fields(recipe) if getattr(shorter, f.name) != getattr(recipe, f.name)]
+    budget = recipe.budget(plan.domain)
+    if not names or seen >= HALF * budget:
+        return None
+    told = ", ".join(names[:3]) + (" .." if len(names) > 3 else "")
+    return f"schedules ({told}) are laid out for {budget:,} samples; --fit lays them out for this run"
+
+
+def smaller(plan: Plan, guess: Estimate) -> str | None:
+    """Where time ends a run long before it has seen its budget: the size that would see a fair share of it.
+
+    Measured by halves, down to the first that is small enough; None where the user has chosen the size.
+    """
+    recipe, settings, enough = plan.recipe, plan.settings, SHORT * plan.recipe.budget(plan.domain)
+    seen = guess.rounds * recipe.batch
+    if "size" in settings.params or not plan.options.minutes or seen >= enough or guess.seconds < SOON:
+        return None
+    size, more = recipe.size, seen
+    while size // 2 >= SMALLEST and more < enough:
+        size //= 2
+        small = replace(settings, params={**settings.params, "size": size}).build_recipe(plan.domain)
+        tried = replace(plan, recipe=small)
+        trainer = tried.trainer(tried.build())
+        play(trainer)  # the first round is slow
+        rounds, seconds = timed(tried, trainer, WARM_UP_SECONDS / 2)
+        more = int(guess.seconds * rounds / seconds) * small.batch
+    if more < WORTH * seen:
+        return None
+    return f"time: --size {size} sees about {more:,} samples in it, {more / seen:.1f} times as many"

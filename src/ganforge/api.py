@@ -26,7 +26,7 @@ from ganforge.engine.run import Run, claim_run, refuse_existing
 from ganforge.engine.snapshots import Snapshots
 from ganforge.engine.trainer import Trainer
 from ganforge.engine.world import leave_world
-from ganforge.fitting import advice, lay_out
+from ganforge.fitting import lay_out, smaller
 from ganforge.model import Model, load
 from ganforge.plan import PICTURES, Plan, cautions, estimate, facts, make_plan
 from ganforge.progress import ProgressDisplay, patience, span
@@ -74,7 +74,8 @@ def train(
         data_options: how data are read, by name: {"resolution": 64, "channels": 1, "mirror": True}.
         fork: start from the weights of this run, with the settings given here.
         fit: lay the recipe's schedules (learning rates ..) out for this run, not for its own budget; of ``minutes``
-            it is measured how many samples they are good for. Resumed, the run stays at their ends.
+            it is measured how many samples they are good for. Resumed, the run stays at their ends. For runs that
+            have time to learn: far below the budget, rates that fall early do harm.
         watchers: see every event of training, beside those that are there anyway; a verdict of theirs may end it.
         quiet: print nothing. Otherwise progress goes to stderr.
         options: how long, how often, where; all fields of ``ganforge.engine.options.TrainOptions``. Budgets, of which
@@ -209,8 +210,9 @@ def prepare(
         if old is not None:
             adopt(game, old, lambda text: None)
     tell(guess.line())
-    for told in (*cautions(plan, guess), *advice(plan, guess, fit)):
-        tell(told)
+    for told in (*cautions(plan, guess), smaller(plan, guess)):
+        if told:
+            tell(told)
     return plan, game, guess.rounds
 
 

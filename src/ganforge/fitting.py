@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from ganforge.config import Settings
 from ganforge.core.schedule import Schedule
@@ -12,8 +12,6 @@ from ganforge.recipes.recipe import Recipe
 
 TRIES = 3
 """How often a run's length is guessed anew, where it depends on how its phases are laid out."""
-HALF = 0.5
-"""The share of its budget below which a recipe's schedules are said to be unfinished."""
 SMALLEST, WORTH, SOON = 16, 2.0, 120.0
 """The smallest size that is proposed, how many times as many samples it must see, and the seconds of a run that is too
 short to measure other sizes first."""
@@ -38,23 +36,6 @@ def lay_out(plan: Plan, guess: Estimate) -> Estimate:
         plan.recipe = fitted(plan.settings, recipe, plan.domain, guess.rounds * recipe.batch)
         guess = estimate(plan) if recipe.phases else guess
     return guess
-
-
-def advice(plan: Plan, guess: Estimate, fit: bool = False) -> list[str]:
-    """What would suit a run of this length better, as options; ``fit`` says that its schedules do already."""
-    return [each for each in (smaller(plan, guess), None if fit else unfinished(plan, guess)) if each]
-
-
-def unfinished(plan: Plan, guess: Estimate) -> str | None:
-    """That the recipe's own schedules and phases are laid out for a far longer run."""
-    recipe, seen = plan.recipe, guess.rounds * plan.recipe.batch
-    shorter = fitted(plan.settings, recipe, plan.domain, max(seen, 1))
-    names = [f.name for f in fields(recipe) if getattr(shorter, f.name) != getattr(recipe, f.name)]
-    budget = recipe.budget(plan.domain)
-    if not names or seen >= HALF * budget:
-        return None
-    told = ", ".join(names[:3]) + (" .." if len(names) > 3 else "")
-    return f"schedules ({told}) are laid out for {budget:,} samples; --fit lays them out for this run"
 
 
 def smaller(plan: Plan, guess: Estimate) -> str | None:

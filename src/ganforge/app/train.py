@@ -79,7 +79,10 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after this much time.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Stop after this many rounds.")] = None,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Lay learning rates and other schedules out for this length of run.")
+        bool,
+        typer.Option(
+            "--fit", help="Lay learning rates and other schedules out for this length of run, not the recipe's own."
+        ),
     ] = False,
     size: Annotated[int | None, typer.Option(help="Width of the networks.")] = None,
     batch: Annotated[int | None, typer.Option(help="Real samples a round.")] = None,

@@ -384,6 +384,7 @@ def facts(plan: Plan, forked_from: str | None = None) -> dict[str, Any]:
         "platform": platform.platform(),
         "command": sys.argv,
         "started_in": os.getcwd(),
+        "budget": plan.recipe.budget(plan.domain),
         "data": {"path": plan.settings.path, "count": len(plan.source), "fingerprint": plan.source.fingerprint},
         "world": {"processes": plan.world.size, "shards": plan.world.shards, "threads": torch.get_num_threads()},
     }

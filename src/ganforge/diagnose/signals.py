@@ -55,7 +55,7 @@ class Context:
     count: real samples in the data. params: the hyper-parameters. run: the folder, for the remedies' commands.
     images, near: ``plain_images`` and ``nearness`` of the data's domain. rollbacks: how often, of late, training went
     back to a checkpoint or ended because numbers were not finite. unable: why scores could not be had. within: another
-    command trains it, which takes --set and --samples too.
+    command trains it, which takes --set and --samples too. budget: the real samples of the recipe's own budget.
     """
 
     count: int | None = None
@@ -66,6 +66,7 @@ class Context:
     rollbacks: int = 0
     unable: tuple[str, ...] = ()
     within: bool = False
+    budget: int | None = None
 
     @classmethod
     def of(cls, run: Path, domain: Domain | None = None) -> Context:
@@ -84,7 +85,7 @@ class Context:
             settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) or {}
         except yaml.YAMLError as error:
             raise InputError(f"{run / 'config.yaml'} is not valid YAML: {str(error).splitlines()[0]}") from None
-        count = (facts.get("data") or {}).get("count")
+        count, budget = (facts.get("data") or {}).get("count"), facts.get("budget")
         images, near = kind_of(run) if domain is None else (domain.plain_images, domain.nearness)
         last = max((number(line.get("round")) or 0.0 for line in read_log(run)), default=0.0)
         late = [e for e in read_lines(run / "events.jsonl") if (number(e.get("round")) or 0.0) >= (1 - LATE) * last]
@@ -96,6 +97,7 @@ class Context:
             near=near,
             rollbacks=sum("not finite" in str(e.get("message", "")) for e in late),
             unable=tuple(str(note) for note in read_judged(run).get("unable", ())),
+            budget=int(budget) if isinstance(budget, int | float) else None,
         )
 
 

@@ -92,14 +92,15 @@ def test_fit_from_python(tmp_path: Path) -> None:
 
 
 def test_phases_of_a_run_by_time(tmp_path: Path) -> None:
-    said = ganforge(
-        "train", "progan", "--data", "digits", "--size", 4, "--minutes", 0.05, "--fit", "--run", tmp_path / "r"
-    )
+    run = tmp_path / "r"
+    said = ganforge("train", "gsgan", "--data", "sentences", "--size", 8, "--minutes", 0.05, "--fit", "--run", run)
     assert said.code == 0, said.err
-    settings = read_settings(tmp_path / "r" / "config.yaml")
-    recipe, _, budget = laid_out(Settings("progan", "digits", {"size": 4}), 100)
-    seen = settings.params["lr"]["over"]
-    assert settings.params["phase"] == pytest.approx(recipe.phase * seen / budget, abs=1)  # type: ignore[attr-defined]
+    settings = read_settings(run / "config.yaml")
+    recipe, _, budget = laid_out(Settings("gsgan", "sentences", {"size": 8}), 100)
+    shares = [settings.params["pretrain"] / recipe.pretrain]  # type: ignore[attr-defined]
+    shares.append(settings.params["temperature"]["over"] / recipe.temperature.over)  # type: ignore[attr-defined]
+    assert shares[0] == pytest.approx(shares[1], rel=1e-2) and 0 < shares[0] < 1
+    assert recipe.pretrain < budget  # type: ignore[attr-defined]
 
 
 def test_a_short_run_hears_which_size_would_suit_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,6 @@ class Progan(TwoPlayerRecipe):
     title: ClassVar[str] = "Progressive growing (ProGAN)"
     paper: ClassVar[str] = "Karras et al. 2018, https://arxiv.org/abs/1710.10196"
     kinds: ClassVar[tuple[str, ...]] = ("image",)
-    phases: ClassVar[tuple[str, ...]] = ("phase",)
     tiny: ClassVar[dict[str, Any]] = {"size": 4, "latent": 8, "phase": 12.0}
     fixed: ClassVar[tuple[str, ...]] = (
         "network", "depth", "activation", "fourier", "latent_signs", "upsample", "norm_generator", "norm_discriminator",

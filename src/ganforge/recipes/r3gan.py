@@ -133,14 +133,16 @@ class R3gan(TwoPlayerRecipe):
 
         For images: batch normalization in G, minibatch standard deviation and a higher lr that falls to almost 0
         (together, on MNIST, better after 200,000 samples than none of them after a million; not told apart), lazy
-        penalties, and gamma 0.1 up to 32 x 32 pixels, then in proportion to their number. Labels are used where there
-        are some for every class: on MNIST they even out the classes' shares (conditioning=none leaves them out).
+        penalties, and gamma 0.1 up to 32 x 32 pixels, then in proportion to their number. Above 32 pixels images are
+        resized and convolved, which leaves no checkerboards. Labels are used where there are some for every class: on
+        MNIST they even out the classes' shares (conditioning=none leaves them out).
         """
         over = cls.budget(domain)
         if len(domain.shape) == 3:
-            gamma = 0.1 * max(1.0, domain.shape[1] * domain.shape[2] / 1024)
+            gamma, small = 0.1 * max(1.0, domain.shape[1] * domain.shape[2] / 1024), min(domain.shape[1:]) <= 32
             return {
-                "size": 32 if min(domain.shape[1:]) <= 32 else 64,
+                "size": 32 if small else 64,
+                "upsample": "transposed" if small else "resize",
                 "norm_generator": "batch",
                 "conditioning": "auxiliary" if labelled(domain) else "none",
                 "minibatch_stddev": True,

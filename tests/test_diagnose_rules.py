@@ -151,15 +151,15 @@ def test_small_steps_alone_are_no_fault(columns: dict[str, Any]) -> None:
     assert diagnose(log(**columns), CONTEXT).fault != "learning rate too low"
 
 
-def test_young_runs_whose_fakes_d_knows_are_not_healthy() -> None:
+def test_young_runs_that_nothing_has_judged_are_not_called_healthy() -> None:
     young = replace(CONTEXT, budget=1_000_000)  # of which 64,000 have been seen
-    found = diagnose(log(D_pair_right=0.996), young)
+    found = diagnose(log(), young)
     assert found.fault == "undertrained" and "0.064 of the recipe's own budget, 1,000,000" in found.evidence
     assert "train longer" in str(found)
-    for right, context in ((0.97, young), (0.996, CONTEXT), (0.996, replace(CONTEXT, budget=400_000))):
-        assert diagnose(log(D_pair_right=right), context).fault == "healthy"
+    for context in (CONTEXT, replace(CONTEXT, budget=400_000)):
+        assert diagnose(log(), context).fault == "healthy"
     judged = {"lost_poor samples/precision": 0.01, "metric_precision": 0.95, "metric_precision/floor": 0.96}
-    assert diagnose(log(D_pair_right=0.996, **judged), young).fault == "healthy"
+    assert diagnose(log(**judged), young).fault == "healthy"
 
 
 def test_a_rate_far_too_low_is_raised() -> None:

@@ -18,10 +18,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from typer.main import get_command
 
 from command import ENVIRONMENT, QUIETLY, TINY, differences, ganforge, newest
 from ganforge import __version__
 from ganforge.app.cli import app
+from ganforge.app.hints import WORDS
 from ganforge.core.store import Folder, read_json, read_lines
 from ganforge.engine.run import Run
 from ganforge.recipes.recipe import find_recipe, recipe_names
@@ -133,6 +135,30 @@ WRONG = {
     "recipes gann": "unknown recipe 'gann': did you mean 'gan'?",
     "trian gan": "No such command 'trian'",
 }
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("train dcgan --data digits --epochs 5", "--samples (an epoch is as many as the data have)"),
+        ("train dcgan --data digits --lr 0.1", "--set lr=.."),
+        ("train r3gan --data digits --learning_rate 0.1", "--set lr=.."),
+        ("train r3gan --data digits --workers 2", "--set data.workers=.."),
+        ("train r3gan --data digits --precision bf16", "--set train.precision=.."),
+        ("train r3gan --data digits --batch-size 8", "--batch"),
+        ("generate runs/x --samples 5", "-n"),
+        ("evaluate runs/x --count 5", "-n"),
+    ],
+)
+def test_options_of_other_tools_lead_to_ours(words: str, meant: str) -> None:
+    said = ganforge(*words.split())
+    assert said.code == 2 and said.error.partition(": here it is ")[2].partition(" (see")[0] == meant
+
+
+def test_every_hint_names_an_option_that_some_command_has() -> None:
+    known = {name for command in vars(get_command(app))["commands"].values() for p in command.params for name in p.opts}
+    assert {said.split(" ")[0] for said in WORDS.values()} <= known
+    assert "here it is" not in ganforge("train", "dcgan", "--nonsense", 1).error
 
 
 @pytest.mark.parametrize("line", WRONG)

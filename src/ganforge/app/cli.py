@@ -33,6 +33,7 @@ from ganforge.app.diagnose import DIAGNOSE_EXAMPLES, diagnose
 from ganforge.app.duality import DUALITY_EXAMPLES, duality
 from ganforge.app.edit import EDIT_EXAMPLES, edit
 from ganforge.app.evaluate import evaluate
+from ganforge.app.hints import hint
 from ganforge.app.mix import MIX_EXAMPLES, mix
 from ganforge.app.project import PROJECT_EXAMPLES, project
 from ganforge.app.report import REPORT_EXAMPLES, report
@@ -333,6 +334,8 @@ def show_usage(error: Any) -> int:
     text = " ".join(error.format_message().split())
     if command.endswith(" train") and "unexpected extra argument" in text:
         text += ": data are named with --data"
+    if error.ctx is not None and (meant := hint(str(getattr(error, "option_name", "")), error.ctx, sys.argv[1:])):
+        text = f"{text.partition(' (Possible')[0]}: {meant}"
     return fail(f"{text} (see '{command} --help')", error.exit_code)
 
 

@@ -109,12 +109,12 @@ def check_places(settings: Settings) -> None:
             raise InputError(f"'{name}' belongs to {place}: {place}={{'{name}': {settings.train[name]!r}}}")
 
 
-def train_whole(settings: Settings, run: Path, quiet: bool = False, fit: bool = False) -> Model:
+def train_whole(settings: Settings, run: Path, quiet: bool = False) -> Model:
     """Train for who goes on with the model: an interrupted run is saved, and then is a KeyboardInterrupt.
 
     That there are few images is not told: who trains so knows, and has said what it does about it.
     """
-    outcome = start(settings, run, "runs", (), console_for(quiet), within=True, fit=fit)
+    outcome = start(settings, run, "runs", (), console_for(quiet), within=True)
     if outcome.why == "interrupted":
         raise KeyboardInterrupt
     return outcome.model

@@ -179,7 +179,7 @@ def trained(
     domain.save({"images": domain.levels_of(raw["data"]), "labels": labels}, kept)
     its = Settings(recipe, str(kept), dict(params), {"mirror": domain.mirror}, options)
     try:
-        return train_whole(its, out / "run", quiet, fit=True)
+        return train_whole(its, out / "run", quiet)
     except InputError:  # nothing was trained: leave nothing that would be in the way of the next attempt
         if not (out / "run").exists():
             kept.unlink()

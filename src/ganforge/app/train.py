@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TRAIN_EXAMPLES = (
     "Examples: ganforge train dcgan --data digits | ganforge train r3gan --data photos.zip --resolution 64 "
-    "--minutes 30 | ganforge train cgan --data mnist/ --set conditioning=auxiliary --samples 500k"
+    "--size 16 --minutes 30 | ganforge train cgan --data mnist/ --set conditioning=auxiliary --samples 500k"
 )
 RESUME_EXAMPLE = "Example: ganforge resume runs/dcgan-digits-01 --samples 1M"
 

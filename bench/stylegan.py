@@ -1,6 +1,6 @@
 """StyleGAN2's speed: the engine against a plain PyTorch loop of the same game, in turns.
 
-    python bench/stylegan.py [--resolution 64 128] [--width 8] [--batch 16] [--rounds 16] [--repeats 3]
+    python bench/stylegan.py [--resolution 64 128] [--width 8] [--batch 16] [--rounds 16] [--repeats 3] [--compile]
 
 Both play the same networks from the same weights on the same images: G, D, R1 each 16th round, path lengths each 8th on
 half a batch, an average of G. Three processes take turns of ``--rounds`` rounds (16: one cycle of the lazy moves), so
@@ -10,6 +10,7 @@ process's peak of resident memory.
 - plain: as one writes it from the paper. Its own fakes for G and for D, Adam, D's gradients computed in G's step too.
 - grouped: plain, with modulated convolutions fused as grouped ones, as the paper's code does on GPUs.
 - ganforge: the engine in fp32, with its notes, seeded noise, skipping of bad steps; fakes made once for both.
+- compiled (with --compile): the same with train.compile, torch.compile's gain.
 """
 
 from __future__ import annotations
@@ -86,9 +87,10 @@ def plain_rounds(game: Any, images: torch.Tensor, batch: int) -> Callable[[int],
     return rounds
 
 
-def engine_rounds(game: Any, source: Any, domain: Any, batch: int) -> Callable[[int], None]:
+def engine_rounds(game: Any, source: Any, domain: Any, batch: int, compiled: bool) -> Callable[[int], None]:
     """Rounds of the engine."""
-    trainer = Trainer(game, source, domain, TrainOptions(device="cpu", precision="fp32", shards=1), batch)
+    options = TrainOptions(device="cpu", precision="fp32", shards=1, compile=compiled)
+    trainer = Trainer(game, source, domain, options, batch)
 
     def rounds(n: int) -> None:
         for _ in range(n):
@@ -107,8 +109,8 @@ def work(kind: str, data: str, params: dict[str, Any], pipe: Any) -> None:
     game = recipe.build(domain)
     if kind == "grouped":
         networks.modulated_convolution = partial(networks.modulated_convolution, fused=True)
-    if kind == "ganforge":
-        rounds = engine_rounds(game, source, domain, recipe.batch)
+    if kind in ("ganforge", "compiled"):
+        rounds = engine_rounds(game, source, domain, recipe.batch, kind == "compiled")
     else:
         rounds = plain_rounds(game, source.take(torch.arange(len(source)))["data"], recipe.batch)
     while n := pipe.recv():
@@ -118,20 +120,21 @@ def work(kind: str, data: str, params: dict[str, Any], pipe: Any) -> None:
 
 
 def measure(resolution: int, args: argparse.Namespace) -> None:
-    """One resolution: a table of the three."""
+    """One resolution: a table of the ways."""
+    kinds = (*KINDS, "compiled") if args.compile else KINDS
     params = {"size": args.width, "batch": args.batch, "latent": 64, "mapping_layers": 4}
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "images.npz")
         draw = np.random.default_rng(0)
         np.savez(data, images=draw.integers(0, 255, (256, resolution, resolution, 3), dtype=np.uint8))
         context, workers = multiprocessing.get_context("spawn"), {}
-        for kind in KINDS:
+        for kind in kinds:
             here, there = context.Pipe()
             process = context.Process(target=work, args=(kind, data, params, there), daemon=True)
             process.start()
             workers[kind] = (process, here)
-        seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        memory = dict.fromkeys(KINDS, 0)
+        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+        memory = dict.fromkeys(kinds, 0)
         for repeat in range(args.repeats + 1):  # the first warms up
             for kind, (_, pipe) in workers.items():
                 pipe.send(args.rounds)
@@ -142,7 +145,7 @@ def measure(resolution: int, args: argparse.Namespace) -> None:
             pipe.send(0)
             process.join()
     print(f"{resolution} px, width {args.width}, batch {args.batch}, {args.repeats} turns of {args.rounds} rounds")
-    for kind in KINDS:
+    for kind in kinds:
         images = args.rounds * args.batch / statistics.median(seconds[kind])
         ratio = statistics.median(p / k for p, k in zip(seconds["plain"], seconds[kind], strict=True))
         print(
@@ -157,6 +160,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile (minutes of compiling)")
     args = parser.parse_args()
     for resolution in args.resolution:
         measure(resolution, args)

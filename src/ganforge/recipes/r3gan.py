@@ -44,7 +44,7 @@ class R3gan(TwoPlayerRecipe):
     Without labels: digits within 13.2 %, MNIST within 19.8 % after a million images; two stacked MNIST digits, 6
     minutes of one core: 100 of 100 modes, KL 0.024 (`python bench/stacked.py --recipes r3gan --minutes 6 --looks 3`);
     three, 52 minutes of one core: 1,000 of 1,000 modes, KL 0.034 (`.. --digits 3 --minutes 45`). Faces of 64 pixels, 15
-    minutes of one core: with size=16 a quarter of size=64's distance, faces and no smudges (docs/benchmarks/images.md).
+    minutes of one core: with size=16 a fifth of size=64's distance, faces and no smudges (docs/benchmarks/images.md).
     On MNIST a step takes 1.6 times a plain non-saturating one, with lazy=1 2.6 times (`python bench/step_cost.py --data
     mnist`).
     """

@@ -158,7 +158,8 @@ def test_options_of_other_tools_lead_to_ours(words: str, meant: str) -> None:
 def test_every_hint_names_an_option_that_some_command_has() -> None:
     known = {name for command in vars(get_command(app))["commands"].values() for p in command.params for name in p.opts}
     assert {said.split(" ")[0] for said in WORDS.values()} <= known
-    assert "here it is" not in ganforge("train", "dcgan", "--nonsense", 1).error
+    for wrong in (("--nonsense", 1), ("--size",), ("--size", "many"), ("--quiet=1",)):
+        assert "here it is" not in ganforge("train", "dcgan", *wrong).error
 
 
 @pytest.mark.parametrize("line", WRONG)

@@ -132,7 +132,7 @@ def compete(
 def show(found: Comparison) -> None:
     """The table on the terminal; the best of each score is bold, what no other run dominates has a star.
 
-    A run is a row where that fits, and a column where only this does.
+    A run is a row where that fits; else a column, where that fits or there are few runs.
     """
     from rich.console import Console
     from rich.measure import Measurement
@@ -140,13 +140,14 @@ def show(found: Comparison) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
+
+    def fits(table: Table) -> bool:
+        return Measurement.get(console, console.options.update(width=WIDE * 2), table).maximum <= console.width
+
     lines = marked(found)
-    wide = drawn(found, lines)
-    if Measurement.get(console, console.options.update(width=WIDE * 2), wide).maximum > console.width:
-        columns = drawn(found, [list(line) for line in zip(*lines, strict=True)])
-        fits = Measurement.get(console, console.options.update(width=WIDE * 2), columns).maximum <= console.width
-        wide = columns if fits or len(found.rows) < len(lines[0]) // 2 else wide
-    console.print(wide)
+    by_row, by_column = drawn(found, lines), drawn(found, [list(line) for line in zip(*lines, strict=True)])
+    few = len(found.rows) < len(lines[0]) // 2
+    console.print(by_row if fits(by_row) or not (few or fits(by_column)) else by_column)
     console.print(f"* not dominated in {found.quality} and {found.diversity}", highlight=False, markup=False)
 
 

@@ -36,6 +36,8 @@ def hint(option: str, context: Any, words: Sequence[str]) -> str:
     known = {name for parameter in context.command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     name = option.lstrip("-").lower().replace("_", "-")
     said = WORDS.get(name, "")
+    if option in known:  # what is wrong is its value
+        return ""
     if said.split(" ")[0] in known:
         return f"here it is {said}"
     place = setting(name.replace("-", "_"), words) if "--set" in known else ""
@@ -48,11 +50,13 @@ def setting(name: str, words: Sequence[str]) -> str:
     from ganforge.engine.options import TrainOptions
     from ganforge.recipes.recipe import find_recipe, recipe_names
 
-    recipe = next((word for word in words if word in recipe_names()), None)
+    names = set(recipe_names())
+    named = next((word for word in words if word in names), None)
     places: list[tuple[str, Any]] = [("train.", TrainOptions)]
-    if recipe is not None:
-        places.insert(0, ("", find_recipe(recipe)))
+    if named is not None:
+        recipe = find_recipe(named)
+        places.insert(0, ("", recipe))
         data = next((after for word, after in pairwise(words) if word == "--data"), None)
         with contextlib.suppress(InputError):
-            places.append(("data.", module_for(str(data), find_recipe(recipe).kinds).OPTIONS))
+            places.append(("data.", module_for(str(data), recipe.kinds).OPTIONS))
     return next((f"{section}{name}" for section, kind in places if name in {f.name for f in fields(kind)}), "")

@@ -47,8 +47,9 @@ COPIED = -5.0
 MISSED = 0.9
 """Class coverage (of an evaluation of a labelled set) up to which modes are missing."""
 EARLY_ON = 0.1
-"""The share of the recipe's own budget below which a run is young: after 0.06 of it, batches of faces of 64 pixels lay
-among the reals (missing 0.07, stray 0.02, D right about 78 % of pairs), and each was full of holes."""
+"""The share of the recipe's own budget below which a run is young (training warns of it, too): after 0.06 of it,
+batches of faces of 64 pixels lay among the reals (missing 0.07, stray 0.02, D right about 78 % of pairs), and each face
+was full of holes."""
 ENORMOUS = 1e6
 """A gradient norm that no loss has that works."""
 

@@ -23,5 +23,5 @@ def model_card(recipe: Recipe, domain: Domain, source: Source, path: str, seed: 
         f"- Made with ganforge {__version__}, PyTorch {torch.__version__}, seed {seed}\n"
         f"- Use: {use}\n\n"
         "Not known unless you measured it: how close samples are to training data, and which groups are missing or\n"
-        "over-represented. The licence of the training data applies.\n"
+        "over-represented. The license of the training data applies.\n"
     )

@@ -12,6 +12,7 @@ from PIL import Image
 import ganforge
 from command import ganforge as command
 from ganforge import latent
+from ganforge.app.edit import tell_poor
 from ganforge.core.errors import InputError
 from ganforge.domains import open_data
 from ganforge.domains.image_pictures import CAPTION, grid, labelled
@@ -170,3 +171,12 @@ def test_formats_are_named(tmp_path: Path) -> None:
     domain = open_data("digits")[0]
     with pytest.raises(InputError, match=r"give a \.gif, an \.mp4 or a \.png"):
         domain.strips(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "x.jpg", ["0", "1"])
+
+
+@pytest.mark.parametrize(("last", "coded", "told"), [(0.1, False, "hardly"), (0.1, True, "--code"), (0.6, True, "")])
+def test_a_direction_that_leads_nowhere_is_said_to(
+    last: float, coded: bool, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_poor([[1.0, 0.0], [0.2, last]], ("3", "8"), "z", coded)
+    said = capsys.readouterr().out
+    assert told in said and bool(said) == bool(told) and ("--code" in said) == (told == "--code")

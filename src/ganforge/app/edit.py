@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 JUDGED = 64
 """Samples of the first class whose way to the other is measured."""
+LEADS = 0.25
+"""The least share of samples that a direction turns into its second class, not to be called poor."""
 SHOWN = 8
 """Samples that are edited, where nobody says how many."""
 EDIT_EXAMPLES = (
@@ -123,6 +125,7 @@ def edit(
     if judge is not None:
         say(str(judge))
         tell_shares(strengths, shares, classes, count)
+        tell_poor(shares, classes, layer or "z", bool(model.game.choices))
     say(f"{rows} {'row' if rows == 1 else 'rows'}, {steps} strengths from {low:g} to {high:g}: {target}")
 
 
@@ -188,6 +191,13 @@ def tell_shares(strengths: list[float], shares: list[list[float]], classes: tupl
     for strength, row in zip(strengths, shares, strict=True):
         named = ", ".join(f"{share:.0%} {name}" for share, name in zip(row, classes, strict=True))
         say(f"strength {strength:+.2f}: of {count} samples, {named}")
+
+
+def tell_poor(shares: list[list[float]], classes: tuple[str, ...], space: str, coded: bool) -> None:
+    """Say that a direction leads nowhere, where it does; ``coded``: the model has codes, which may know the classes."""
+    if max(row[1] for row in shares) - shares[0][1] < LEADS:
+        codes = "; the classes may be in its codes (--code; 'ganforge traverse' shows them)" if coded else ""
+        say(f"hardly any sample turns from {classes[0]} into {classes[1]} along a line of {space}{codes}")
 
 
 def file_name(direction: str, kind: str, classes: tuple[str, ...]) -> str:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ganforge.api import connected
 from ganforge.config import Settings, plain
-from ganforge.contest import computing, split
+from ganforge.contest import split
 from ganforge.core.errors import GanforgeError
 from ganforge.core.game import Clock
 from ganforge.core.schedule import Schedule
@@ -41,6 +41,7 @@ from ganforge.measure.metrics.frechet import frechet_distance
 from ganforge.measure.metrics.modes import class_coverage
 from ganforge.measure.statistics import Moments
 from ganforge.plan import Plan, make_plan
+from ganforge.race import computing
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("GANFORGE_DATA", ROOT / ".." / "shared" / "data"))

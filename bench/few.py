@@ -40,7 +40,6 @@ from torch import Tensor
 from curve import Judge, fit, setting
 from ganforge.api import connected
 from ganforge.config import Settings
-from ganforge.contest import computing
 from ganforge.core.errors import GanforgeError
 from ganforge.core.store import Folder, append_line, discard, read_lines, write_folder
 from ganforge.domains import open_data
@@ -52,6 +51,7 @@ from ganforge.measure.metrics.manifold import manifold
 from ganforge.measure.resize import resize
 from ganforge.measure.statistics import Moments
 from ganforge.nn.squeezenet import MEANS, trained_squeezenet
+from ganforge.race import computing
 
 DATA = Path(os.environ.get("GANFORGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SETS = {"cifar10": ("cifar10-jpeg-train.zip", "cifar10-jpeg-test.zip"), "mnist": ("mnist-train.zip", "mnist-test.zip")}

@@ -15,8 +15,9 @@ import os
 import sys
 from pathlib import Path
 
-from ganforge.contest import JUDGED, Row, contest, table
+from ganforge.contest import JUDGED, contest, table
 from ganforge.core.errors import GanforgeError
+from ganforge.race import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("GANFORGE_DATA", ROOT / ".." / "shared" / "data"))

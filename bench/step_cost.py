@@ -35,12 +35,12 @@ from curve import DATA, Judge, fit, setting, split
 from curve import train as train_and_judge
 from ganforge.api import connected
 from ganforge.config import Settings
-from ganforge.contest import computing
 from ganforge.core.game import Batch, Clock, Game, Move, Terms
 from ganforge.core.schedule import Scalar, times
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, non_saturating
 from ganforge.losses.regularizers import Regularizer
+from ganforge.race import computing
 from ganforge.recipes.r3gan import R3gan
 from ganforge.recipes.two_player import TwoPlayer
 

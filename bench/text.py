@@ -27,13 +27,13 @@ import yaml
 
 import ganforge
 from ganforge.config import checked, plain
-from ganforge.contest import computing
 from ganforge.core.errors import GanforgeError
 from ganforge.domains import open_data
 from ganforge.domains.text import TextDomain, TextOptions, one_line, open_like
 from ganforge.domains.text_words import begins_with_ids, words
 from ganforge.measure.text import ORDERS, TextReport, perplexity, text_report
 from ganforge.model import Model
+from ganforge.race import computing
 from ganforge.recipes.recipe import find_recipe
 
 ROOT = Path(__file__).resolve().parents[1]

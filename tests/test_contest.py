@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from command import finish, start_process, until
+from command import ganforge as command
+from ganforge import race
 from ganforge.contest import contest, table
-from ganforge.core.errors import InputError
+from ganforge.core.errors import InputError, RunError
+from ganforge.race import Row
+
+RING = ("--data", "ring", "--recipes", "gan,vae", "--seeds", 1, "--out")
 
 
 def test_a_contest_measures_all_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +37,84 @@ def test_a_contest_measures_all_alike(tmp_path: Path, monkeypatch: pytest.Monkey
         contest("digits", ["vea"], 0.01)
     with pytest.raises(InputError, match="needs recipes"):
         contest("digits", [], 1)
+
+
+def test_a_run_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, fails = race.train, {"gan-0"}
+
+    def train(entry: race.Entry) -> race.Trained:
+        if entry.place.name in fails:
+            raise RunError("losses stay non-finite")
+        return trained(entry)
+
+    monkeypatch.setattr(race, "train", train)
+    asked = ("compare", "--data", "ring", "--recipes", "gan", "--minutes", 0.01, "--jobs", 1, "--out", tmp_path)
+    said = command(*asked, "--seeds", 2, draw=False)
+    assert said.code == 0 and "| `gan` | 1 (1 failed) |" in said.out and "| one seed |" in said.out, said.err
+    assert "- `gan`, seed 0: losses stay non-finite" in said.out
+    rows = json.loads((tmp_path / "contest.json").read_text())
+    assert [bool(row["error"]) for row in rows] == [True, False] and rows[0]["distance"] is None
+    fails.clear()
+    again = command(*asked, "--seeds", 2, "--resume", draw=False)
+    assert again.code == 0 and "| `gan` | 2 |" in again.out and "failed" not in again.out
+    fails.add("gan-0")
+    said = command(*asked[:-1], tmp_path / "all", "--seeds", 1, draw=False)
+    assert said.code == 1 and "no run came to an end: gan, seed 0: losses stay non-finite" in said.error
+
+
+def test_a_contest_that_was_killed_goes_on(tmp_path: Path) -> None:
+    """What was trained stays, what was being trained is trained to its end; other questions are refused."""
+    asked = ["compare", *map(str, RING), str(tmp_path), "--minutes", "0.02"]
+    process = start_process(*asked, "--jobs", "1")
+    until(lambda: (tmp_path / "vae-0" / "run.json").is_file(), process)
+    process.kill()
+    process.communicate()
+    before = json.loads((tmp_path / "contest.json").read_text())
+    assert [row["recipe"] for row in before] == ["gan"]
+    model = (tmp_path / "gan-0" / "model" / "model.json").stat().st_mtime_ns
+    taken = command(*asked, draw=False)
+    assert taken.code == 2 and "gan-0 exists already: --resume goes on" in taken.error
+    said = command(*asked, "--resume", "--jobs", 1, draw=False)
+    assert said.code == 0, said.err
+    rows = json.loads((tmp_path / "contest.json").read_text())
+    assert rows[0] == before[0] and rows[1]["recipe"] == "vae" and rows[1]["distance"] > 0
+    assert (tmp_path / "gan-0" / "model" / "model.json").stat().st_mtime_ns == model
+    longer = command(*asked[:-1], "0.03", "--resume", draw=False)
+    assert longer.code == 2 and "is of 0.02 minutes a run, not of 0.03: choose another --out" in longer.error
+    other = command(*asked, "--resume", "--data", "grid", draw=False)
+    assert other.code == 2 and "was trained on other data than grid: choose another --out" in other.error
+
+
+def test_processes_end_with_the_contest_that_began_them(tmp_path: Path) -> None:
+    """An interrupt is heard by each and saves what it trains; killed, the first takes the others with it."""
+    asked = ["compare", *map(str, RING), str(tmp_path), "--minutes", "5", "--jobs", "2"]
+    runs = [tmp_path / "gan-0", tmp_path / "vae-0"]
+
+    def size() -> int:
+        return sum(path.stat().st_size for run in runs for path in run.glob("log.jsonl"))
+
+    process = start_process(*asked)
+    until(lambda: all((run / "log.jsonl").is_file() for run in runs), process)
+    os.killpg(process.pid, signal.SIGINT)
+    said = finish(process)
+    assert said.code == 130 and "the same command with --resume goes on" in said.err, said.err
+    assert said.error == "error: interrupted" and all((run / "model").is_dir() for run in runs)
+    before, process = size(), start_process(*asked, "--resume")
+    until(lambda: size() > before, process)
+    process.kill()
+    process.communicate()  # which the others, that have its stderr, would keep open
+    after = size()
+    time.sleep(1.0)
+    assert size() == after
+
+
+def row(**changed: Any) -> Row:
+    measured = {"distance": 2.0, "floor": 1.0, "precision": 0.5, "recall": 0.5, "bits_per_dim": None}
+    facts = {"recipe": "gan", "seed": 0, "parameters": 10, "samples": 64, "minutes": 1.0, "run": "x", "budget": 1.0}
+    return Row(**{**facts, **measured, "likelihood": "", "seconds_each": 0.001, **changed})
+
+
+def test_the_table_says_how_far_seeds_lie_apart() -> None:
+    (line,) = table([row(), row(seed=1, distance=4.0), row(seed=2, distance=6.0)])[2:]
+    assert "| 4.00 (1.00) | 2.00 | 6.00 |" in line
+    assert Row.from_dict(json.loads(json.dumps(row().to_dict()))) == row()

@@ -176,8 +176,12 @@ def test_ctrl_c_ends_more_than_the_training(tmp_path: Path, monkeypatch: pytest.
     said = command("augment", *small, "--recipe", "cgan", "--samples", "640", "-q")
     assert said.code == 130 and not (tmp_path / "out" / "augmentation.json").exists()
     assert (tmp_path / "out" / "run" / "model").is_dir(), "what was trained is saved"
-    said = command("compare", "--recipes", "dcgan,cgan", "--minutes", "0.01", *small[:3], tmp_path / "more")
-    assert said.code == 130 and not (tmp_path / "more" / "cgan-0").exists()
+    ask = ("compare", "--recipes", "dcgan,cgan", "--minutes", "0.01", "--seeds", 1, "--jobs", 1)
+    said = command(*ask, *small[:3], tmp_path / "more")
+    assert said.code == 130 and not (tmp_path / "more" / "cgan-0").exists() and "--resume goes on" in said.err
+    monkeypatch.undo()
+    said = command(*ask, *small[:3], tmp_path / "more", "--resume")
+    assert said.code == 0 and "| `dcgan` | 1 |" in said.out and "| `cgan` | 1 |" in said.out, said.err
 
 
 def test_a_contest_is_refused_before_it_begins(tmp_path: Path) -> None:

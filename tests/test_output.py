@@ -17,9 +17,9 @@ import pytest
 import ganforge as library
 from command import ENVIRONMENT, MODULE, ganforge
 from ganforge.app import arguments, output
-from ganforge.contest import Row
 from ganforge.core.errors import InputError, RunError
 from ganforge.domains import open_data
+from ganforge.race import Row
 from image_makers import file, noise, put
 
 

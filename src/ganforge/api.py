@@ -109,12 +109,17 @@ def check_places(settings: Settings) -> None:
             raise InputError(f"'{name}' belongs to {place}: {place}={{'{name}': {settings.train[name]!r}}}")
 
 
-def train_whole(settings: Settings, run: Path, quiet: bool = False) -> Model:
+def train_whole(settings: Settings, run: Path, quiet: bool = False, goes_on: bool = False) -> Model:
     """Train for who goes on with the model: an interrupted run is saved, and then is a KeyboardInterrupt.
 
-    That there are few images is not told: who trains so knows, and has said what it does about it.
+    That there are few images is not told: who trains so knows, and has said what it does about it. ``goes_on``: train
+    to its end a run that was interrupted.
     """
-    outcome = start(settings, run, "runs", (), console_for(quiet), within=True)
+    console = console_for(quiet)
+    if goes_on:
+        outcome = go_on(run, [], {}, (), console)
+    else:
+        outcome = start(settings, run, "runs", (), console, within=True)
     if outcome.why == "interrupted":
         raise KeyboardInterrupt
     return outcome.model

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import multiprocessing
+import os
 import shutil
+import signal
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ganforge.api import connected, train_whole
-from ganforge.config import Settings, plain
-from ganforge.core.errors import InputError
-from ganforge.core.store import disk_errors
+from ganforge.api import connected
+from ganforge.config import Settings
+from ganforge.core.errors import InputError, RunError
+from ganforge.core.store import disk_errors, read_json, write_bytes, write_json
 from ganforge.domains import open_data
 from ganforge.domains.image import ImageDomain
 from ganforge.domains.image_pictures import make_folder
 from ganforge.domains.survey import readers
-from ganforge.fitting import fitted
-from ganforge.judge import evaluate
-from ganforge.model import Model
-from ganforge.plan import estimate, make_plan
+from ganforge.plan import make_plan
+from ganforge.race import Entry, Row, reals, run
 
 JUDGED = 2000
 """Generated samples that are judged, where there are as many held-out real ones."""
@@ -35,33 +36,7 @@ JUDGED = 2000
 FEWEST = 50
 """Held-out samples, at least: the distance needs as many."""
 
-TIMED = 64
-"""Samples made at once when sampling is timed."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One recipe, one seed. ``distance`` is Frechet's in the judge's features, squared, ``floor`` that of held-out
-    real samples; ``bits_per_dim`` of held-out samples (None without a likelihood), of which ``likelihood`` says
-    whether it is exact; ``seconds_each`` the time of one sample when 64 are made at once."""
-
-    recipe: str
-    seed: int
-    parameters: int
-    samples: int
-    minutes: float
-    distance: float
-    floor: float
-    precision: float
-    recall: float
-    bits_per_dim: float | None
-    likelihood: str
-    seconds_each: float
-    run: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; what is unknown is null, never NaN."""
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+ROWS = "contest.json"
 
 
 def contest(
@@ -73,6 +48,9 @@ def contest(
     out: str | Path | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     judged: int = JUDGED,
+    jobs: int = 1,
+    goes_on: bool = False,
+    setup: Callable[[], None] | None = None,
     tell: Callable[[str], None] = lambda text: None,
     seen: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
@@ -81,17 +59,20 @@ def contest(
     Minutes are of computing: on a CPU, processor time, so that a busy machine changes nothing. Each recipe has its
     defaults (``params`` by recipe come after them), but schedules are fitted to the samples that it can see in the
     time, which a short trial measures. ``held`` are held-out real data; without, a fifth of labelled images is held
-    out. Runs are kept in ``out`` (None: nowhere). ``seen`` hears of each row. InputError for what cannot be trained or
-    judged, before anything is trained; KeyboardInterrupt where a run is interrupted.
+    out. Runs are kept in ``out`` (None: nowhere), with contest.json, the rows so far, and contest.md. With ``goes_on``
+    those of an earlier contest there count: rows stay, a run that was interrupted is trained to its end. ``jobs``: so
+    many runs at a time, each in a process of its own (in a script, under ``if __name__ == "__main__"``), which calls
+    ``setup`` first (a function of a module, to import recipes of one's own). ``seen`` hears of each row. A run that
+    fails is a row that says why. InputError for what cannot be trained or judged, before anything is trained; RunError
+    where no run could be trained; KeyboardInterrupt where one is interrupted.
     """
-    if not recipes or not seeds or minutes <= 0:
-        raise InputError("a contest needs recipes, seeds and more than 0 minutes")
+    if not recipes or not seeds or minutes <= 0 or jobs < 1:
+        raise InputError("a contest needs recipes, seeds, more than 0 minutes and at least 1 job")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         places = {(name, seed): Path(out or folder) / f"{name}-{seed}" for seed in seeds for name in recipes}
-        for place in places.values():
-            if place.is_file() or (place.is_dir() and any(place.iterdir())):
-                raise InputError(f"{place} exists already: give another folder for the runs")
+        if not goes_on:
+            refuse_taken(places.values())
         check_kind(str(data))
         train_on, held_out = split(str(data), str(held) if held else None, folder)
         if held_out and open_data(held_out)[1].fingerprint == open_data(train_on)[1].fingerprint:
@@ -105,15 +86,98 @@ def contest(
                     make_plan(each, lambda text: None)
                 except InputError as error:
                     raise InputError(f"{each.recipe}: {str(error).replace(train_on, str(data))}") from None
+        done = earlier(Path(out), places, train_on, str(data), minutes) if out and goes_on else []
         if out and held_out and train_on != str(data):
             train_on, held_out = kept(train_on, Path(out)), kept(held_out, Path(out))
-        rows = []
-        for (name, seed), place in places.items():
-            tell(f"{name}, seed {seed}")
-            whole = dataclasses.replace(settings[name], path=train_on)
-            rows.append(one(whole, seed, minutes, train_on, held_out, place, judged))
-            seen(rows[-1])
-        return rows
+        entries = [
+            Entry(Settings(name, train_on, settings[name].params, {}, {}), seed, minutes, held_out, place, judged)
+            for (name, seed), place in places.items()
+            if (name, seed) not in {(row.recipe, row.seed) for row in done}
+        ]
+
+        def keep(row: Row) -> None:  # after each, so that what was trained is not lost with what comes after it
+            done.append(row)
+            done.sort(key=lambda row: list(places).index((row.recipe, row.seed)))
+            if out:
+                write_json(Path(out) / ROWS, [each.to_dict() for each in done])
+                write_bytes(Path(out) / "contest.md", ("\n".join(table(done)) + "\n").encode())
+            seen(row)
+
+        for row in race(entries, min(jobs, len(entries)), setup, tell):
+            keep(row)
+    if all(row.error for row in done):
+        raise RunError(f"no run came to an end: {done[0].recipe}, seed {done[0].seed}: {done[0].error}")
+    return done
+
+
+def race(
+    entries: Sequence[Entry], jobs: int, setup: Callable[[], None] | None, tell: Callable[[str], None]
+) -> Iterator[Row]:
+    """The rows of all entries as they come, ``jobs`` at a time."""
+    if jobs <= 1:
+        for entry in entries:
+            tell(str(entry))
+            yield run(entry)
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    ways = multiprocessing.get_context("spawn")  # a fork of a process whose threads have run may hang
+    with ProcessPoolExecutor(jobs, ways, initializer=begin, initargs=(threads, setup)) as pool:
+        try:
+            waiting = [pool.submit(run, entry) for entry in entries]
+            tell("; ".join(map(str, entries[:jobs])))
+            for future in as_completed(waiting):
+                yield future.result()
+        except BrokenProcessPool:
+            raise RunError("a process of the contest was killed: if memory did not suffice, fewer --jobs do") from None
+        finally:  # after an interrupt nothing new begins
+            pool.shutdown(cancel_futures=True)
+
+
+def begin(threads: int, setup: Callable[[], None] | None) -> None:
+    """What a process of ``race`` does first. Only training hears an interrupt: it saves, and the contest ends."""
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    torch.set_num_threads(threads)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    if setup is not None:
+        setup()
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that began it has been killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def refuse_taken(places: Iterable[Path]) -> None:
+    """InputError where a run would be written over something."""
+    for place in places:
+        if place.is_file() or (place.is_dir() and any(place.iterdir())):
+            raise InputError(
+                f"{place} exists already: --resume goes on with a comparison that was interrupted, and other runs need "
+                "another folder"
+            )
+
+
+def earlier(out: Path, places: Mapping[tuple[str, int], Path], train_on: str, data: str, minutes: float) -> list[Row]:
+    """The rows that an earlier contest has left in ``out``. InputError where it was another one."""
+    if not (out / ROWS).is_file() and not out.is_dir():
+        return []
+    rows = [Row.from_dict(facts) for facts in read_json(out / ROWS)] if (out / ROWS).is_file() else []
+    for row in rows:
+        if row.budget != minutes:
+            raise InputError(
+                f"{out / ROWS} is of {row.budget:g} minutes a run, not of {minutes:g}: choose another --out"
+            )
+    fingerprint = open_data(train_on)[1].fingerprint
+    for place in places.values():
+        if (place / "run.json").is_file():
+            if read_json(place / "run.json")["data"]["fingerprint"] != fingerprint:
+                raise InputError(f"{place} was trained on other data than {data}: choose another --out")
+        else:
+            refuse_taken([place])
+    return [row for row in rows if (row.recipe, row.seed) in places and not row.error]
 
 
 def check_kind(data: str) -> None:
@@ -124,72 +188,6 @@ def check_kind(data: str) -> None:
             f"{data} is of kind {kind.kind}, and recipes are raced on images, points and tables: train each of them, "
             "then ganforge compare RUN RUN"
         )
-
-
-def one(
-    settings: Settings, seed: int, minutes: float, train_on: str, held_out: str | None, place: Path, judged: int
-) -> Row:
-    """Train one recipe and judge it."""
-    with connected():
-        plan = make_plan(dataclasses.replace(settings, train={"seed": seed, "minutes": minutes}), lambda text: None)
-        wall, work = time.perf_counter(), computing()
-        guess = estimate(plan)
-        idle = (time.perf_counter() - wall) / max(computing() - work, 1e-9)
-    rate = guess.samples_per_second * max(idle, 1.0)
-    samples = max(1, round(rate * 60 * minutes / plan.recipe.batch)) * plan.recipe.batch
-    given = plain(fitted(settings, plan.recipe, plan.domain, samples))
-    whole = dataclasses.replace(settings, params=given, train={"seed": seed, "samples": samples})
-    started = computing()
-    model = train_whole(whole, place, quiet=True)
-    spent = (computing() - started) / 60
-    features = "classifier" if model.domain.classes and len(model.domain.shape) == 3 else "auto"
-    kind = model.game.likelihood
-    metrics = ("fid", "prdc", *(("likelihood",) if kind else ()))
-    result = evaluate(
-        place, train_on, metrics, features=features, holdout=held_out, n=min(judged, reals(held_out, judged))
-    )
-    return Row(
-        recipe=settings.recipe,
-        seed=seed,
-        parameters=sum(guess.parameters.values()),
-        samples=samples,
-        minutes=spent,
-        distance=number(result.scores["fid"]),
-        floor=number(result.floors["fid"]),
-        precision=number(result.scores["precision"]),
-        recall=number(result.scores["recall"]),
-        bits_per_dim=number(result.scores["bits_per_dim"]) if kind else None,
-        likelihood=kind,
-        seconds_each=seconds_each(model),
-        run=str(place),
-    )
-
-
-def number(score: Any) -> float:
-    """A score's value; NaN where it has none."""
-    return math.nan if score.value is None else float(score.value)
-
-
-def reals(held_out: str | None, most: int) -> int:
-    """How many held-out samples there are, ``most`` at most."""
-    return most if held_out is None else min(most, len(open_data(held_out)[1]))
-
-
-def seconds_each(model: Model) -> float:
-    """The time of one sample, when ``TIMED`` are made at once: the better of two."""
-    took = []
-    for seed in range(2):
-        started = computing()
-        model.generate(TIMED, seed=seed)
-        took.append((computing() - started) / TIMED)
-    return min(took)
-
-
-def computing() -> float:
-    """Seconds that this process has computed: without a GPU, what other jobs on the machine take does not count."""
-    if torch.cuda.is_available():
-        return time.perf_counter()
-    return time.process_time() / torch.get_num_threads()
 
 
 def split(data: str, held: str | None, folder: Path) -> tuple[str, str | None]:
@@ -223,31 +221,45 @@ def kept(part: str, out: Path) -> str:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Markdown: a line a recipe; the mean over seeds, and the worst seed's distance."""
+    """Markdown: a line a recipe, means over seeds; how far these lie apart (sd), and the worst seed's distance. Under
+    the table, runs that failed."""
     header = (
-        "recipe", "seeds", "parameters", "samples seen", "distance (floor)", "worst seed", "precision", "recall",
+        "recipe", "seeds", "parameters", "samples seen", "distance (floor)", "sd", "worst seed", "precision", "recall",
         "bits/dim", "ms a sample",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for name in dict.fromkeys(row.recipe for row in rows):
-        some = [row for row in rows if row.recipe == name]
+        lines.append("| " + " | ".join(cells([row for row in rows if row.recipe == name])) + " |")
+    failed = [f"- `{row.recipe}`, seed {row.seed}: {row.error}" for row in rows if row.error]
+    return [*lines, "", *failed] if failed else lines
 
-        def mean(key: str, some: Sequence[Row] = some) -> float:
-            return statistics.fmean(getattr(row, key) for row in some)
 
-        found = [row.bits_per_dim for row in some if row.bits_per_dim is not None]
-        sign = "<= " if some[0].likelihood == "lower bound" else ""
-        cells = (
-            f"`{name}`",
-            str(len(some)),
-            f"{some[0].parameters / 1e6:.2f} M",
-            f"{mean('samples'):,.0f}",
-            f"{mean('distance'):.2f} ({mean('floor'):.2f})",
-            f"{max(row.distance for row in some):.2f}",
-            f"{mean('precision'):.0%}",
-            f"{mean('recall'):.0%}",
-            f"{sign}{statistics.fmean(found):.2f}" if found else "none",
-            f"{1000 * mean('seconds_each'):.2f}",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+def cells(rows: Sequence[Row]) -> list[str]:
+    """The cells of one recipe."""
+    some = [row for row in rows if not row.error]
+    lost = f" ({len(rows) - len(some)} failed)" if len(some) < len(rows) else ""
+    first = [f"`{rows[0].recipe}`", f"{len(some)}{lost}"]
+    if not some:
+        return [*first, *["none"] * 9]
+
+    def mean(key: str) -> float:
+        return statistics.fmean(getattr(row, key) for row in some)
+
+    found, distances = (
+        [row.bits_per_dim for row in some if row.bits_per_dim is not None],
+        [row.distance for row in some],
+    )
+    sign = "<= " if some[0].likelihood == "lower bound" else ""
+    several = len(some) > 1
+    return [
+        *first,
+        f"{some[0].parameters / 1e6:.2f} M",
+        f"{mean('samples'):,.0f}",
+        f"{mean('distance'):.2f} ({mean('floor'):.2f})",
+        f"{statistics.stdev(distances):.2f}" if several else "one seed",
+        f"{max(distances):.2f}",
+        f"{mean('precision'):.0%}",
+        f"{mean('recall'):.0%}",
+        f"{sign}{statistics.fmean(found):.2f}" if found else "none",
+        f"{1000 * mean('seconds_each'):.2f}",
+    ]

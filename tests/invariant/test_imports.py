@@ -55,7 +55,8 @@ ALLOWED = {
         "judge",
         "diagnose",
     },
-    "contest": {"core", "domains", "recipes", "config", "model", "plan", "fitting", "judge", "api"},
+    "race": {"core", "domains", "config", "model", "plan", "fitting", "judge", "api"},
+    "contest": {"core", "domains", "config", "plan", "api", "race"},
     "augmentation": {"core", "domains", "measure", "recipes", "config", "model", "api"},
     "app": {
         "augmentation",

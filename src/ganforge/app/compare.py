@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +46,14 @@ def compare(
     data: Annotated[str | None, typer.Option(help="With --recipes: train each on these data, then compare.")] = None,
     recipes: Annotated[str | None, typer.Option(help="Recipes to train for equal time: dcgan,r3gan,ddpm.")] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="With --recipes: of computing, for each and seed.")] = 3.0,
-    seeds: Annotated[int, typer.Option(min=1, help="With --recipes: how many seeds of each.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="With --recipes: how many of each; one says nothing of luck.")] = 3,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --recipes: runs at a time. Default: one for each CPU core, or one on a GPU."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --recipes: go on with what was interrupted in --out.")
+    ] = False,
     against: Annotated[str | None, typer.Option(help="Real data; default: what all were trained on.")] = None,
     out: Annotated[
         Path,
@@ -80,7 +90,7 @@ def compare(
         judging = {"metrics": metrics, "quality": quality, "diversity": diversity, "weights": weights, "number": n}
         refuse_later({**judging, "features": None if features == "auto" else features, "seed": seed or None}, out)
         with telling(quiet or json) as tell:
-            compete(data, recipes, minutes, seeds, against, out, json, tell)
+            compete(data, listed(recipes), minutes, seeds, against, out, jobs, resume, allow, json, tell)
         return
     if not runs:
         raise InputError("nothing to compare: ganforge compare RUN RUN.., or --data DATA --recipes dcgan,r3gan")
@@ -108,25 +118,43 @@ def refuse_later(options: Mapping[str, object], out: Path) -> None:
 
 
 def compete(
-    data: str, recipes: str, minutes: float, seeds: int, held: str | None, out: Path, json: bool,
-    tell: Callable[[str], None],
+    data: str, recipes: Sequence[str], minutes: float, seeds: int, held: str | None, out: Path, jobs: int | None,
+    goes_on: bool, allow: str | None, json: bool, tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Train recipes for equal time and print the table; contest.json and contest.md keep it, ``out`` the runs."""
     from ganforge.contest import Row, contest, table
-    from ganforge.core.store import write_bytes, write_json
+    from ganforge.progress import span
 
-    names = listed(recipes)
-    rows: list[Row] = []
+    total, began, heard = len(recipes) * seeds, time.monotonic(), 0
+    jobs = min(jobs or cores(), total)
+    runs = f"{total} run{'s' * (total > 1)} of {minutes:g} minute{'s' * (minutes != 1)}"
+    tell(f"{runs} of computing, {jobs} at a time: {span(60 * minutes * math.ceil(total / jobs))}, judging aside")
 
-    def keep(row: Row) -> None:  # after each, so that what was trained is not lost with what comes after it
-        rows.append(row)
-        write_json(out / "contest.json", [each.to_dict() for each in rows])
-        write_bytes(out / "contest.md", ("\n".join(table(rows)) + "\n").encode())
+    def seen(row: Row) -> None:
+        nonlocal heard
+        heard += 1
+        found = row.error or f"distance {row.distance:.2f} (real {row.floor:.2f}), recall {row.recall:.0%}"
+        left = (time.monotonic() - began) / heard * (total - heard)
+        tell(f"{row.recipe}, seed {row.seed}: {found}; {heard} of {total}" + (f", {span(left)} left" if left else ""))
 
-    contest(data, names, minutes, range(seeds), held, out, tell=tell, seen=keep)
+    try:
+        rows = contest(
+            data, recipes, minutes, range(seeds), held, out, jobs=jobs, goes_on=goes_on,
+            setup=partial(allow_module, allow), tell=tell, seen=seen,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        tell("what is trained is kept: the same command with --resume goes on")
+        raise
     typer.echo(json_text.dumps([row.to_dict() for row in rows], indent=2) if json else "\n".join(table(rows)))
     if not json:
         typer.echo(f"wrote {out / 'contest.md'} and {out / 'contest.json'}")
+
+
+def cores() -> int:
+    """As many runs at a time as PyTorch takes threads; one where there is a GPU, which they would share."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else torch.get_num_threads()
 
 
 def show(found: Comparison) -> None:

@@ -35,6 +35,8 @@ COMPARE_EXAMPLES = (
     "Examples: ganforge compare runs/dcgan-digits-01 runs/r3gan-digits-01 | ganforge compare runs/* --against test.zip "
     "--quality precision --diversity recall | ganforge compare --data digits --recipes dcgan,r3gan,vae,ddpm --minutes 3"
 )
+MOST_JOBS = 8
+"""Runs at a time where nobody says how many: each takes half a GiB and more."""
 WIDE = 200
 """Columns of the table where there is no terminal to fit."""
 
@@ -49,7 +51,7 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="With --recipes: how many of each; one says nothing of luck.")] = 3,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="With --recipes: runs at a time. Default: one for each CPU core, or one on a GPU."),
+        typer.Option(min=1, help="With --recipes: runs at a time. Default: one for each CPU core, up to 8; on a GPU one."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="With --recipes: go on with what was interrupted in --out.")
@@ -151,10 +153,11 @@ def compete(
 
 
 def cores() -> int:
-    """As many runs at a time as PyTorch takes threads; one where there is a GPU, which they would share."""
+    """As many runs at a time as PyTorch takes threads, but not more than memory is sure to have room for; one where
+    there is a GPU, which they would share."""
     import torch
 
-    return 1 if torch.cuda.is_available() else torch.get_num_threads()
+    return 1 if torch.cuda.is_available() else min(torch.get_num_threads(), MOST_JOBS)
 
 
 def show(found: Comparison) -> None:

@@ -73,41 +73,50 @@ def contest(
         places = {(name, seed): Path(out or folder) / f"{name}-{seed}" for seed in seeds for name in recipes}
         if not goes_on:
             refuse_taken(places.values())
-        check_kind(str(data))
-        train_on, held_out = split(str(data), str(held) if held else None, folder)
-        if held_out and open_data(held_out)[1].fingerprint == open_data(train_on)[1].fingerprint:
-            raise InputError(f"{held or data}: held-out data must be others than {data}, and these hold the same")
-        if (count := reals(held_out, JUDGED)) < FEWEST:
-            raise InputError(f"{held or data}: {count} held-out samples are too few to judge by: {FEWEST} are needed")
-        settings = {name: Settings(name, train_on, dict((params or {}).get(name, {})), {}, {}) for name in recipes}
-        for each in settings.values():  # what cannot be trained is said before anything is
-            with connected():
-                try:
-                    make_plan(each, lambda text: None)
-                except InputError as error:
-                    raise InputError(f"{each.recipe}: {str(error).replace(train_on, str(data))}") from None
+        train_on, held_out = parts(str(data), str(held) if held else None, folder)
+        given = {name: dict((params or {}).get(name, {})) for name in recipes}
+        check_recipes(given, train_on, str(data))
         done = earlier(Path(out), places, train_on, str(data), minutes) if out and goes_on else []
         if out and held_out and train_on != str(data):
             train_on, held_out = kept(train_on, Path(out)), kept(held_out, Path(out))
+        known = {(row.recipe, row.seed) for row in done}
         entries = [
-            Entry(Settings(name, train_on, settings[name].params, {}, {}), seed, minutes, held_out, place, judged)
+            Entry(Settings(name, train_on, given[name], {}, {}), seed, minutes, held_out, place, judged)
             for (name, seed), place in places.items()
-            if (name, seed) not in {(row.recipe, row.seed) for row in done}
+            if (name, seed) not in known
         ]
-
-        def keep(row: Row) -> None:  # after each, so that what was trained is not lost with what comes after it
+        order = {place: i for i, place in enumerate(places)}
+        for row in race(entries, min(jobs, len(entries)), setup, tell):
             done.append(row)
-            done.sort(key=lambda row: list(places).index((row.recipe, row.seed)))
-            if out:
+            done.sort(key=lambda row: order.get((row.recipe, row.seed), -1))
+            if out:  # after each, so that what was trained is not lost with what comes after it
                 write_json(Path(out) / ROWS, [each.to_dict() for each in done])
                 write_bytes(Path(out) / "contest.md", ("\n".join(table(done)) + "\n").encode())
             seen(row)
-
-        for row in race(entries, min(jobs, len(entries)), setup, tell):
-            keep(row)
     if all(row.error for row in done):
         raise RunError(f"no run came to an end: {done[0].recipe}, seed {done[0].seed}: {done[0].error}")
     return done
+
+
+def parts(data: str, held: str | None, folder: Path) -> tuple[str, str | None]:
+    """Paths of training and held-out data. InputError where samples cannot be judged by them."""
+    check_kind(data)
+    train_on, held_out = split(data, held, folder)
+    if held_out and open_data(held_out)[1].fingerprint == open_data(train_on)[1].fingerprint:
+        raise InputError(f"{held or data}: held-out data must be others than {data}, and these hold the same")
+    if (count := reals(held_out, JUDGED)) < FEWEST:
+        raise InputError(f"{held or data}: {count} held-out samples are too few to judge by: {FEWEST} are needed")
+    return train_on, held_out
+
+
+def check_recipes(given: Mapping[str, dict[str, Any]], train_on: str, data: str) -> None:
+    """InputError for a recipe that cannot be trained, with what is ``given`` for it: before any is trained."""
+    for name, params in given.items():
+        with connected():
+            try:
+                make_plan(Settings(name, train_on, params, {}, {}), lambda text: None)
+            except InputError as error:
+                raise InputError(f"{name}: {str(error).replace(train_on, data)}") from None
 
 
 def race(
@@ -161,9 +170,7 @@ def refuse_taken(places: Iterable[Path]) -> None:
 
 
 def earlier(out: Path, places: Mapping[tuple[str, int], Path], train_on: str, data: str, minutes: float) -> list[Row]:
-    """The rows that an earlier contest has left in ``out``. InputError where it was another one."""
-    if not (out / ROWS).is_file() and not out.is_dir():
-        return []
+    """The rows that an earlier contest has left in ``out``, failures left out. InputError where it was another one."""
     rows = [Row.from_dict(facts) for facts in read_json(out / ROWS)] if (out / ROWS).is_file() else []
     for row in rows:
         if row.budget != minutes:
@@ -172,12 +179,11 @@ def earlier(out: Path, places: Mapping[tuple[str, int], Path], train_on: str, da
             )
     fingerprint = open_data(train_on)[1].fingerprint
     for place in places.values():
-        if (place / "run.json").is_file():
-            if read_json(place / "run.json")["data"]["fingerprint"] != fingerprint:
-                raise InputError(f"{place} was trained on other data than {data}: choose another --out")
-        else:
+        if not (place / "run.json").is_file():
             refuse_taken([place])
-    return [row for row in rows if (row.recipe, row.seed) in places and not row.error]
+        elif read_json(place / "run.json")["data"]["fingerprint"] != fingerprint:
+            raise InputError(f"{place} was trained on other data than {data}: choose another --out")
+    return [row for row in rows if not row.error]
 
 
 def check_kind(data: str) -> None:

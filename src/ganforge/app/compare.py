@@ -48,10 +48,14 @@ def compare(
     data: Annotated[str | None, typer.Option(help="With --recipes: train each on these data, then compare.")] = None,
     recipes: Annotated[str | None, typer.Option(help="Recipes to train for equal time: dcgan,r3gan,ddpm.")] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="With --recipes: of computing, for each and seed.")] = 3.0,
-    seeds: Annotated[int, typer.Option(min=1, help="With --recipes: how many of each; one says nothing of luck.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="With --recipes: seeds of each; one alone says nothing of luck.")
+    ] = 3,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="With --recipes: runs at a time. Default: one for each CPU core, up to 8; on a GPU one."),
+        typer.Option(
+            min=1, help="With --recipes: runs at a time. Default: one for each CPU core, up to 8; on a GPU one."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="With --recipes: go on with what was interrupted in --out.")

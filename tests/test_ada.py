@@ -128,6 +128,22 @@ def test_geometric_changes_are_drawn_as_in_the_paper(monkeypatch: pytest.MonkeyP
             assert float(angle.cos().mean().hypot(angle.sin().mean())) < 0.03
 
 
+def test_blits_are_drawn_as_in_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Appendix B: flips, quarter turns, and whole-pixel shifts of up to an eighth of the side, all alike likely."""
+    drawn: list[torch.Tensor] = []
+    monkeypatch.setattr(ada, "transformed", lambda x, inverse: (drawn.append(inverse), x)[1])
+    augment(torch.zeros(16_000, 1, 32, 64), 1.0, ["blit"])
+    linear, shift = drawn[0][:, :2, :2], drawn[0][:, :2, 2:]
+    ways, counts = linear.flatten(1).unique(dim=0, return_counts=True)
+    assert len(ways) == 8, "the symmetries of a square"
+    assert bool((counts / 16_000 - 1 / 8).abs().max() < 0.01)
+    torch.testing.assert_close(linear @ linear.mT, torch.eye(2).expand_as(linear))
+    right, down = (linear.mT @ shift)[:, :, 0].unbind(1)  # the shift came last: it was turned with the rest
+    for moved, most in ((right, 8), (down, 4)):
+        assert torch.equal(moved, moved.round()) and float(moved.abs().max()) == most
+        assert float(moved.std()) == pytest.approx(2 * most / math.sqrt(12), rel=0.03)
+
+
 def test_rotation_of_non_square_images_is_by_pixels() -> None:
     x = torch.zeros(1, 1, 16, 40)
     x[:, :, 4:12, 18:22] = 1.0  # 4 wide, 8 tall
@@ -223,6 +239,52 @@ def test_bands_add_up_and_split_by_frequency() -> None:
         wave = torch.cos(round(frequency * 64) / 64 * place)
         power = (bands @ wave)[:, 16:-16].square().sum(1)
         assert int(power.argmax()) == band
+
+
+def test_colors_are_drawn_as_in_the_paper() -> None:
+    """Appendix B: contrast of half an octave, hue by any angle about grey, saturation of an octave. What an image of
+    black and the three primaries becomes is the whole map."""
+    primaries = torch.cat([torch.zeros(3, 1), torch.eye(3)], 1)[:, None].expand(20_000, 3, 1, 4)
+    grey = torch.ones(3) / math.sqrt(3)
+    plane = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
+    plane = plane / plane.norm(dim=1, keepdim=True)
+    for p in (1.0, 0.3):
+        y = ada.colored(primaries, torch.tensor(p))[:, :, 0]
+        linear = y[:, :, 1:] - y[:, :, :1]
+        torch.testing.assert_close(plane @ linear @ grey, torch.zeros(20_000, 2), atol=1e-4, rtol=1e-4)
+        contrast, block = grey @ linear @ grey, plane @ linear @ plane.T
+        saturation = torch.linalg.det(block).sqrt() / contrast.abs()
+        angle = torch.atan2(block[:, 1, 0] - block[:, 0, 1], block[:, 0, 0] + block[:, 1, 1])
+        for octaves, wanted in ((contrast.abs().log2(), 0.5), (saturation.log2(), 1.0)):
+            assert float(octaves.square().mean().sqrt()) == pytest.approx(wanted * math.sqrt(p), rel=0.05)
+        assert float(angle.abs().mean()) == pytest.approx(p * math.pi / 2, rel=0.05)
+        assert float((angle.abs() > 3).float().mean()) == pytest.approx(p * (1 - 3 / math.pi), abs=0.01)
+        assert float((contrast < 0).float().mean()) == pytest.approx(p / 2, abs=0.02)
+
+
+def test_a_band_is_amplified_by_octaves_and_the_power_of_natural_images_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Appendix B: one band times 2^N(0, 1), all divided by the root of the sum of power x gain^2."""
+    diagonal = torch.stack([torch.diag(row) for row in torch.eye(4)])  # a pixel is a band
+    monkeypatch.setattr(ada, "_bands", lambda size, device: diagonal)
+    for chosen in range(4):
+        bands = iter(range(4))
+        monkeypatch.setattr(ada, "_chance", lambda n, p, k=chosen, b=bands: torch.full((n,), next(b) == k))
+        y = ada.filtered(torch.ones(20_000, 1, 4, 4), torch.tensor(1.0))[:, 0]
+        gains = y.diagonal(dim1=1, dim2=2).sqrt()
+        torch.testing.assert_close(y, gains[:, :, None] * gains[:, None])
+        power = torch.tensor([10.0, 1.0, 1.0, 1.0]) / 13
+        torch.testing.assert_close((power * gains.square()).sum(1), torch.ones(20_000), atol=1e-4, rtol=1e-4)
+        octaves = (gains[:, chosen] / gains[:, chosen - 1]).log2()
+        assert abs(float(octaves.mean())) < 0.03 and float(octaves.std()) == pytest.approx(1.0, rel=0.03)
+
+
+def test_noise_is_as_strong_as_in_the_paper() -> None:
+    """Each image has a standard deviation of its own: |N(0, 0.1)|."""
+    y = ada.corrupted(torch.zeros(20_000, 1, 16, 16), torch.tensor(1.0)).flatten(1)
+    shown = (y != 0).sum(1)
+    variance = y.square().sum(1) / shown.clamp_min(1)
+    assert float(variance.mean()) == pytest.approx(0.01, rel=0.05)
+    assert float(variance.sqrt().mean()) == pytest.approx(0.1 * math.sqrt(2 / math.pi), rel=0.03)
 
 
 # ---- the policy, and p

@@ -102,6 +102,17 @@ def test_coupling_keeps_what_its_mask_says_and_reads_nothing_else() -> None:
     assert torch.equal(among, torch.diag(among.diagonal()))
 
 
+def test_random_masks_are_those_that_were_saved() -> None:
+    """Of three values some halves are in order and need no gathering: which ones, a loaded flow must not guess."""
+    z = torch.randn(4, 3)
+    for seed in range(6):
+        first, second = (torch.manual_seed(s) and MlpFlow((3,), 0, 4, 6) for s in (seed, 100 + seed))
+        for parameter in first.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        second.load_state_dict(first.state_dict())
+        assert torch.equal(first(z), second(z))
+
+
 def test_mixing_starts_as_a_rotation() -> None:
     torch.manual_seed(0)
     weight = Mix(6).weight()

@@ -71,6 +71,8 @@ def test_contrast():
     scale = y.flatten(1).std(1) / x.flatten(1).std(1)
     assert 0.5 - 1e-4 <= scale.min() < 0.51 and 1.49 < scale.max() <= 1.5 + 1e-4
     assert abs(scale.mean() - 1) < 0.015
+    middle = x.mean((1, 2, 3), keepdim=True)  # of all channels together
+    torch.testing.assert_close(y, middle + scale[:, None, None, None] * (x - middle), atol=1e-4, rtol=1e-4)
 
 
 def test_translation_against_a_loop():

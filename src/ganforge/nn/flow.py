@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -120,7 +121,15 @@ class Coupling(Layer):
         self.register_buffer("changed", (~mask.bool()).nonzero().squeeze(1))
         self.register_buffer("order", torch.cat([self.kept, self.changed]).argsort())
         self.net, self.parts = net, [len(self.kept), len(self.changed)]
-        self.sorted = bool((self.order.diff() == 1).all())  # then nothing needs to be gathered
+        self.arrange()
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        super()._load_from_state_dict(*given)
+        self.arrange()  # masks may be random: these are others than at the start
+
+    def arrange(self) -> None:
+        """Find out whether what stays comes first: then nothing needs to be gathered."""
+        self.sorted = bool((self.order.diff() == 1).all())
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What stays and what changes."""

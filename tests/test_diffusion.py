@@ -78,6 +78,26 @@ def test_ddim_with_noise_keeps_the_distribution() -> None:
     assert not torch.allclose(found, ddim(ideal(schedule), z, schedule, times))
 
 
+@pytest.mark.parametrize("eta", [0.4, 1.0])
+def test_a_step_with_noise_is_its_formula(eta: float) -> None:
+    """Song et al. 2021, eq. 12 and 16; from one time to the next, eta 1 has the variance of Ho et al., eq. 7."""
+    schedule, noise, seen = cosine_schedule(100), torch.randn(3, 2, 5, dtype=F64), []
+
+    def predict(x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(x)
+        return torch.full_like(x, 0.3), torch.full_like(x, -0.7)
+
+    for t, before in ((80, 30), (60, 59)):
+        seen.clear()
+        ddim(predict, torch.zeros(3, 5, dtype=F64), schedule, [t, before], eta, noise)
+        a, b = float(schedule[t]), float(schedule[before])
+        sigma = eta * math.sqrt((1 - b) / (1 - a)) * math.sqrt(1 - a / b)
+        expected = math.sqrt(b) * 0.3 - math.sqrt(1 - b - sigma**2) * 0.7 + sigma * noise[:, 0]
+        torch.testing.assert_close(seen[1], expected)
+    own = (1 - a / b) * (1 - b) / (1 - a)
+    assert sigma**2 == pytest.approx(eta**2 * own)
+
+
 def test_diffusion_bound_with_the_ideal_denoiser_is_close_to_the_likelihood() -> None:
     domain, _ = open_data("ring")
     torch.manual_seed(0)

@@ -68,6 +68,8 @@ def test_a_fresh_block_is_the_identity_and_weights_are_those_of_fixup():
     shrunk = GAIN * 16 ** (-1 / 4)  # Zhang et al. 2019: L^(-1 / (2 m - 2)) with m = 3 layers in a branch
     assert float(block.widen.weight.detach().std()) == pytest.approx(shrunk / math.sqrt(64), rel=0.05)
     assert float(block.grouped.weight.detach().std()) == pytest.approx(shrunk / math.sqrt(16 * 9), rel=0.05)
+    basis = R3Discriminator((3, 64, 64), 32).basis.detach()  # a convolution of each channel with its whole map
+    assert basis.shape[1:] == (4, 4) and float(basis.std()) == pytest.approx(1 / 4, rel=0.05)
     assert not any(
         isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in R3Discriminator((1, 8, 8), 8).modules()
     )

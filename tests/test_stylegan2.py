@@ -136,6 +136,33 @@ def test_a_styled_convolution_is_figure_2c() -> None:
     torch.testing.assert_close(conv.eval()(x, w), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_residual_block_is_figure_7() -> None:
+    """conv, leaky ReLU, blur and conv with stride 2, leaky ReLU; beside a 1 x 1 convolution of the blurred half; both
+    paths have half of the variance."""
+    block, x = nets.ResidualDown(4, 6), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        block.first.bias.normal_(), block.second.bias.normal_()  # type: ignore[union-attr]
+    taps = torch.tensor(BINOMIAL) / 8
+    low = torch.outer(taps, taps).expand(4, 1, 4, 4)
+    conv, lrelu = torch.nn.functional.conv2d, torch.nn.functional.leaky_relu
+    y = lrelu(conv(x, block.first.weight / 6, block.first.bias, padding=1), 0.2) * math.sqrt(2)
+    y = conv(conv(y, low, padding=2, groups=4), block.second.weight / 6, block.second.bias, stride=2)
+    skip = conv(conv(x, low, padding=1, stride=2, groups=4), block.skip.weight / 2)
+    expected = (lrelu(y, 0.2) * math.sqrt(2) + skip) / math.sqrt(2)
+    torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_mapping_sees_latent_and_class_alike_loud() -> None:
+    """Both are normalized: how large z is changes nothing, nor how large the class's embedding."""
+    mapping, z, label = nets.Mapping(8, 2, 3).eval(), torch.randn(5, 8), torch.tensor([0, 1, 2, 1, 0])
+    w = mapping(z, label)
+    torch.testing.assert_close(mapping(7 * z, label), w, atol=1e-4, rtol=1e-3)
+    with torch.no_grad():
+        mapping.embedding.weight.mul_(7.0)  # type: ignore[union-attr]
+    torch.testing.assert_close(mapping(z, label), w, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(mapping(z, label[[1, 2, 0, 0, 1]]), w, atol=1e-2)
+
+
 def test_normalized_features_have_mean_square_one_at_each_position() -> None:
     torch.manual_seed(0)
     layer = nets.StyledConv(6, 5, 8, (8, 8), up=True, normalize=True)

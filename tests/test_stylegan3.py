@@ -106,6 +106,27 @@ def test_fourier_features_move_as_asked() -> None:
     torch.testing.assert_close(moved[1, :, :, 4:], still[1, :, :, :-4], atol=1e-4, rtol=1e-3)
 
 
+def test_fourier_features_are_waves_that_fill_the_band_evenly() -> None:
+    """Section 3.1: sin(2 pi (f R (p - t) + phase)) of size 1, mixed, where R and t are what w says; as many f in each
+    part of the disk."""
+    first = FourierInput(bands(32, 8, 4, 100, 1)[0], 6)
+    band, turn, step = first.band, 0.7, torch.tensor([0.2, -0.1])
+    with torch.no_grad():
+        first.place.bias.copy_(3 * torch.tensor([math.cos(turn), math.sin(turn), *step]))  # a length of 3: no zoom
+    first.weight.data.copy_(torch.eye(band.channels) * math.sqrt(band.channels))
+    place = (torch.arange(band.size) + 0.5 - band.size / 2) / band.rate
+    down, right = torch.meshgrid(place, place, indexing="ij")
+    at = torch.stack([right, down], 2) - step
+    cos, sin = math.cos(turn), math.sin(turn)
+    turned = torch.stack([cos * at[..., 0] - sin * at[..., 1], sin * at[..., 0] + cos * at[..., 1]])
+    angle = torch.einsum("cd,dhw->chw", first.waves, turned) + first.phases[:, None, None]
+    torch.testing.assert_close(first(torch.randn(1, 6))[0], (2 * math.pi * angle).sin(), atol=1e-4, rtol=1e-3)
+    inside = first.waves.norm(dim=1) / band.cutoff
+    for radius in (0.3, 0.5, 0.7, 0.9):
+        assert float((inside < radius).float().mean()) == pytest.approx(radius**2, abs=0.06)
+    assert float(inside.max()) <= 1
+
+
 def test_the_constant_of_stylegan2_moves_too() -> None:
     x = torch.arange(16.0).reshape(1, 1, 4, 4)
     torch.testing.assert_close(shifted(x, torch.tensor([[0.25, 0.0]]))[0, 0, 1:], x[0, 0, :-1])
@@ -176,6 +197,18 @@ def test_magnitudes_follow_in_training_only() -> None:
     assert all(torch.equal(a, p.magnitude) for a, p in zip(before, G.parts, strict=True))
     G.train()(torch.randn(4, 8))
     assert not torch.equal(before[-1], G.parts[-1].magnitude)
+    layer = AliasFreeGenerator((1, 16, 16), 8, 4, 1, margin=2).parts[0]
+    x = 3 * torch.randn(2, layer.weight.shape[1], layer.finer.matrix.shape[0] - 2, layer.finer.matrix.shape[0] - 2)
+    layer(x, torch.randn(2, 8))
+    torch.testing.assert_close(layer.magnitude, 0.999 + 0.001 * x.square().mean())
+
+
+def test_images_are_a_quarter_of_what_the_last_layer_gives() -> None:
+    """As in the authors' code: at the start images are then neither grey nor clipped."""
+    G, seen = AliasFreeGenerator((1, 16, 16), 8, 4, 1, margin=2).eval(), []
+    G.parts[-1].register_forward_hook(lambda module, given, made: seen.append(made))
+    image = G(torch.randn(2, 8))
+    torch.testing.assert_close(image, 0.25 * seen[0])
 
 
 def test_defaults_grow_with_the_image() -> None:

@@ -130,6 +130,21 @@ def test_costs_of_a_step_are_the_divergence_of_two_normals() -> None:
             assert float(weights[t] * 0.3**2 + constants[t]) == pytest.approx(float(exact), rel=1e-9)
 
 
+def test_a_bound_that_knows_the_data_is_its_ends() -> None:
+    """Where every estimate is right, what is left of eq. 5: x_1's own noise, and how far x_T is from normal noise."""
+    domain, _ = open_data("ring")
+    game = checked(Ddpm, {"size": 8, "steps": 4, "variance": "small"}, "params").build(domain)
+    x, a = torch.tensor([[600.0, -300.0], [0.0, 0.0]]), game.exact
+    game.predict = lambda noisy, t: (x, noisy)  # type: ignore[method-assign]
+    start = stats.norm.logpdf(0, 0, math.sqrt(1 - a[1])) * 2 + game.values.unit
+    end = torch.distributions.Normal(a[-1].sqrt() * x, (1 - a[-1]).sqrt())
+    prior = torch.distributions.kl_divergence(end, torch.distributions.Normal(0.0, 1.0)).sum(1)
+    assert float(prior[0]) > 1
+    torch.testing.assert_close(
+        game.log_prob({"data": x}), start - prior.float(), atol=1e-3, rtol=1e-4, check_dtype=False
+    )
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28), (2, 7, 9), (1, 20, 31)])
 def test_unet_takes_any_size_and_sees_the_time(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)

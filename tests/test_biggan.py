@@ -8,7 +8,7 @@ from torch import nn
 
 from ganforge.domains import open_data
 from ganforge.losses.orthogonal import orthogonality, overlap
-from ganforge.nn.biggan import BigGenerator
+from ganforge.nn.biggan import BigGenerator, SkipNorm
 from ganforge.nn.spectral import normalize_spectrally
 from ganforge.recipes.biggan import Biggan
 
@@ -38,6 +38,16 @@ def test_orthogonality_looks_below_spectral_normalization_and_not_at_embeddings(
 def generator(**settings: object) -> BigGenerator:
     torch.manual_seed(0)
     return BigGenerator((3, 32, 32), 23, 8, 4, **settings).eval()  # type: ignore[arg-type]
+
+
+def test_scales_are_one_and_what_the_condition_says() -> None:
+    """Section 3: (1 + A c) times the normalized map, plus B c; without a condition, plain batch normalization."""
+    layer, x, c = SkipNorm(5, 3), 2 + 3 * torch.randn(4, 5, 6, 6), torch.randn(4, 3)
+    plain = (x - x.mean((0, 2, 3), keepdim=True)) / x.var((0, 2, 3), keepdim=True, unbiased=False).sqrt()
+    torch.testing.assert_close(layer(x, 0 * c), plain, atol=1e-4, rtol=1e-4)
+    scale, shift = (c @ part.weight.T for part in (layer.scale, layer.shift))
+    expected = (1 + scale)[:, :, None, None] * plain + shift[:, :, None, None]
+    torch.testing.assert_close(layer(x, c), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_each_part_of_the_latent_matters_at_its_own_block() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ganforge.core.errors import InputError
 from ganforge.core.game import Clock
 from ganforge.domains import open_data
-from ganforge.nn.pyramid import enlarge, shrink, sides
+from ganforge.nn.pyramid import DetailDiscriminator, enlarge, shrink, sides
 from ganforge.recipes.lapgan import Lapgan
 
 
@@ -67,6 +67,15 @@ def test_each_level_is_a_pair_of_players_on_real_details() -> None:
     assert made.shape == real.shape
     moves = game.moves(Clock())
     assert [m.player for m in moves][:2] == ["G", "D"] and all("loss" in m.play(batch) for m in moves)
+
+
+def test_a_judge_sees_the_sharp_image_and_the_details() -> None:
+    """Section 3.1: h + l, and h beside it, so that what is wrong with either shows."""
+    judge, seen = DetailDiscriminator(2, (8, 8), 4), []
+    judge.first.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    detail, low = torch.randn(3, 2, 8, 8), torch.randn(3, 2, 8, 8)
+    assert judge(detail, low, None).shape == (3,)
+    assert torch.equal(seen[0], torch.cat([detail + low, detail], 1))
 
 
 def test_noise_of_every_level_changes_the_image() -> None:

@@ -73,6 +73,21 @@ def test_elbo_is_below_the_exact_likelihood_and_more_draws_are_closer() -> None:
     assert bounds[0] < exact - 0.05 and bounds[2] == pytest.approx(exact, abs=0.02)
 
 
+def test_beta_weighs_the_divergence_and_nothing_else() -> None:
+    """Against torch's own KL, in bits per value."""
+    game = linear_vae(1)[0]
+    x, found = torch.randn(50, 2, dtype=F64), {}
+    for game.beta in (1.0, 4.0):
+        torch.manual_seed(2)
+        found[game.beta] = game.learn({"data": x})
+    mean, log_sd = game.encoder(x)
+    q, p = (torch.distributions.Normal(*of) for of in ((mean, log_sd.exp()), (0 * mean, 1 + 0 * mean)))
+    bits = torch.distributions.kl_divergence(q, p).sum(1).mean() / (2 * math.log(2))
+    for beta, terms in found.items():
+        torch.testing.assert_close(terms["divergence"], beta * bits)
+        assert torch.equal(terms["reconstruction"], found[1.0]["reconstruction"])
+
+
 # PixelCNN
 
 

@@ -132,6 +132,16 @@ def test_directions_of_a_linear_generator_are_its_singular_vectors() -> None:
     assert same_up_to_sign(own, U.T[:3], 0.02) and own[0].scale == pytest.approx(0.3, rel=0.1)
 
 
+def test_what_all_samples_share_is_no_direction() -> None:
+    """Principal components are of what varies (GANSpace, section 3.1): a bias, however large, is none."""
+    biased = Linear()
+    biased.G.bias.data.fill_(5.0)
+    for layer in (None, "G"):
+        plain, found = (latent.directions(model(game), 3, "features", layer=layer) for game in (Linear(), biased))
+        assert [d.share for d in found] == pytest.approx([d.share for d in plain], abs=1e-4)
+        assert same_up_to_sign(found, torch.stack([d.vector for d in plain]), 1e-4)
+
+
 def test_layers_are_spaces_too() -> None:
     mapped = model(Mapped())
     assert latent.vector_layers(mapped) == ["first", "G"]

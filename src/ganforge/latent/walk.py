@@ -187,8 +187,8 @@ def components(model: Model, inputs: Batch, latents: Tensor, count: int, own: bo
     scores, values, vectors = torch.linalg.svd(features, full_matrices=False)  # features = scores * values @ vectors
     variances = values.square() / (len(features) - 1)
     rank = max(1, int((values > 1e-6 * values[0]).sum()))
-    if not own:  # z - mean = coordinates @ vectors, by least squares; the columns of scores are orthonormal
-        vectors = scores.T @ (latents - latents.mean(0)) / values.clamp_min(1e-12)[:, None]
+    if not own:  # z - mean = scores @ vectors, by least squares: the columns of scores are orthonormal
+        vectors = scores.T @ (latents - latents.mean(0))
     vectors = vectors[:rank] / vectors[:rank].norm(dim=1, keepdim=True).clamp_min(1e-12)
     if count > rank:
         raise InputError(f"features vary in {rank} directions only, not {count}")

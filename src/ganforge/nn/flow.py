@@ -124,8 +124,8 @@ class Coupling(Layer):
         self.net, self.parts = net, [len(self.kept), len(self.changed)]
         self.arrange()
 
-    def _load_from_state_dict(self, *given: Any) -> None:
-        super()._load_from_state_dict(*given)
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
         self.arrange()  # masks may be random: these are others than at the start
 
     def arrange(self) -> None:

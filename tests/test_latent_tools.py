@@ -18,6 +18,7 @@ from ganforge.core.game import Batch, Game
 from ganforge.domains.image import ImageDomain
 from ganforge.domains.image_pictures import CAPTION
 from ganforge.domains.points import PointDomain
+from ganforge.latent.inversion import far, misfit, pyramid
 from ganforge.latent.walk import main_axes
 from ganforge.model import Model
 
@@ -91,6 +92,20 @@ def test_a_generated_image_is_found_again_and_its_latent_too() -> None:
     assert 10 < np.mean(unmoved.psnr) < np.mean(found.psnr)
     other = latent.project(model(), model().generate(10, seed=9), starts=200, seed=1)
     assert not torch.equal(other.latents, found.latents)
+
+
+def test_pictures_are_compared_at_every_size_down_to_four_pixels() -> None:
+    """So that a search feels where a picture is bright before it sees its detail."""
+    made, target = torch.randn(2, 3, 16, 32), torch.randn(2, 3, 16, 32)
+    squares, gaps = torch.zeros(2), torch.zeros(2)
+    for half in (1, 2, 4):  # 16 x 32, 8 x 16 and 4 x 8: means of blocks
+        a, b = (x.unflatten(3, (-1, half)).unflatten(2, (-1, half)).mean((3, 5)) for x in (made, target))
+        squares += (a - b).square().mean((1, 2, 3))
+        gaps += (a - b).abs().mean((1, 2, 3))
+    torch.testing.assert_close(misfit(made, target), squares + 0.1 * gaps)
+    torch.testing.assert_close(far(made, target).diagonal(), squares, atol=1e-4, rtol=1e-4)
+    odd = pyramid(torch.ones(1, 1, 9, 7))
+    assert [len(level[0]) for level in odd] == [63, 20] and all(bool((level == 1).all()) for level in odd)
 
 
 def test_latents_keep_to_their_prior() -> None:

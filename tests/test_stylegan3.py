@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +203,15 @@ def test_magnitudes_follow_in_training_only() -> None:
     x = 3 * torch.randn(2, layer.weight.shape[1], layer.finer.matrix.shape[0] - 2, layer.finer.matrix.shape[0] - 2)
     layer(x, torch.randn(2, 8))
     torch.testing.assert_close(layer.magnitude, 0.999 + 0.001 * x.square().mean())
+
+
+@pytest.mark.parametrize("kind", [StyleGenerator, AliasFreeGenerator])
+def test_double_precision_gives_the_same_but_more_digits(kind: Callable[..., Any]) -> None:
+    G, z = kind((3, 16, 16), 8, 4, 2).eval(), torch.randn(6, 8)
+    image = G(z)
+    found = G.double()(z.double())
+    assert found.dtype == G.train()(z.double()).dtype == torch.float64
+    torch.testing.assert_close(found.float(), image, atol=1e-4, rtol=1e-4)
 
 
 def test_images_are_a_quarter_of_what_the_last_layer_gives() -> None:

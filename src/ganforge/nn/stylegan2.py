@@ -141,7 +141,7 @@ class Mapping(nn.Module):
         for layer in self.layers:
             w = leaky(layer(w))
         if self.training and followed:
-            self.average.lerp_(w.detach().float().mean(0), 1 - self.follow)
+            self.average.lerp_(w.detach().to(self.average.dtype).mean(0), 1 - self.follow)
         return w
 
 
@@ -172,7 +172,8 @@ class MappedGenerator(Generator):
         if not self.training or not self.mixing:
             return each
         n = len(z)
-        other = self.mapping(latents_on(z.device, n, z.shape[1], self.prior), label, followed=False)
+        drawn = latents_on(z.device, n, z.shape[1], self.prior).to(z.dtype)
+        other = self.mapping(drawn, label, followed=False)
         crossover = torch.randint(1, self.layers, (n,), device=z.device)
         mixed = torch.rand(n, device=z.device) < self.mixing
         layer = torch.arange(self.layers, device=z.device)

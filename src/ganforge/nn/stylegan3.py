@@ -93,7 +93,7 @@ class FourierInput(nn.Module):
 
     def forward(self, w: Tensor, shift: Tensor | None = None) -> Tensor:
         with torch.autocast(w.device.type, enabled=False):
-            turn = self.place(w.float())
+            turn = self.place(w.to(self.weight.dtype))  # not in mixed precision
             turn = turn / turn[:, :2].norm(dim=1, keepdim=True)
             cos, sin, across, down = turn.unbind(1)
             # sampled where the picture was before it was turned and moved: first the turn, then the step, then shift
@@ -186,7 +186,7 @@ class AliasFreeLayer(nn.Module):
         """``x`` [n, channels, size, size] of the band before, ``w`` [n, latent] -> of the band after."""
         if self.training:
             with torch.no_grad():
-                self.magnitude.lerp_(x.detach().float().square().mean(), 1 - FOLLOW)
+                self.magnitude.lerp_(x.detach().to(self.magnitude.dtype).square().mean(), 1 - FOLLOW)
         style, weight = self.style(w), self.weight
         if self.to_image:
             style = style / math.sqrt(weight.shape[1])

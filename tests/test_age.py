@@ -235,7 +235,7 @@ def test_one_image_to_a_row(run: Path, tmp_path: Path) -> None:
         (["translate", "RUN", "one.png", "--out", "x.png"], "changes radius: say to which, such as --to 35"),
         (["translate", "RUN", "one.png", "--out", "x.png", "--to", "70"], "knows radius from 12.0"),
         (["translate", "RUN", "one.png", "--out", "x.png", "--to", "nan"], "knows radius from 12.0"),
-        (["translate", "RUN", "one.png", "--out", "x.png", "--to", "20,old"], "'old' is no number"),
+        (["translate", "RUN", "one.png", "--out", "x.png", "--to", "20,old"], "'old' is not a number"),
         (["generate", "RUN"], "makes nothing without an input"),
         (["translate", "OTHER", "one.png", "--out", "x.png", "--to", "70"], "not trained on images with a number"),
         (["train", "age", "--data", "digits"], "images with a number each"),

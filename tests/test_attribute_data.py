@@ -79,7 +79,7 @@ def test_arrays_with_a_number_each(tmp_path: Path) -> None:
     assert source.take(torch.arange(4))["value"][:, 0].tolist() == values.tolist()
     for bad, says in (
         (values[:3], "one number for each of 4"),
-        (np.array([1, np.nan, 2, 3]), "row 1: nan is no number"),
+        (np.array([1, np.nan, 2, 3]), "row 1: nan is not a number"),
     ):
         np.savez(tmp_path / "bad.npz", images=levels, slant=bad)
         with pytest.raises(InputError, match=says):
@@ -122,8 +122,8 @@ def test_files_that_cannot_be_read_say_so(tmp_path: Path, name: str, content: by
 @pytest.mark.parametrize(
     ("cells", "options", "says"),
     [
-        ([1, 2, "old", 4], {}, r"'2.png' \(image 3\) has 'old' in column 'age', which is no number"),
-        ([1, 2, "nan", 4], {}, "'2.png' .* no number"),
+        ([1, 2, "old", 4], {}, r"'2.png' \(image 3\) has 'old' in column 'age', which is not a number"),
+        ([1, 2, "nan", 4], {}, "'2.png' .* not a number"),
         ([1, 2, "", 4], {}, "row 4: no label in column 'age' for '2.png'"),
         ([5, 5, 5, 5], {}, "all images have the same age, 5"),
         ([1, 2, 3, 4], {"column": "agee"}, "did you mean 'age'"),

@@ -240,7 +240,7 @@ def test_dry_run_estimates_and_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     said = ganforge("train", *TINY, "--rounds", 1000, "--dry-run")
     assert said.code == 0 and list(tmp_path.iterdir()) == []
-    pictures = r"(?: \(.* of them for sample pictures\))?"  # where they are more than a tenth
+    pictures = r"(?: \(.* of it for sample pictures\))?"  # where they are more than a tenth
     time_and_memory = rf"1,000 rounds, \d+ (s|min \d+ s){pictures} at [\d,]+ samples/s, [\d.]+ GiB of memory"
     assert re.search(rf"estimate: {time_and_memory}; parameters: G [\d.]+ M, D [\d.]+ M", said.err)
     assert ganforge("train", *TINY, "--rounds", 1000, "--dry-run", "-q").err == ""
@@ -361,6 +361,9 @@ def test_recipes_are_explained() -> None:
         for field in dataclasses.fields(find_recipe(name)):
             meaning = lines[field.name].partition(" = ")[2].partition(" ")[2].strip()
             assert len(meaning) > 3, f"{name}: what is {field.name}?"
+            told = lines[field.name]
+            assert told.count("(") == told.count(")"), f"{name}: {field.name} is cut off: {told}"
+            assert f"\n{field.name}: " not in said.out, f"{name}: {field.name} is told twice"
 
 
 def test_report(runs: Path, tmp_path: Path) -> None:

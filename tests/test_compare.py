@@ -197,7 +197,8 @@ def test_what_cannot_be_compared(runs: Path, tmp_path: Path) -> None:
         "needs two runs or more": [one],
         "is given twice": [one, runs / "." / "one"],
         "is not a run folder": [one, runs],
-        "hold different data: --against DATA": [one, points],
+        "samples of digits, ": [one, points],
+        "not the same data: say with --against DATA": [one, points],
         "the data of": [changed, one],
         "they cannot be compared": [one, points, "--against", "digits"],
         "did you mean 'fid'?": [one, two, "--quality", "fids"],
@@ -265,8 +266,8 @@ def test_runs_of_a_contest_keep_their_part_of_the_data(tmp_path: Path) -> None:
         (("--data", "customers", "--recipes", "ctgan"), "give held-out data (--against TEST)"),
         (("--data", "digits", "--recipes", "gan", "--against", "digits"), "must be others than digits"),
         (("--data", "digits", "--recipes", "gan,ctgan"), "error: ctgan: digits does not hold what this recipe needs"),
-        (("--data", "digits", "--recipes", "gan", "--metrics", "kid"), "error: --metrics is for runs that are there"),
-        (("--data", "digits", "--recipes", "gan", "--seed", "1"), "error: --seed is for runs that are there"),
+        (("--data", "digits", "--recipes", "gan", "--metrics", "kid"), "error: --metrics does not go with --recipes"),
+        (("--data", "digits", "--recipes", "gan", "--seed", "1"), "error: --seed does not go with --recipes"),
     ],
 )
 def test_wrong_contests_are_one_line(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:

@@ -140,7 +140,7 @@ def test_lines_of_json_end_where_json_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "says"),
     [
-        (["10", "11", "old", "12"], "'2.png' .image 3. has 'old' in column 'age', which is no number"),
+        (["10", "11", "old", "12"], "'2.png' .image 3. has 'old' in column 'age', which is not a number"),
         (["10"] * 4, "all images have the same age, 10"),
     ],
 )

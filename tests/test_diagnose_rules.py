@@ -154,7 +154,7 @@ def test_small_steps_alone_are_no_fault(columns: dict[str, Any]) -> None:
 def test_young_runs_that_nothing_has_judged_are_not_called_healthy() -> None:
     young = replace(CONTEXT, budget=1_000_000)  # of which 64,000 have been seen
     found = diagnose(log(), young)
-    assert found.fault == "undertrained" and "0.064 of the recipe's own budget, 1,000,000" in found.evidence
+    assert found.fault == "undertrained" and "6.4 % of the recipe's own budget of 1,000,000" in found.evidence
     assert "train longer" in str(found)
     for context in (CONTEXT, replace(CONTEXT, budget=400_000)):
         assert diagnose(log(), context).fault == "healthy"

@@ -124,7 +124,7 @@ def test_a_run_goes_on_from_any_folder(here: Path, tmp_path: Path, monkeypatch: 
     assert said.code == 0 and "done: 4 rounds" in said.err
     assert read_settings(run / "config.yaml").path == str(here / "photos")
     said = ganforge("train", "--fork", run, "--rounds", 1, "--run", "forked", draw=False)
-    assert said.code == 0 and "done: 1 rounds" in said.err
+    assert said.code == 0 and "done: 1 round," in said.err
     (tmp_path / "photos").mkdir()  # what is here comes first
     assert "no images in photos" in ganforge("resume", shutil.copytree(here / "runs" / "one", "two")).error
 
@@ -218,13 +218,13 @@ def test_before_a_run_too_little_and_too_few_are_told(here: Path, monkeypatch: A
         return "\n".join(plan.cautions(its, plan.Estimate(rounds, seconds, 100.0, 0, {})))
 
     whole = told(settings_of(here))
-    assert whole == "few: 16 images, each to be seen 50,000 times, are learned by heart: find more, or --set " + (
+    assert whole == "few: 16 images, each seen 50,000 times, will be memorized: find more, or --set " + (
         "augment=ada; --holdout 0.1 shows it"
     )
     assert "augment" not in told(settings_of(here, {"augment": "color"}))
     assert "holdout" not in told(settings_of(here, holdout="0.25"))
     short = told(settings_of(here, samples=640))
-    assert short == "short: 640 samples are 0.0008 of this recipe's own budget, 800,000 (about 2 h 13 min here): " + (
+    assert short == "short: 640 samples are 0.08 % of this recipe's own budget of 800,000 (about 2 h 13 min here): " + (
         "expect unfinished samples"
     )
     assert "--resolution" in told(settings_of(here), 2e5)
@@ -347,7 +347,7 @@ def test_what_may_take_long_around_training_is_told(tmp_path: Path, monkeypatch:
     told: list[str] = []
     monkeypatch.setattr(api, "patience", lambda tell, text: told.append(text) or nullcontext())
     assert ganforge("train", *TINY, "--rounds", 2, "--run", tmp_path / "run", draw=False).code == 0
-    parts = ("reading ring", "measuring how long", "learning what samples are judged by", "writing the report")
+    parts = ("reading ring", "measuring how long", "learning the features", "writing the report")
     assert len(told) == 4 and all(text.startswith(part) for text, part in zip(told, parts, strict=True)), told
 
 

@@ -106,7 +106,7 @@ def test_stereochemistry_and_isotopes_are_left_out(tmp_path: Path) -> None:
         ("a.smi", b"", "a.smi is empty: molecules are SMILES, one a line"),
         ("a.smi", b"xyz\nhello\n", "none of its 2 lines could be used as a molecule; the first: line 1, 'xyz'"),
         ("a.smi", b"CC\nxyz\n", "has only 1 molecule to use"),
-        ("a.smi", b"CC\n\xff\n", "no UTF-8"),
+        ("a.smi", b"CC\n\xff\n", "not UTF-8"),
         ("a.csv", b"smile,y\nCC,1\n", "no column 'smiles' of SMILES: did you mean 'smile'"),
         ("a.csv", b"", "no column 'smiles' of SMILES: the file is empty"),
         ("a.csv", b"smiles\n1\n2\n", "could be used as a molecule"),

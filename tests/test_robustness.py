@@ -232,7 +232,7 @@ def test_all_checkpoints_damaged(run: Path) -> None:
         spoil(checkpoint / "game.safetensors")
     before = tree(run / "checkpoints")
     said = quick("resume", run, "--rounds", 30)
-    assert said.code == 1 and said.error == f"error: {run}: none of its 3 checkpoints is whole; start a new run"
+    assert said.code == 1 and said.error == f"error: {run}: none of its 3 checkpoints is intact; start a new run"
     assert tree(run / "checkpoints") == before
 
 

@@ -132,7 +132,11 @@ def test_labels(tmp_path: Path) -> None:
         domain, source = open_data(str(path), StreamedOptions(**options))  # type: ignore[arg-type]
         assert (domain.classes, source.counts) == (classes, counts), options  # type: ignore[attr-defined]
     for lacking, options, told in (
-        (cls[:-1], {}, r"t\.tar: b/19\.png has no label in a \.cls file, others have: add it, or set labels=none"),
+        (
+            cls[:-1],
+            {},
+            r"t\.tar: b/19\.png has no label in a \.cls file, others have: add it, or --set data.labels=none",
+        ),
         ([], {"labels": "metadata"}, "no labels for labels=metadata"),
         (about, {"label_column": "kind"}, "no column 'kind'"),
         ([("a/0.cls", b"")], {}, r"a/0\.cls: expected one class"),
@@ -155,7 +159,9 @@ def test_what_is_no_image_is_left_alone(tmp_path: Path) -> None:
     assert len(stream(path)) == 4
     many = [(f"{i}.{kind}", file(noise("L", (8, 8)))) for i in range(3) for kind in ("png", "small.png", "bmp")]
     path = tar(tmp_path / "u.tar", many)
-    with pytest.raises(InputError, match=r"two images of one sample, 0\.png and 0\.bmp: choose with image="):
+    with pytest.raises(
+        InputError, match=r"two images of one sample, 0\.png and 0\.bmp: choose one with --set data.image="
+    ):
         stream(path)
     assert len(stream(path, image="small.png")) == len(stream(path, image=".BMP")) == 3
 

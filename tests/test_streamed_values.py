@@ -115,7 +115,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert all(torch.equal(source.take(rows)[key], packed.take(rows)[key]) for key in ("data", "value"))
     with pytest.raises(InputError, match=r"no column 'aged'.*did you mean 'age'"):
         opened(f"{tmp_path}/*.parquet", column="aged")
-    with pytest.raises(InputError, match=r"train-0\.parquet, row 0 has name 'x', which is no number"):
+    with pytest.raises(InputError, match=r"train-0\.parquet, row 0 has name 'x', which is not a number"):
         opened(f"{tmp_path}/*.parquet", column="name")
 
 
@@ -171,7 +171,7 @@ def test_other_shards_are_read_in_a_models_units(tmp_path: Path) -> None:
         (
             lambda f: [*f[:7], ("0003.json", b'{"age": NaN}'), *f[8:]],
             {},
-            r"0003\.png has age 'nan', which is no number",
+            r"0003\.png has age 'nan', which is not a number",
         ),
         (lambda f: [*f[:7], ("0003.json", b'{"age": null}'), *f[8:]], {}, "1 of 24 images have no age"),
         (

@@ -105,6 +105,6 @@ def test_what_spreadsheets_do_is_named(tmp_path: Path) -> None:
     refused(
         "Sales\n\na,b\n1,2\n", "row 3: 2 fields where the header has 1: what stands above the line of names must go"
     )
-    refused("a,b\nö,1\n".encode("cp1252"), r"no UTF-8 text .* \(Excel: CSV UTF-8\)")
+    refused("a,b\nö,1\n".encode("cp1252"), r"not UTF-8 text .* \(Excel: CSV UTF-8\)")
     days = [f"0{1 + i % 9}.0{1 + i // 9 % 9}.{2000 + i // 81}" if i % 2 else f"{2000 + i}-01-01" for i in range(600)]
     refused("last day,b\n" + "".join(f"{d},1\n" for d in days), r"data.drop=\[\"last day\"\].*dates in several forms")

@@ -305,7 +305,7 @@ def test_all_damaged_is_one_clear_line(tmp_path: Path) -> None:
     make(tmp_path / "run", rounds=20, checkpoint_samples=80).train()
     for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():
         spoil(checkpoint)
-    with pytest.raises(RunError, match=r"^.*run: none of its 3 checkpoints is whole; start a new run$"):
+    with pytest.raises(RunError, match=r"^.*run: none of its 3 checkpoints is intact; start a new run$"):
         make(tmp_path / "run", rounds=30).resume()
 
 

@@ -69,7 +69,7 @@ def test_frames_that_are_not_square(tmp_path: Path) -> None:
     save_strips(tmp_path / "a", [4, 6], height=8, width=6)
     domain, source = opened(tmp_path / "a", frames=4, frame_width=6)
     assert domain.shape == (4, 1, 8, 6) and pixel_levels(source, 1) == [40, 41, 42, 43, 44, 45]
-    with pytest.raises(InputError, match=r"none of 2 clips can be read; .*no whole number of frames 5 wide"):
+    with pytest.raises(InputError, match=r"none of 2 clips can be read; .*not a whole number of frames 5 wide"):
         opened(tmp_path / "a", frames=4, frame_width=5, layout="strips")
 
 
@@ -94,7 +94,7 @@ def test_folders_of_numbered_frames(tmp_path: Path) -> None:
     assert not domain.classes and len(source) == 2
     assert pixel_levels(source, 1) == list(range(12))  # 2 before 10
     assert any("2 folders is read" in text for text in source.messages)
-    with pytest.raises(InputError, match="is no clip"):
+    with pytest.raises(InputError, match="is not a clip"):
         opened(tmp_path / "clips" / "walk", frames=4)
     _, one = opened(tmp_path / "clips" / "walk", frames=2, layout="folders")  # one clip, in pieces
     assert len(one) == 2 and pixel_levels(one, 0) + pixel_levels(one, 1) == list(range(12))
@@ -228,7 +228,7 @@ def test_the_odd_clip_is_named(tmp_path: Path) -> None:
         opened(tmp_path / "long")
     save_strips(tmp_path / "odd", [7, 7, 7])
     Image.open(tmp_path / "odd" / "2.png").crop((0, 0, 59, 8)).resize((59, 8)).save(tmp_path / "odd" / "2.png")
-    with pytest.raises(InputError, match=r"'2\.png', 8x59 pixels where '0\.png' is a strip of 8x56, is no clip"):
+    with pytest.raises(InputError, match=r"'2\.png', 8x59 pixels where '0\.png' is a strip of 8x56, is not a clip"):
         opened(tmp_path / "odd")
     save_strips(tmp_path / "many", [3, 4, 5, 6, 16, 16])
     _, source = opened(tmp_path / "many")
@@ -269,7 +269,7 @@ def test_wrong_options(wrong: dict, says: str) -> None:
 def test_what_holds_no_clips(tmp_path: Path) -> None:
     for i in range(4):
         Image.fromarray(levels(1)[0]).save(tmp_path / f"{i}.png")
-    with pytest.raises(InputError, match=r"'0\.png' is no clip: give strips"):
+    with pytest.raises(InputError, match=r"'0\.png' is not a clip: give strips"):
         opened(tmp_path)
     with pytest.raises(InputError, match="does not hold what this recipe needs: clips"):
         module_for("digits", ("video",))

@@ -305,7 +305,7 @@ def play(trainer: Trainer, plan: Plan, run: Run, expected: int | None, console: 
         rounds = trainer.total_rounds() or expected or 1000
         if first:
             every = trainer.every(plan.options.snapshot_samples, PICTURES, rounds)
-            with patience(tell, "learning what samples are judged by .."):  # features, of the real data
+            with patience(tell, "learning the features that samples are judged by .."):  # features, of the real data
                 trainer.watchers += live.watchers(trainer, plan, run, rounds)
             trainer.watchers.append(Snapshots(trainer, run.path / "samples", every))
         return trainer.train(expected)
@@ -336,20 +336,21 @@ def memory_errors() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise RunError(f"the GPU's memory does not suffice: {remedy}") from error
+        raise RunError(f"there is not enough GPU memory: {remedy}") from error
     except MemoryError as error:
-        raise RunError(f"this machine's memory does not suffice: {remedy}") from error
+        raise RunError(f"this machine has not enough memory: {remedy}") from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        raise RunError(f"this machine's memory does not suffice: {remedy}") from error
+        raise RunError(f"this machine has not enough memory: {remedy}") from error
 
 
 def announce(run: Run, why: str, trainer: Trainer, tell: Callable[[str], None], goes_on: bool = False) -> None:
     """Say how training ended and where everything is; unless the command ``goes_on``, also what to do next."""
     pictures = sorted((run.path / "samples").glob("*.png"))
     what = {"budget": "done", "interrupted": "interrupted, and saved"}.get(why, f"stopped: {why}")
-    tell(f"{what}: {trainer.clock.round:,} rounds, {trainer.clock.samples:,} samples, {span(trainer.seconds)}")
+    rounds = f"{trainer.clock.round:,} {'round' if trainer.clock.round == 1 else 'rounds'}"
+    tell(f"{what}: {rounds}, {trainer.clock.samples:,} samples, {span(trainer.seconds)}")
     tell(f"  run      {run.path}")
     if pictures:
         tell(f"  samples  {pictures[-1]}")

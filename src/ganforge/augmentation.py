@@ -53,17 +53,17 @@ class Augmentation:
         """In words: whether to use them."""
         plain, beside = self.gain, self.gain_over_classical
         if (beside.low or 0) > 0:
-            return "yes: generated images help, beside classical augmentation too"
+            return "yes: generated images help, even beside classical augmentation"
         if (plain.high or 0) < 0 or (beside.high or 0) < 0:
-            return "no: generated images do harm"
+            return "no: generated images make it worse"
         if (plain.low or 0) > 0:
             better = self.classical.value or 0.0
             more = "more" if better > (plain.value or 0.0) else "less"
             return (
-                "no: generated images help where nothing else is done, but add nothing that could be measured to "
-                f"classical augmentation, which gains {more}"
+                "no: generated images help by themselves, but add nothing measurable to classical augmentation, which "
+                f"gains {more}"
             )
-        return f"no: no gain that {self.tests:,} test images and {self.seeds} classifiers could show"
+        return f"no: {self.tests:,} test images and {self.seeds} classifiers show no gain"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -118,7 +118,7 @@ class DualityGap:
         ]
         for who, response in (("D", d), ("G", g)):
             if response.still_gaining:
-                out.append(f"{who} was still gaining at its last check: with more --steps the gap will be larger")
+                out.append(f"{who} was still improving at its last check: with more --steps the gap will be larger")
         return out
 
 

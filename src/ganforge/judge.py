@@ -219,7 +219,7 @@ def better_than(extract: Extractor, domain: Domain) -> str:
         return ""
     learned = "classifier (which learns these classes) or self-supervised" if domain.classes else "self-supervised"
     return (
-        f"pixels are no judge of looks: better ones are --features {learned}; for FID as in papers, "
+        f"pixels say little about how images look: use --features {learned}; for FID as in papers, "
         "--features inception (needs its weights)"
     )
 

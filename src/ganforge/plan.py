@@ -105,7 +105,7 @@ class Estimate:
     def line(self) -> str:
         """One line for people."""
         millions = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in self.parameters.items())
-        aside = f" ({span(self.aside)} of them for sample pictures)" if self.aside > 0.1 * self.seconds else ""
+        aside = f" ({span(self.aside)} of it for sample pictures)" if self.aside > 0.1 * self.seconds else ""
         judged = " and evaluations" if self.judged else ""
         return (
             f"estimate: {self.rounds:,} rounds, {span(self.seconds)}{aside}{judged} at {rate(self.samples_per_second)} "
@@ -331,8 +331,8 @@ def cautions(plan: Plan, guess: Estimate) -> list[str]:
     if seen < SHORT * usual:
         whole = span(guess.whole or usual / guess.samples_per_second)
         found.append(
-            f"short: {seen:,} samples are {seen / usual:.2g} of this recipe's own budget, {usual:,} (about {whole} "
-            "here): expect unfinished samples"
+            f"short: {seen:,} samples are {100 * seen / usual:.2g} % of this recipe's own budget of {usual:,} (about "
+            f"{whole} here): expect unfinished samples"
         )
     elif seen <= guess.last_phase[0]:
         begins, after = guess.last_phase
@@ -346,8 +346,7 @@ def cautions(plan: Plan, guess: Estimate) -> list[str]:
         helps = ", or --set augment=ada" if getattr(plan.recipe, "augment", None) == "" else ""
         told = "" if plan.held is not None else "; --holdout 0.1 shows it"
         found.append(
-            f"few: {count:,} images, each to be seen {seen // count:,} times, are learned by heart: find more{helps}"
-            + told
+            f"few: {count:,} images, each seen {seen // count:,} times, will be memorized: find more{helps}" + told
         )
     found.append(unused_labels(plan))
     return [each for each in found if each]

@@ -33,47 +33,47 @@ Code = Annotated[
     list[str] | None,
     typer.Option(
         "--code",
-        help="Choose a code of a model that has some (InfoGAN): category=3, code1=-1.5; several values, as "
-        "category=0,1,2, are taken in turn. May be given again.",
+        help="Set a code of the model (InfoGAN): category=3, code1=-1.5; of several values, such as category=0,1,2, "
+        "each in turn. May be repeated.",
         metavar="NAME=VALUE",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Allow = Annotated[
     str | None,
-    typer.Option("--allow", help="A module of your own that the recipe may be imported from.", metavar="MODULE"),
+    typer.Option("--allow", help="Your own module, from which the recipe may be imported.", metavar="MODULE"),
 ]
 Kind = Annotated[
     str | None,
     typer.Option(
         "--domain",
-        help="What files are read as: image, video, captions, paired, unpaired, attribute, table, molecules, text. "
-        "Default: what they look like.",
+        help="The kind of data to read files as: image, video, captions, paired, unpaired, attribute, table, "
+        "molecules, text. Default: recognized from the files.",
         metavar="KIND",
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Where to write; the suffix decides the format. A file that ganforge did not write is kept."),
+    typer.Option(
+        help="Where to write; the suffix sets the format. A file that ganforge did not write is not replaced."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
 Silent = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights of the feature network (safetensors).")]
 Generated = Annotated[int | None, typer.Option("-n", "--number", min=1, help="Generated samples (up to 10,000).")]
-JudgeSeed = Annotated[int, typer.Option(help="Of the samples, the split and all random choices.")]
+JudgeSeed = Annotated[int, typer.Option(help="Seed of the samples, the split and all random choices.")]
 DirectionKind = Annotated[
     str,
     typer.Option(
         help="principal: what changes samples most; features: principal components of activations (GANSpace); "
-        "closed-form: of the weights that take the latent (SeFa); coordinate: the latent's own axes."
+        "closed-form: eigenvectors of the weights that read the latent (SeFa); coordinate: the latent's own axes."
     ),
 ]
 Layer = Annotated[
     str | None,
-    typer.Option(
-        help="In the space of this layer's output, not of z: StyleGAN's w is G.mapping; InfoGAN's codes are code."
-    ),
+    typer.Option(help="Work in this layer's output instead of z: G.mapping is StyleGAN's w, code is InfoGAN's codes."),
 ]
 DIRECTIONS = ("principal", "coordinate", "features", "closed-form")
 """The kinds of directions of latent space."""
@@ -182,4 +182,4 @@ def check_strips(out: Path | None, domain: Domain | None = None) -> None:
     if out is not None and out.suffix.lower() not in (".gif", ".mp4", ".png"):
         raise InputError(f"cannot write '{out.name}': give a .gif, an .mp4 or a .png")
     if domain is not None and not domain.animated:
-        raise InputError(f"samples of kind '{domain.kind}' cannot be drawn side by side, and this model makes such")
+        raise InputError(f"this model makes samples of kind '{domain.kind}', which cannot be drawn side by side")

@@ -21,36 +21,43 @@ def augment(
     data: Annotated[str, typer.Option(help="Labelled images: a folder of class folders, a .zip, an .npz ..")],
     out: Annotated[Path, typer.Option(help="A new folder: images/CLASS/*.png, README.md, augmentation.json.")],
     test: Annotated[
-        str | None, typer.Option(help="Real images that neither may see. Default: part of the data.")
+        str | None,
+        typer.Option(
+            help="Real images to test on, seen by neither the GAN nor the classifiers. Default: part of the data."
+        ),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Take this run's model, trained on these data. Needs --test.")
+        Path | None, typer.Option(help="Use the model of this run, trained on these data. Needs --test.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A conditional one.")] = "r3gan",
+    recipe: Annotated[str, typer.Option(help="Which conditional GAN.")] = "r3gan",
     real_per_class: Annotated[
-        int | None, typer.Option(min=1, help="Learn from so few real images of each class; the others are the test.")
+        int | None, typer.Option(min=1, help="Train on only this many real images per class; test on the others.")
     ] = None,
     per_class: Annotated[
-        int | None, typer.Option(min=1, help="Generate so many of each class. Default: as many as there are.")
+        int | None,
+        typer.Option(min=1, help="Generate this many images per class. Default: as many as there are real ones."),
     ] = None,
-    classifiers: Annotated[int, typer.Option(min=2, help="Classifiers for each of the four ways.")] = 3,
-    samples: Annotated[str | None, typer.Option(help="Real images to train on, such as 200k.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Or time to train.")] = None,
+    classifiers: Annotated[int, typer.Option(min=2, help="Classifiers for each of the four mixes of images.")] = 3,
+    samples: Annotated[
+        str | None, typer.Option(help="Train until this many real images were seen, such as 200k.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Or train for this many minutes.")] = None,
     resolution: Annotated[str | None, typer.Option(help="Resize images: 64, or 64x48.")] = None,
     channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting of training, as of 'ganforge train': augment=ada.")
+        list[str] | None,
+        typer.Option("--set", help="Any setting of 'ganforge train': augment=ada.", metavar="NAME=VALUE"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of training, images and classifiers.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of training, images and classifiers.")] = 0,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
     allow: Allow = None,
 ) -> None:
-    """Grow a small labelled set with a GAN, and measure whether a classifier is the better for it.
+    """Grow a small labelled set with a GAN, and measure whether that improves a classifier.
 
     Trains a conditional GAN, generates images of each class, and compares classifiers that learned from real images
-    alone, with classical augmentation, with generated images, and with both, on real images that nobody has seen. Says
+    alone, with classical augmentation, with generated images, and with both, on real images that none has seen. Says
     no when the answer is no.
     """
     allow_module(allow)

@@ -89,11 +89,14 @@ def generate(
     truncation: Annotated[float, typer.Option(help="Below 1: less variety, better samples.")] = 1.0,
     where: Annotated[
         list[str] | None,
-        typer.Option(help="Rows of tables: column=value, or with <, <=, >, >=, !=. May be given again."),
+        typer.Option(help="For tables: column=value, or with <, <=, >, >=, !=. May be repeated.", metavar="CONDITION"),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Of clips: so many frames, more than trained too.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="For clips: how many frames, also more than in training.")
+    ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="Images from words: what to make. May be given again: each in turn.")
+        list[str] | None,
+        typer.Option(help="For text to image: a caption. May be repeated: each in turn.", metavar="TEXT"),
     ] = None,
     code: Code = None,
     out: Out = None,
@@ -107,8 +110,8 @@ def generate(
     allow: Allow = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make samples: a folder of them with a grid picture (samples that were made there before give way), or one file,
-    as --out says."""
+    """Generate samples: a folder of files with a grid picture, or one file, as --out says. A folder's earlier samples
+    are replaced."""
     from ganforge.app import output
 
     less = None if truncation == 1 else f"truncation{truncation:g}"
@@ -158,7 +161,7 @@ def generate(
 def interpolate(
     run: RunPath,
     waypoints: Annotated[int, typer.Option(help="Latents to visit.")] = 5,
-    steps: Annotated[int, typer.Option(help="Samples from one latent to the next.")] = 8,
+    steps: Annotated[int, typer.Option(help="Samples from each latent to the next.")] = 8,
     mode: Annotated[str, typer.Option(help="spherical or linear.")] = "spherical",
     seed: Seed = 0,
     label: Label = None,
@@ -168,7 +171,7 @@ def interpolate(
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
-    """Walk through latent space: a GIF or MP4, or a strip as PNG."""
+    """Walk from latent to latent: a GIF or MP4, or a PNG strip."""
     refuse_others([out] if out else [], overwrite)
     model = open_run(run, device, allow, code)
     with telling(doing="making samples"):
@@ -181,11 +184,9 @@ def interpolate(
 
 
 @app.command(epilog="Example: ganforge recipes wgan-gp")
-def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.", metavar="RECIPE")] = None) -> None:
-    """List the recipes with the kinds of data that they take, or tell what one is, its parameters with their defaults,
-    and its paper."""
+def recipes(name: Annotated[str | None, typer.Argument(help="Describe this one.", metavar="RECIPE")] = None) -> None:
+    """List the recipes and the kinds of data they take, or describe one: its paper, parameters and their defaults."""
     import dataclasses
-    import inspect
 
     from ganforge.recipes.recipe import find_recipe, recipe_names
 
@@ -197,27 +198,35 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Tell all about one.
             say(f"{each:12} {kinds:21} {recipe.title}: {recipe.paper}{able}")
         return
     recipe = find_recipe(name)
-    say(
-        f"{name}: {recipe.title}\nPaper: {recipe.paper}\n\n{inspect.getdoc(recipe)}\n\n"
-        "Parameters (set with --set name=value):"
-    )
-    meanings = parameter_meanings(recipe)
+    about, meanings = described(recipe)
+    say(f"{name}: {recipe.title}\nPaper: {recipe.paper}\n\n{about}\n\nParameters (set with --set name=value):")
     for field in dataclasses.fields(recipe):
-        default = f"{field.name} = {'null' if field.default is None else field.default}"
+        value = "null" if field.default is None else "''" if field.default == "" else field.default
+        default = f"{field.name} = {value}"
         say(f"  {default:32} {meanings.get(field.name, '')}".rstrip())
 
 
-def parameter_meanings(recipe: type) -> dict[str, str]:
-    """What the docstrings of a recipe and its bases say of each parameter, in lines ``name, name: meaning``."""
+def described(recipe: type) -> tuple[str, dict[str, str]]:
+    """A recipe's docstring without its parameters, and what it and its bases say of each one: ``name, name: meaning``,
+    which may go on in lines that are indented."""
+    import dataclasses
+    import inspect
     import re
 
-    meanings: dict[str, str] = {}
+    fields, meanings, about = {field.name for field in dataclasses.fields(recipe)}, {}, ""
+
+    def take(found: re.Match[str]) -> str:
+        names = found[1].split(", ")
+        if not fields.issuperset(names):
+            return found[0]
+        meanings.update(dict.fromkeys(names, " ".join(found[2].split())))
+        return ""
+
     for each in reversed(recipe.__mro__):
-        for names, meaning in re.findall(
-            r"(?m)^\s+([a-z0-9_]+(?:, [a-z0-9_]+)*): (.+)$", each.__dict__.get("__doc__") or ""
-        ):
-            meanings |= dict.fromkeys(names.split(", "), meaning)
-    return meanings
+        text = inspect.cleandoc(each.__dict__.get("__doc__") or "")
+        text = re.sub(r"(?m)^([a-z0-9_]+(?:, [a-z0-9_]+)*): (.+(?:\n +\S.*)*)\n?", take, text)
+        about = re.sub(r"\n{3,}", "\n\n", text).strip() or about
+    return about, meanings
 
 
 @app.command(epilog="Examples: ganforge runs | ganforge runs /data/my-runs")

@@ -47,20 +47,24 @@ def compare(
     ] = None,
     data: Annotated[str | None, typer.Option(help="With --recipes: train each on these data, then compare.")] = None,
     recipes: Annotated[str | None, typer.Option(help="Recipes to train for equal time: dcgan,r3gan,ddpm.")] = None,
-    minutes: Annotated[float, typer.Option(min=0.01, help="With --recipes: of computing, for each and seed.")] = 3.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="With --recipes: minutes of computing for each recipe and seed.")
+    ] = 3.0,
     seeds: Annotated[
-        int, typer.Option(min=1, help="With --recipes: seeds of each; one alone says nothing of luck.")
+        int, typer.Option(min=1, help="With --recipes: how many seeds for each; one alone may be luck.")
     ] = 3,
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="With --recipes: runs at a time. Default: one for each CPU core, up to 8; on a GPU one."
+            min=1, help="With --recipes: how many runs at a time. Default: one per CPU core, up to 8; on a GPU one."
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="With --recipes: go on with what was interrupted in --out.")
+        bool, typer.Option("--resume", help="With --recipes: continue what was interrupted in --out.")
     ] = False,
-    against: Annotated[str | None, typer.Option(help="Real data; default: what all were trained on.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Real data to judge by. Default: the data that all were trained on.")
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -68,12 +72,10 @@ def compare(
         ),
     ] = Path("comparison"),
     metrics: Annotated[
-        str | None, typer.Option(help="As in 'ganforge evaluate'. Default: of images, fid,prdc,birthday.")
+        str | None, typer.Option(help="As in 'ganforge evaluate'. Default for images: fid,prdc,birthday.")
     ] = None,
-    quality: Annotated[str | None, typer.Option(help="The score that is the plot's quality. Default: fid.")] = None,
-    diversity: Annotated[
-        str | None, typer.Option(help="The score that is the plot's diversity. Default: coverage.")
-    ] = None,
+    quality: Annotated[str | None, typer.Option(help="The score to plot as quality. Default: fid.")] = None,
+    diversity: Annotated[str | None, typer.Option(help="The score to plot as diversity. Default: coverage.")] = None,
     features: Annotated[str, typer.Option(help="As in 'ganforge evaluate'.")] = "auto",
     weights: Weights = None,
     n: Generated = None,
@@ -119,7 +121,7 @@ def refuse_later(options: Mapping[str, object], out: Path) -> None:
     unused = [name for name, value in options.items() if value is not None]
     if unused:
         raise InputError(
-            f"--{unused[0]} is for runs that are there: after this one, ganforge compare {out}/*-* --{unused[0]} .."
+            f"--{unused[0]} does not go with --recipes: train first, then ganforge compare {out}/*-* --{unused[0]} .."
         )
 
 

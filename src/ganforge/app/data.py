@@ -11,7 +11,9 @@ import typer
 from ganforge.app.arguments import Json, Kind, count_to_stderr
 from ganforge.app.written import Overwrite, refuse_others, remember
 
-data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(
+    help="Look at data, write them as shards, or clear the cache.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @data_app.command(
@@ -24,11 +26,11 @@ def shards(
         typer.Argument(help="A folder, .zip, .npz, .parquet, hf:name or a built-in set of images.", metavar="DATA"),
     ],
     out: Annotated[Path, typer.Option(help="The folder to make.")],
-    mebibytes: Annotated[int, typer.Option(min=1, max=1_048_576, help="The size of a shard.")] = 128,
-    prefix: Annotated[str, typer.Option(help="What the names of the shards begin with.")] = "train",
-    seed: Annotated[int, typer.Option(help="Of the order.")] = 0,
+    mebibytes: Annotated[int, typer.Option(min=1, max=1_048_576, help="Size of a shard, in MiB.")] = 128,
+    prefix: Annotated[str, typer.Option(help="What the names of the shards start with.")] = "train",
+    seed: Annotated[int, typer.Option(help="Seed of the order.")] = 0,
     resolution: Annotated[
-        str | None, typer.Option(help="Resize to 64, or HEIGHTxWIDTH; else files stay as is.")
+        str | None, typer.Option(help="Resize to 64, or HEIGHTxWIDTH. Default: files are kept as they are.")
     ] = None,
     channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
     label_column: Annotated[str | None, typer.Option(help="The column of metadata.csv that holds the class.")] = None,
@@ -72,8 +74,8 @@ def inspect(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Count, measure and check images: sizes, modes, corrupt and duplicate files, class balance, a contact sheet. Of a
-    table, text, molecules ..: what training would take them for, with a picture."""
+    """Count and check images: sizes, modes, corrupt and duplicate files, class balance, a contact sheet. For a table,
+    text, molecules ..: how training would read them, with a picture."""
     from ganforge.config import checked
     from ganforge.domains.audit import inspect_images
     from ganforge.domains.image import ImageDomain, ImageOptions
@@ -102,10 +104,10 @@ def inspect(
 @data_app.command(epilog="Examples: ganforge data cache | ganforge data cache --clear all")
 def cache(
     clear: Annotated[
-        str | None, typer.Option(help="Remove one kind, or all that can be computed again.", metavar="KIND|all")
+        str | None, typer.Option(help="Remove one kind, or everything that can be computed again.", metavar="KIND|all")
     ] = None,
 ) -> None:
-    """Say what ganforge keeps on this disk to be quick the next time, and remove it."""
+    """Show what ganforge has cached on this disk, or remove it."""
     from ganforge.domains import cache as store
 
     for each in store.clear(clear) if clear else store.kept():

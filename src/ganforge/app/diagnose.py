@@ -24,14 +24,14 @@ def diagnose(
     run: RunPath,
     watch: Annotated[bool, typer.Option("--watch", help="Follow a run that is training, until it ends.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, a line for each verdict.")] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="With --watch: look this often.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between looks.")] = 5.0,
     log_only: Annotated[
-        bool, typer.Option("--log-only", help="Judge no samples where the log alone cannot tell.")
+        bool, typer.Option("--log-only", help="Look only at the log; never generate samples to judge.")
     ] = False,
 ) -> None:
-    """Name what is wrong with a run, with the evidence, and a remedy as a command.
+    """Name what is wrong with a run, with the evidence, and a command to try next.
 
-    Where the log alone cannot tell, and nothing has judged the samples yet, some are made and judged by the run's data.
+    If the log alone is not enough and the run has not been evaluated, samples are generated and judged by its data.
     """
     last = look(run, not log_only)
     tell(last, json)

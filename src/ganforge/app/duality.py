@@ -19,14 +19,16 @@ DUALITY_EXAMPLES = (
 def duality(
     run: RunPath,
     steps: Annotated[int | None, typer.Option(min=1, help="Rounds of each best response (default 1,000).")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Instead: time for all of them together.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Its number of samples (default: the newest).")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Instead of --steps: minutes for all of them together.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Which checkpoint, by its number of samples (default: the newest).")
+    ] = None,
     holdout: Annotated[str | None, typer.Option(help="Real data that the run has not seen.")] = None,
-    live: Annotated[bool, typer.Option("--live", help="Judge G as it plays, not its average.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the split, fresh weights and noise.")] = 0,
+    live: Annotated[bool, typer.Option("--live", help="Judge G's current weights, not their average.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the split, fresh weights and noise.")] = 0,
     device: Device = "auto",
     json: Json = False,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this .json too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the result to this .json file.")] = None,
     overwrite: Overwrite = False,
     allow: Allow = None,
     quiet: Quiet = False,

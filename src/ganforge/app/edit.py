@@ -55,18 +55,23 @@ def edit(
     direction: Annotated[
         str,
         typer.Option(
-            help="N, the N-th of --kind; or CLASS:CLASS, from one to the other, by a classifier of --against."
+            help="N: the N-th direction of --kind; or CLASS:CLASS, from one class to the other, by a classifier "
+            "of --against."
         ),
     ],
     strength: Annotated[
-        str, typer.Option(help="From low:high, in standard deviations of the latents.", metavar="LOW:HIGH")
+        str,
+        typer.Option(
+            help="How far to move, from LOW to HIGH, in standard deviations of the latents.", metavar="LOW:HIGH"
+        ),
     ] = "-3:3",
     steps: Annotated[int, typer.Option(help="Samples from low to high: columns of the picture.")] = 7,
     kind: DirectionKind = "principal",
     layer: Layer = None,
     against: Annotated[str | None, typer.Option(help="Labelled real data, for CLASS:CLASS.", metavar="DATA")] = None,
     latents: Annotated[
-        Path | None, typer.Option(help="Edit what 'ganforge project' found: its latents.npz.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Edit the pictures that 'ganforge project' found: its latents.npz.", metavar="FILE"),
     ] = None,
     n: Annotated[
         int | None,
@@ -81,7 +86,7 @@ def edit(
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
-    """Move samples, or projected pictures, along a direction of latent space: a picture, a row for each."""
+    """Move samples, or projected pictures, along a direction of latent space: a picture with a row for each."""
     low, high = ends(strength)
     check_directions(kind)
     check_picture(n, steps, out)

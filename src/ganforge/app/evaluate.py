@@ -43,32 +43,36 @@ def evaluate(
     against: Annotated[
         str | None,
         typer.Option(
-            help="The real data: folder, .zip, .npz, .parquet, .csv, or built in. Default: what a run learned from."
+            help="The real data: a folder, .zip, .npz, .parquet, .csv or built-in set. Default: those of the run."
         ),
     ] = None,
     holdout: Annotated[str | None, typer.Option(help="Real data that the model has not seen.")] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
-            help=f"Some of {', '.join(METRICS)}, comma-separated; the last {len(ON_REQUEST)} only when asked. Tables, "
-            "text and other kinds of data have metrics of their own, which are the default for them."
+            help=f"Some of {', '.join(METRICS)}, comma-separated; the last {len(ON_REQUEST)} run only if named. "
+            "Tables, text and other kinds of data have metrics of their own, which are their default."
         ),
     ] = None,
     features: Annotated[str, typer.Option(help=f"One of {', '.join(FEATURES)}.")] = "auto",
     weights: Weights = None,
     n: Generated = None,
-    real: Annotated[int | None, typer.Option(min=1, help="Use at most this many real samples a side.")] = None,
-    whole: Annotated[bool, typer.Option("--whole", help="Compare with all real samples, not a half of them.")] = False,
-    neighbors: Annotated[int, typer.Option(min=1, help="Of precision, recall, density and coverage.")] = 5,
+    real: Annotated[int | None, typer.Option(min=1, help="Use at most this many real samples on each side.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Compare with all real samples, not with half of them.")
+    ] = False,
+    neighbors: Annotated[
+        int, typer.Option(min=1, help="Nearest neighbors for precision, recall, density and coverage.")
+    ] = 5,
     resizer: Annotated[str, typer.Option(help="bicubic or bilinear, both antialiased.")] = "bicubic",
     domain: Kind = None,
     resolution: Annotated[str | None, typer.Option(help="Read images at this size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Read images with 1, 3 or 4 channels.")] = None,
     target: Annotated[
-        str | None, typer.Option(help="The column of a table that f1 (a class), r2 (a number) and tstr predict.")
+        str | None, typer.Option(help="For tables: the column that f1 (a class), r2 (a number) and tstr predict.")
     ] = None,
     seed: JudgeSeed = 0,
-    truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
+    truncation: Annotated[float, typer.Option(help="For a run: below 1, less variety.")] = 1.0,
     json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json and duplicates.png; or a .json.")] = None,
     overwrite: Overwrite = False,
@@ -76,7 +80,7 @@ def evaluate(
     allow: Allow = None,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a run, or anyone's samples: metrics with intervals, beside what real data score against real data."""
+    """Judge a run, or samples from any tool: metrics with intervals, beside what real data score against real data."""
     from ganforge import judge
 
     names = listed(metrics)
@@ -88,7 +92,7 @@ def evaluate(
         if against is None:
             against, real_domain, source, unseen = own_data(what)
             opened = real_domain, source
-            tell(f"judged by what it learned from, {against}; --against DATA takes other data")
+            tell(f"judging by the data that it was trained on, {against}; --against DATA chooses other data")
         result, real_domain, source = judge.compare(
             what, against, holdout=holdout, metrics=names, features=features, weights=weights, n=n, real=real,
             whole=whole, neighbors=neighbors, resizer=resizer, resolution=resolution, channels=channels, seed=seed,
@@ -115,5 +119,5 @@ def own_data(what: str) -> tuple[str, Domain, Source, Source | None]:
     if not (Path(what) / "run.json").is_file():
         if not Path(what).exists() and not is_builtin(what):
             raise InputError(f"{what} does not exist; 'ganforge runs' lists runs{nearest_path(Path(what))}")
-        raise InputError(f"give the real data that {what} is to be judged by: --against DATA")
+        raise InputError(f"which real data is {what} to be judged by? give --against DATA")
     return of_run(Path(what))

@@ -17,8 +17,8 @@ MIX_EXAMPLES = (
 
 def mix(
     run: RunPath,
-    rows: Annotated[int, typer.Option(min=1, help="Samples that are given styles.")] = 4,
-    columns: Annotated[int, typer.Option(min=1, help="Samples that styles are taken from.")] = 6,
+    rows: Annotated[int, typer.Option(min=1, help="Samples that take the styles.")] = 4,
+    columns: Annotated[int, typer.Option(min=1, help="Samples that give the styles.")] = 6,
     layers: Annotated[str, typer.Option(help="Which styles: coarse, middle, fine, or layers such as 2-5.")] = "coarse",
     seed: Seed = 0,
     label: Label = None,
@@ -27,7 +27,7 @@ def mix(
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
-    """Mix styles: each sample of the first column, with styles of each of the first row."""
+    """Mix styles: each sample in the first column takes styles from each sample in the first row."""
     from ganforge import latent
 
     refuse_others([out] if out else [], overwrite)

@@ -35,10 +35,10 @@ def project(
     seed: Seed = 0,
     label: Label = None,
     layer: Layer = None,
-    starts: Annotated[int, typer.Option(help="Random latents to begin with.")] = 1024,
+    starts: Annotated[int, typer.Option(help="Random latents to start the search from.")] = 1024,
     encoder: Annotated[
         bool,
-        typer.Option("--encoder", help="Learn an encoder from the model's own samples first (kept in the run)."),
+        typer.Option("--encoder", help="First train an encoder on the model's own samples (kept in the run)."),
     ] = False,
     json: Json = False,
     device: Device = "auto",

@@ -28,10 +28,10 @@ REPORT_EXAMPLES = (
 
 def report(
     run: RunPath,
-    against: Annotated[str | None, typer.Option(help="Real data to judge the run by; default: its own.")] = None,
+    against: Annotated[str | None, typer.Option(help="Real data to judge the run by. Default: its own.")] = None,
     evaluate: Annotated[
         bool | None,
-        typer.Option("--evaluate/--no-evaluate", help="Judge the run first. Default: if that was not done yet."),
+        typer.Option("--evaluate/--no-evaluate", help="Judge the run first. Default: only if it has not been judged."),
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="As in 'ganforge evaluate'. Default: all that apply.")] = None,
     features: Annotated[str, typer.Option(help="As in 'ganforge evaluate'.")] = "auto",
@@ -41,9 +41,9 @@ def report(
     seed: JudgeSeed = 0,
     device: Device = "auto",
     allow: Allow = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the page is.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the page.")] = False,
 ) -> None:
-    """Write report.html of a run anew: one self-contained page, with scores by real data."""
+    """Write a run's report.html anew: one self-contained page, with scores against real data."""
     from ganforge.engine.run import Run
     from ganforge.report import write_report
 

@@ -21,21 +21,23 @@ STUDY_EXAMPLES = (
 def study(
     what: Annotated[str, typer.Argument(help="A run, or images: a folder, .zip, .npz.", metavar="RUN|SAMPLES")],
     against: Annotated[
-        str | None, typer.Option(help="The real images: folder, .zip, .npz, .parquet, built-in.")
+        str | None, typer.Option(help="The real images: a folder, .zip, .npz, .parquet or a built-in set.")
     ] = None,
-    seconds: Annotated[str, typer.Option(help="How long a pair is shown; none: until the answer.")] = "0.5",
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs a person (catch trials and practice come on top).")] = 100,
-    who: Annotated[str, typer.Option(help="Who answers (else the page asks); the study ends when they are done.")] = "",
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    seconds: Annotated[str, typer.Option(help="How long each pair is shown; none: until the answer.")] = "0.5",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs per person (plus catch trials and practice).")] = 100,
+    who: Annotated[
+        str, typer.Option(help="Name of the person (else the page asks); the study ends when they are done.")
+    ] = "",
+    port: Annotated[int, typer.Option(help="Port of the page; 0: any free one.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for study.jsonl (default: the run, or SAMPLES-study).")
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="Only print what the answers so far say.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Only print the result of the answers so far.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     resolution: Annotated[str | None, typer.Option(help="Read SAMPLES at this size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Read SAMPLES with 1, 3 or 4 channels.")] = None,
-    truncation: Annotated[float, typer.Option(help="Of a run: below 1, less variety.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the images and the order.")] = 0,
+    truncation: Annotated[float, typer.Option(help="For a run: below 1, less variety.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the images and their order.")] = 0,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     device: Device = "auto",
     allow: Allow = None,

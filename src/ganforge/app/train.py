@@ -69,24 +69,27 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Folder, .zip, .npz, .parquet, .tar shards, .csv, or a built-in set (digits, ring ..)."),
+        typer.Option(
+            help="A folder, .zip, .npz, .npy, .parquet, .tar shards, .csv, .txt, .smi, or built-in (digits, ring ..)."
+        ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A config.yaml; options given here come after it.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A config.yaml; other options override it.")] = None,
     run: Annotated[
         Path | None, typer.Option("--run", "--out", help="The run folder to create (default runs/RECIPE-DATA-NN).")
     ] = None,
     samples: Annotated[str | None, typer.Option(help="Stop after this many real samples: 200k, 1.5M.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this much time.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this many minutes.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Stop after this many rounds.")] = None,
     fit: Annotated[
         bool,
         typer.Option(
-            "--fit", help="Lay learning rates and other schedules out for this length of run, not the recipe's own."
+            "--fit",
+            help="Fit learning rates and other schedules to the length of this run, not to the recipe's own budget.",
         ),
     ] = False,
     size: Annotated[int | None, typer.Option(help="Width of the networks.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Real samples a round.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Real samples per round.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and noise.")] = None,
     resolution: Annotated[str | None, typer.Option(help="Image size: 64, or HEIGHTxWIDTH.")] = None,
     channels: Annotated[int | None, typer.Option(help="Image channels: 1, 3 or 4.")] = None,
     mirror: Annotated[
@@ -96,24 +99,28 @@ def train(
         bool | None, typer.Option("--strict", help="Stop at a corrupt file instead of skipping it.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting: lr=0.001, data.labels=none, train.keep=5.")
+        list[str] | None,
+        typer.Option("--set", help="Any setting: lr=0.001, data.labels=none, train.keep=5.", metavar="NAME=VALUE"),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=1, help="Train with this many processes, one a GPU (or CPU processes).")
+        int | None, typer.Option(min=1, help="Train with this many processes, one per GPU (or on CPUs).")
     ] = None,
     stop: Annotated[
-        str | None, typer.Option(help="auto: end also when the metric stands still, or the run is hopeless.")
+        str | None, typer.Option(help="auto: also stop when the metric no longer improves, or the run is hopeless.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="Score to follow: fid, kid, recall, swd, modes ..")] = None,
-    target: Annotated[float | None, typer.Option(help="Stop once the metric is that good.")] = None,
-    evaluate: Annotated[str | None, typer.Option(help="Evaluate after each so many real samples: 50k.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The score to follow: fid, kid, recall, swd, modes ..")] = None,
+    target: Annotated[float | None, typer.Option(help="Stop once the metric reaches this value.")] = None,
+    evaluate: Annotated[
+        str | None, typer.Option(help="Evaluate each time this many real samples were seen: 50k.")
+    ] = None,
     holdout: Annotated[
-        str | None, typer.Option(help="Real data kept from training, for judging: a path, or a share such as 0.1.")
+        str | None,
+        typer.Option(help="Real data to judge by, not trained on: a path, or a share of the data such as 0.1."),
     ] = None,
     fork: Annotated[Path | None, typer.Option(help="Start from the weights (and settings) of this run.")] = None,
     allow: Allow = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and memory; train nothing.")] = False,
     quiet: Silent = False,
 ) -> None:
     """Train a GAN on your data."""
@@ -175,9 +182,10 @@ def resume(
     minutes: Annotated[float | None, typer.Option(help="New budget in minutes, from the run's start.")] = None,
     rounds: Annotated[int | None, typer.Option(help="New budget in rounds, from the run's start.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Length and cadence may change: train.keep=5.")
+        list[str] | None,
+        typer.Option("--set", help="Only length and cadence may change: train.keep=5.", metavar="NAME=VALUE"),
     ] = None,
-    stop: Annotated[str | None, typer.Option(help="auto or budget, as in train.")] = None,
+    stop: Annotated[str | None, typer.Option(help="auto or budget, as in 'ganforge train'.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Train with this many processes.")] = None,
     allow: Allow = None,

@@ -27,21 +27,26 @@ TRANSLATE_EXAMPLES = (
 def translate(
     run: RunPath,
     input_: Annotated[Path, typer.Argument(help="An image, or a folder or .zip of images.", metavar="INPUT")],
-    out: Annotated[Path, typer.Option(help="A .png for one image; else a folder: the same names, as .png.")],
-    direction: Annotated[str | None, typer.Option(help="AtoB or BtoA, where the model knows both.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="A .png for one image; for several, a folder, which keeps their names (as .png).")
+    ],
+    direction: Annotated[str | None, typer.Option(help="AtoB or BtoA, if the model has both.")] = None,
     seed: Seed = 0,
     degrade: Annotated[
         bool, typer.Option("--degrade", help="The input is good: degrade it first, as in training.")
     ] = False,
-    tile: Annotated[int, typer.Option(help="Pixels: larger images go in overlapping tiles of this side.")] = 512,
+    tile: Annotated[
+        int, typer.Option(help="Images larger than this many pixels are translated in overlapping tiles of this size.")
+    ] = 512,
     to: Annotated[
-        str | None, typer.Option(help="The value wanted, where the model changes a number: 70, or several: 20,40,60.")
+        str | None,
+        typer.Option(help="For models that change a number: the value to give it, such as 70, or several: 20,40,60."),
     ] = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     allow: Allow = None,
 ) -> None:
-    """Make images from images: any size, names kept, transparency and grey kept where that makes sense."""
+    """Make images from images of any size; file names, transparency and grey are kept."""
     from ganforge.domains.image_frames import only_first
     from ganforge.model import load
 
@@ -88,9 +93,9 @@ def check_apart(given: Path, out: Path) -> None:
     given, place = given.resolve(), out.resolve()
     if given.is_dir() and (place == given or given in place.parents):
         where = "the input" if place == given else "in the input"
-        raise InputError(f"--out {out} is {where}: what is made would be mixed with what it is made from")
+        raise InputError(f"--out {out} is {where}: the results would be mixed with the inputs")
     if not given.is_dir() and given in (place, place / f"{given.stem}.png"):
-        raise InputError(f"--out {out}: what is made would take the place of {given.name}, which it is made from")
+        raise InputError(f"--out {out}: the result would replace {given.name}, the input")
 
 
 def numbers(text: str) -> list[float]:
@@ -100,7 +105,7 @@ def numbers(text: str) -> list[float]:
         try:
             found.append(float(part))
         except ValueError:
-            raise InputError(f"--to {text}: '{part.strip()}' is no number; several are given as 20,40,60") from None
+            raise InputError(f"--to {text}: '{part.strip()}' is not a number; several are given as 20,40,60") from None
     return found
 
 

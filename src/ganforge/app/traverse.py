@@ -39,17 +39,18 @@ TRAVERSE_EXAMPLES = (
 def traverse(
     run: RunPath,
     count: Annotated[
-        int | None, typer.Option(help="Directions: rows of the picture. Default: 8, or all of a smaller latent.")
+        int | None,
+        typer.Option(help="How many directions: rows of the picture. Default: 8, or all if the latent has fewer."),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Samples along each: columns of the picture.")] = 9,
-    reach: Annotated[float, typer.Option(help="How far to go to either side, in units of the latent.")] = 3.0,
+    steps: Annotated[int, typer.Option(help="Samples along each direction: columns of the picture.")] = 9,
+    reach: Annotated[float, typer.Option(help="How far to go on either side, in units of the latent.")] = 3.0,
     kind: DirectionKind = "principal",
     layer: Layer = None,
     against: Annotated[
         str | None, typer.Option(help="The real data, for features other than pixels and values.", metavar="DATA")
     ] = None,
     features: Annotated[
-        str | None, typer.Option(help="What moves are measured in, as of 'ganforge evaluate'; needs --against.")
+        str | None, typer.Option(help="Features to measure changes in, as in 'ganforge evaluate'; needs --against.")
     ] = None,
     seed: Seed = 0,
     label: Label = None,

@@ -18,7 +18,8 @@ from ganforge.core.errors import GanforgeError, InputError
 from ganforge.core.store import read_json, write_json
 
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a file though ganforge did not write it, or it was changed since.")
+    bool,
+    typer.Option("--overwrite", help="Replace a file even if ganforge did not write it, or if it was changed since."),
 ]
 
 

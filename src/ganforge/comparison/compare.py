@@ -214,12 +214,16 @@ def checked_runs(runs: Sequence[str | Path]) -> list[Path]:
 
 def require_same_data(paths: Sequence[Path]) -> None:
     """InputError where runs were trained on different data."""
+
+    def told(facts: Mapping[str, Any]) -> str:  # with the count: of one file, a part may have been held out
+        return f"{facts.get('count', 0):,} samples of {facts.get('path')}"
+
     data = [Run.open(path).facts["data"] for path in paths]
     for path, other in zip(paths[1:], data[1:], strict=True):
         if other.get("fingerprint") != data[0].get("fingerprint"):
             raise InputError(
-                f"{paths[0]} was trained on {data[0].get('path')}, {path} on {other.get('path')}, which hold different "
-                "data: --against DATA says what both are to be judged by"
+                f"{paths[0]} was trained on {told(data[0])}, {path} on {told(other)}, which are not the same data: say "
+                "with --against DATA what to judge both by"
             )
 
 

@@ -148,7 +148,7 @@ def memorized(w: Window) -> Diagnosis | None:
     if nearer is None or nearer > COPIED:
         return None
     told = f"samples lie nearer to the training data than held-out ones do (C_T {nearer:.1f}, 0 is usual)"
-    share = say("share of samples that are no near-copies", own) + (f", {usual:.2f} of held-out ones" if usual else "")
+    share = say("share of samples that are not near-copies", own) + (f", {usual:.2f} of held-out ones" if usual else "")
     return found(w, "memorization", "warn", told, share)
 
 
@@ -279,7 +279,7 @@ def hurried(w: Window) -> Diagnosis | None:
     budget = w.context.budget
     if not budget or w.samples >= EARLY_ON * budget or w.told:
         return None
-    told = f"{w.samples:,} samples are {w.samples / budget:.2g} of the recipe's own budget, {budget:,}"
+    told = f"{w.samples:,} samples are {100 * w.samples / budget:.2g} % of the recipe's own budget of {budget:,}"
     return found(w, "undertrained", "info", told, ranked(w), outcome(w))
 
 

@@ -182,7 +182,7 @@ def course(w: Window) -> str:
 def verdict(w: Window) -> Diagnosis:
     """No rule has found a fault: what can be said depends on what has been seen."""
     if not w.told:
-        told = "no judge of these data has run, and what the log tells shows no fault"
+        told = "the samples have not been judged, and the log shows no fault"
         return found(w, "undecided", "info", told, course(w), ranked(w) if w.level("D/pair_right") else "")
     worst = max((t.value for t in w.told if not t.joint), default=0.0)
     rests = w.rounds >= SETTLED and w.trend(OBJECTIVE) is not None and not falling(w, OBJECTIVE)

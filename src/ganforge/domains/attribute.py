@@ -206,7 +206,7 @@ def domain_of(
         shape=size, input_shape=size, bits=bits, mirror=options.mirror, column=column,
         mean=mean, sd=sd, knots=tuple(np.quantile(values, np.linspace(0, 1, KNOTS)).tolist()),
     )  # fmt: skip
-    told = f"{len(values):,} images, {column} from {values.min():g} to {values.max():g}, {mean:.3g} in the mean"
+    told = f"{len(values):,} images, {column} from {values.min():g} to {values.max():g}, mean {mean:.3g}"
     return domain, told
 
 

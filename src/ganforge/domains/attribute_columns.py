@@ -98,7 +98,7 @@ def values_of_names(spec: str, options: ImageOptions, names: Sequence[str], colu
         listing = image_packing.find(spec, options)[1]()
         where = zip(listing.entries(), listing.labels or (), strict=False)
         place, entry = next((i, e.name) for i, (e, label) in enumerate(where, 1) if label == odd)
-        raise InputError(f"{spec}: '{entry}' (image {place:,}) has '{odd}' in column '{column}', which is no number")
+        raise InputError(f"{spec}: '{entry}' (image {place:,}) has '{odd}' in column '{column}', which is not a number")
     return values
 
 
@@ -121,5 +121,7 @@ def values_of_npz(path: Path, column: str, count: int) -> np.ndarray:
     values = values.astype(np.float64)
     odd = np.flatnonzero(~np.isfinite(values))
     if len(odd):
-        raise InputError(f"{path}, array '{column}', row {odd[0]}: {values[odd[0]]} is no number ({len(odd):,} such)")
+        raise InputError(
+            f"{path}, array '{column}', row {odd[0]}: {values[odd[0]]} is not a number ({len(odd):,} such)"
+        )
     return values

@@ -276,7 +276,7 @@ def _advice(audit: Audit, sizes: list[tuple[int, int]]) -> list[str]:
     """What a practitioner should do about the findings."""
     advice = []
     if audit.corrupt:
-        advice.append(f"{len(audit.corrupt):,} files cannot be read and are skipped: mend or delete them")
+        advice.append(f"{len(audit.corrupt):,} files cannot be read and are skipped: repair or delete them")
     if audit.readable < 500:
         advice.append(f"{audit.readable:,} images are few: use augmentation (ADA or DiffAugment), or find more")
     if len(audit.channels) > 1:

@@ -132,10 +132,10 @@ class CaptionDomain(Numbered, ImageDomain):
         for prompt in prompts:
             asked = self.words(prompt)
             if not any(word.isalnum() for word in asked):
-                raise InputError("the prompt is empty: say what is to be seen, such as " + self.example)
+                raise InputError("the prompt is empty: say what the image should show, such as " + self.example)
             for word in asked:
                 if word not in self.number and word[0].isalnum():
-                    raise InputError(f"no caption that this model learned from has '{word}': {self.near(word)}")
+                    raise InputError(f"no caption in the training data has '{word}': {self.near(word)}")
             if len([w for w in asked if w in self.number]) > self.length:
                 raise InputError(f"the prompt has {len(asked)} words, and this model reads {self.length} at most")
         known = [[word for word in self.words(prompt) if word in self.number] for prompt in prompts]
@@ -319,9 +319,8 @@ def learn(
     vocabulary = commonest(counts, options.vocabulary)
     few = np.random.default_rng(0).permutation(len(flat))[:PROMPTS]
     prompts = tuple(join_words(domain.words(flat[int(i)])[:length]) for i in sorted(few))
-    messages = [
-        f"{len(flat):,} captions of {np.median(sizes):.0f} words in the median, {len(vocabulary):,} different words"
-    ]
+    median = f"{np.median(sizes):.0f}"
+    messages = [f"{len(flat):,} captions, {median} words long in the median, of {len(vocabulary):,} different words"]
     if (longer := int((sizes > length).sum())) > 0:
         messages.append(f"{longer:,} captions are longer than {length} words, and were cut (data.length)")
     if wordless:
@@ -341,7 +340,9 @@ def open_made(
     if size[0] != size[1] or size[0] < 16 or size[0] % 4:
         raise InputError(f"{spec}: made-up pictures are square, of a side that 4 divides, 16 or more: not {size}")
     if options.channels not in (None, 3) or options.mirror:
-        raise InputError(f"{spec}: made-up pictures have 3 channels, and 'left' must stay left: no mirroring")
+        raise InputError(
+            f"{spec}: made-up pictures have 3 channels, and cannot be mirrored, since 'left' must stay left"
+        )
     grammar = Figures(size[0]) if spec == "shapes" else scenes(spec, size[0], options, progress)
     ways = [grammar.captions(combination) for combination in grammar.combinations]
     flat = [caption for each in ways for caption in each]

@@ -62,7 +62,9 @@ def list_images(files: Files, labels: Labels, label_column: str | None, split: s
                 f"{files.where}: labels from folders need at least 2 class folders with every image inside one"
             )
         if found is not None and labels == "auto" and len(found) < 10 * len(set(found)):
-            messages.append(f"{len(set(found)):,} folders are taken as classes: if they are none, set labels=none")
+            messages.append(
+                f"{len(set(found)):,} folders are taken as classes: if they are not, --set data.labels=none"
+            )
     if labels == "none":
         found = None
     found = found or None
@@ -97,7 +99,8 @@ def _choose(files: Files, split: str | None) -> tuple[list[str], str, list[str]]
     if train is not None and None not in tops and len(tops) > 1 and set(parts) <= SPLITS:
         chosen = [n for n in names if n.startswith(f"{root}{train}/")]
         others = ", ".join(sorted(t for t in tops if t and t != train))
-        message = f"used '{train}' ({len(chosen):,} of {len(names):,} images), left out {others}: choose with split="
+        used = f"used '{train}' ({len(chosen):,} of {len(names):,} images), left out {others}"
+        message = f"{used}: --set data.split=NAME uses another"
         return chosen, _descend(chosen, f"{root}{train}/"), [message]
     return names, root, []
 

@@ -251,7 +251,7 @@ def _split_files(files: list[Path], split: str | None, where: str) -> tuple[list
     if train is None or len(named) == 1:
         return files, []
     others = ", ".join(sorted(set(named) - {train}))
-    return named[train], [f"used the split '{train}', left out {others}: choose with split="]
+    return named[train], [f"used the split '{train}', left out {others}: --set data.split=NAME uses another"]
 
 
 def columns_of_images(schema: Any) -> list[str]:
@@ -360,7 +360,7 @@ def list_hub(spec: str, labels: Labels, label_column: str | None, split: str | N
         if name not in data:
             raise InputError(f"{spec}: no split '{name}'; {nearest(str(name), parts)}")
         if len(data) > 1 and split is None:
-            messages.append(f"used the split '{name}' of {', '.join(parts)}: choose with split=")
+            messages.append(f"used the split '{name}' of {', '.join(parts)}: --set data.split=NAME uses another")
         data = data[name]
     features = data.features
     column = next((c for c, f in features.items() if isinstance(f, datasets.Image)), None)

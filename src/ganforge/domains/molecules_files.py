@@ -98,7 +98,7 @@ def read_smiles(path: Path, column: str) -> list[Line]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8") from None
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
     return lines[1:] if lines and lines[0][1].lower() in ("smiles", "smi") else lines
 
 

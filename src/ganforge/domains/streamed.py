@@ -171,7 +171,7 @@ def read_index(spec: str, options: ImageOptions, noted: Noted | None = None) -> 
     source, classes_found = choose_labels(shards, contents, wanted, spec)
     classes = class_order(list(classes_found)) if source else ()
     if source == "folder" and options.labels == "auto" and count < 10 * len(classes):
-        messages.append(f"{len(classes):,} folders are taken as classes: if they are none, set labels=none")
+        messages.append(f"{len(classes):,} folders are taken as classes: if they are not, --set data.labels=none")
     index = Index(
         place,
         shards,

@@ -123,5 +123,5 @@ def numbers(spec: str, images: StreamedSource, texts: Texts, column: str) -> np.
     odd = np.flatnonzero(~np.isfinite(values))
     if len(odd):
         row = int(odd[0])
-        raise InputError(f"{spec}: {images.index.name(row)} has {column} '{texts[row][:40]}', which is no number")
+        raise InputError(f"{spec}: {images.index.name(row)} has {column} '{texts[row][:40]}', which is not a number")
     return values

@@ -247,7 +247,9 @@ class _Scan:
             self.damaged.append((name, "a sparse file" if info.issparse() else f"has {info.size:,} bytes"))
         elif key in self.images and not self.wanted.image:
             first = self.images[key][0]
-            raise InputError(f"{self.shard.path}: two images of one sample, {first} and {name}: choose with image=")
+            raise InputError(
+                f"{self.shard.path}: two images of one sample, {first} and {name}: choose one with --set data.image="
+            )
         else:
             self.images[key] = (name, info.offset_data, info.size)
 
@@ -345,7 +347,7 @@ def choose_labels(
         elif having and without is not None:
             partial = partial or f"{without[0].path}: {without[1]} has no label in a .{source} file, others have"
     if partial:
-        raise InputError(f"{partial}: add it, or set labels=none")
+        raise InputError(f"{partial}: add it, or --set data.labels=none")
     if wanted.labels != "auto" or wanted.column:
         what = f"column '{wanted.column}' in .json files" if wanted.column else f"labels for labels={wanted.labels}"
         raise InputError(f"{where}: no {what}")

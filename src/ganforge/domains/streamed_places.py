@@ -279,7 +279,7 @@ def _of_split(shards: list[Shard], split: str | None, where: str) -> tuple[list[
     if train is None or len(named) == 1 or not set(named) <= SPLITS:
         return shards, []
     others = ", ".join(sorted(set(named) - {train}))
-    return named[train], [f"used the shards '{train}', left out {others}: choose with split="]
+    return named[train], [f"used the shards '{train}', left out {others}: --set data.split=NAME uses another"]
 
 
 def split_of(shard: Shard) -> str:

@@ -104,7 +104,7 @@ class TableDomain(Domain):
         """Restore what ``to_dict`` wrote."""
         given = {f.name for f in fields(Column)}
         if "schema" not in values:
-            raise InputError("the model's table is of an older format: train it anew")
+            raise InputError("the model's table is of an older format: train it again")
         schema = tuple(Column(**{k: nested(v) for k, v in c.items() if k in given}) for c in values["schema"])
         delimiter = values.get("delimiter", ",")
         return cls(shape=tuple(values["shape"]), schema=schema, rows=values["rows"], delimiter=delimiter)
@@ -344,7 +344,7 @@ def open_beside(spec: str, samples: str) -> tuple[TableDomain, TableSource, list
     absent = tuple(name for name in names[0] if name not in names[1])
     if len(absent) == len(names[0]):
         return *open(spec, TableOptions()), []
-    note = [f"columns that {samples} has not are left out: {', '.join(absent)}"] if absent else []
+    note = [f"left out, since {samples} does not have them: columns {', '.join(absent)}"] if absent else []
     return *open(spec, TableOptions(drop=absent)), note
 
 

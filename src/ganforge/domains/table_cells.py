@@ -47,7 +47,7 @@ def read_rows(path: Path) -> tuple[str, list[str], list[list[str]], list[int]]:
                 )
             return delimiter, header, [row[: len(header)] for row in cells], lines
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text ({error.reason}): save it as UTF-8 (Excel: CSV UTF-8)") from None
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8 (Excel: CSV UTF-8)") from None
 
 
 def read_cells(rows: Iterable[tuple[int, list[str]]], path: Path, width: int) -> tuple[list[list[str]], list[int]]:

@@ -95,7 +95,9 @@ class Column:
         if not len(there):
             return cls(name=name, kind=kind, missing=missing, missing_share=1.0)
         if np.isinf(there).any():
-            raise InputError(f"column '{name}' holds infinite values: mend them, or leave it out: data.drop=[{name}]")
+            raise InputError(
+                f"column '{name}' holds infinite values: replace them, or leave it out: data.drop=[{name}]"
+            )
         follows, slope, other = tie or ("", 0.0, values)
         own = there - slope * other[~np.isnan(values)] if follows else there
         bent, modes = find_scale(own, spikes)

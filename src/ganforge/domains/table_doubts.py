@@ -26,7 +26,7 @@ def doubts(table: Columns) -> list[str]:
     read in two ways.
     """
     data = [name for name in table if DATE.fullmatch(name) or TIME.fullmatch(name) or is_decimal(name)]
-    found = [f"the first line looks like data ('{data[0]}'), not like names: has it a header?"] if data else []
+    found = [f"the first line looks like data ('{data[0]}'), not like names: is there a header line?"] if data else []
     for place, (name, column) in enumerate(table.items()):
         if not name:
             found.append(f"column {place + 1} has no name")
@@ -84,7 +84,7 @@ def check_categories(spec: str, table: Columns, most: int) -> None:
         )
     said = " and ".join(f"'{name}' has {count:,} different values" for name, count in many.items())
     what = (
-        ("which is text or a key, not a category", "it") if len(many) == 1 else ("text or keys, no categories", "them")
+        ("which is text or a key, not a category", "it") if len(many) == 1 else ("text or keys, not categories", "them")
     )
     raise InputError(
         f"{spec}: column {said} in {rows:,} rows, {what[0]}: leave {what[1]} out "

@@ -265,8 +265,9 @@ def read_samples(
     tokens = number_lines(cut, domain.number, length)
     what = "words" if level == "word" else "characters"
     messages.append(
-        f"{len(lines):,} lines of {what}: {np.median(sizes):.0f} in the median, {len(domain.vocabulary):,} different"
-        + (" (data.level=char reads characters)" if options.level == "auto" and level == "word" else "")
+        f"{len(lines):,} lines, {np.median(sizes):.0f} {what} long in the median, of {len(domain.vocabulary):,} "
+        f"different {what}"
+        + (" (--set data.level=char reads characters)" if options.level == "auto" and level == "word" else "")
     )
     if (longer := int((sizes > length).sum())) > 0:
         were = "line is longer than {} {}, and was cut" if longer == 1 else "lines are longer than {} {}, and were cut"

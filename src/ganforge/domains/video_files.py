@@ -108,10 +108,10 @@ class Reader:
 
 
 def strip_width(height: int, width: int, frame_width: int | None) -> int:
-    """The width of a strip's frames. ValueError where it is no whole number of frames."""
+    """The width of a strip's frames. ValueError where it is not a whole number of frames."""
     side = frame_width or height
     if width % side:
-        raise ValueError(f"a strip of {height}x{width} pixels is no whole number of frames {side} wide")
+        raise ValueError(f"a strip of {height}x{width} pixels is not a whole number of frames {side} wide")
     return side
 
 
@@ -269,7 +269,7 @@ def guess_layout(files: Files, frame_width: int | None, max_pixels: int) -> str:
         rarest = min(odd, key=lambda name: sizes[looked[name]])
         strips = [name for name in looked if name not in odd]
         raise InputError(
-            f"{files.where}: '{printable(rarest)}'{beside(looked, rarest, strips)} is no clip: {HINT}; for the frames "
-            "of one clip in one folder, --set data.layout=folders"
+            f"{files.where}: '{printable(rarest)}'{beside(looked, rarest, strips)} is not a clip: {HINT}; for the "
+            "frames of one clip in one folder, --set data.layout=folders"
         )
     return "folders"

@@ -38,7 +38,8 @@ class TrainOptions:
     first evaluates.
     keep: checkpoints kept. on_nonfinite: what to do when steps keep failing.
     holdout: real data that is not trained on, for judging: other data, or a share (0.1) that is set aside.
-    stop: auto ends a run also when its metric stands still, when it is hopeless, and when it gets worse by heart.
+    stop: auto ends a run also when its metric stands still, when it is hopeless, and when scores get worse while D
+        memorizes its data.
     metric: what evaluations follow, the best of which is what generating uses. target: end the run once it is reached.
     evaluate_samples: how often to evaluate (None: with stop, target or holdout 20 times a run, but for at most a
     20th of the time; else never). evaluate_count: generated samples each time.

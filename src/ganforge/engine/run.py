@@ -182,7 +182,7 @@ class Run:
             except Corrupt as error:
                 tell(f"checkpoint skipped: {error}")
         if folders:
-            raise Corrupt(f"{self.path}: none of its {len(folders)} checkpoints is whole; start a new run")
+            raise Corrupt(f"{self.path}: none of its {len(folders)} checkpoints is intact; start a new run")
         return None
 
     # ---- the model

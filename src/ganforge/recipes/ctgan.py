@@ -61,7 +61,7 @@ class Ctgan(Recipe):
     temperature: of the Gumbel softmax; lower is nearer to one-hot
     noise: times Gumbel's noise, with which each category is drawn on its own; what it does not draw, z must decide
     balance: how categories are drawn that rows are told: log (the logarithms of the categories' shares; given=any: for
-    half of the rows) or natural
+        half of the rows) or natural
     privacy_noise: DP-SGD for D: its noise, in units of the norm privacy_clip of a row's gradient; the log has D/epsilon
     privacy_clip: the norm to which a row's gradient is cut
     privacy_delta: the delta of (epsilon, delta)

@@ -30,9 +30,12 @@ class R3gan(TwoPlayerRecipe):
     Equations 2 and 3 of R3GAN.
 
     pairing: pairs, or average: each sample is compared with the other side's mean (RaGAN)
-    network: conv, mlp, auto, or r3: the paper's own for images, with its cosine schedules of lr, gamma, beta2 and EMA
-    blocks, expand, group: of r3, residual blocks a resolution, how far they widen, and channels convolved together
-    fold: of r3, pixels a side that are read and written at once (1: as in the paper, and several times the cost)
+    network: auto, conv, mlp, or r3: the paper's networks for images, with its cosine schedules of lr, gamma, beta2, EMA
+    blocks: of r3, residual blocks at each resolution
+    expand: of r3, by how much a block widens its channels
+    group: of r3, channels that are convolved together
+    fold: of r3, side of the squares of pixels that are read and written at once (1: as in the paper, at several times
+        the cost)
 
     For: the recommended default. Local convergence is proved, and modes are kept. lazy=4, the default for images, pays
     the penalties every 4th round. network=r3 is far behind in minutes of a CPU; on a GPU and in

@@ -33,8 +33,8 @@ HalfLife = Annotated[float, Field(gt=0)] | Schedule | None
 class Recipe(ABC):
     """What every GAN, and every rival of GANs, has in common.
 
-    size: the one dial, the width of the networks
-    batch: real samples a round, over all shards
+    size: width of the networks, the main setting of their quality and cost
+    batch: real samples per round, over all shards
     """
 
     title: ClassVar[str]

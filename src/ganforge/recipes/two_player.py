@@ -33,38 +33,38 @@ class TwoPlayerRecipe(Recipe):
 
     network: conv for images, mlp for anything, auto picks by the data
     depth: hidden layers of an mlp
-    activation: of an mlp's hidden layers
-    fourier: octaves of sines and cosines that an mlp discriminator sees of its inputs
+    activation: activation function of an mlp's hidden layers
+    fourier: octaves of Fourier features of its inputs that an mlp discriminator sees (0: the inputs alone)
     latent: size of z
-    latent_signs: so many further entries of z are -1 or 1, so that modes can lie apart
+    latent_signs: how many further entries of z are -1 or 1, so that modes can lie apart
     prior: distribution of z: normal, uniform on [-1, 1], or on the sphere
     upsample: transposed convolution, or nearest-neighbor resize and convolution
     norm_generator, norm_discriminator: normalizers: batch, none, spectral, instance or layer
     lr: learning rate of G, and of D unless lr_discriminator is given
     lr_discriminator: learning rate of D; two rates are TTUR (Heusel et al. 2017)
-    betas: Adam's
+    betas: betas of Adam
     optimizer: adam or rmsprop
-    discriminator_steps: moves of D for one of G
-    ema_samples: half-life, in real samples, of G's average, which is what generates (null: no average)
+    discriminator_steps: steps of D for each step of G
+    ema_samples: half-life, in real samples, of the average of G's weights, which is used to generate (null: none)
     r1, r2: gradient penalties on real and on fake samples (gamma)
     gp: WGAN-GP's penalty between real and fake samples
     dragan: DRAGAN's penalty, around real samples (the paper's weight is 10)
-    feature_matching: weight of how far apart the means of D's features of real and of fake samples are, for G to pay
-    lazy: r1 and r2 are played only every so many rounds, with as many times the weight
-    clip: D's weights are kept within -clip and clip (0: not)
+    feature_matching: weight in G's loss of the distance between D's mean features of real and of fake samples
+    lazy: r1 and r2 are applied only in every lazy-th round, with lazy times the weight
+    clip: D's weights are clipped to the range from -clip to clip (0: not clipped)
     label_smoothing: real labels are 1 minus this
-    label_flips: share of wrong labels that D is told
-    instance_noise: standard deviation of noise on all that D sees; may be a schedule
+    label_flips: share of samples whose label, real or fake, is flipped for D
+    instance_noise: standard deviation of noise added to everything that D sees; may be a schedule
     augment: DiffAugment's policy, such as color,translation,cutout; or ada, whose probability adapts itself
         (ada:blit,color chooses from blit, geometric, color, filter and corrupt; alone it is the first three)
-    ada_target: how sure of real images D is to be, from 0 to 1; ada augments more where it is surer
-    ada_samples: real samples in which ada's probability goes from 0 to 1 at the fastest (the paper's 500,000 are for
-        runs of 25 million)
-    replay: share of D's fakes that are past ones
-    replay_batches: how many rounds of fakes are kept
+    ada_target: how sure D should be about real images, from 0 to 1; ada augments more if it is surer
+    ada_samples: the least number of real samples in which ada's probability can rise from 0 to 1 (the paper's 500,000
+        are for runs of 25 million)
+    replay: share of D's fakes that come from earlier rounds
+    replay_batches: from how many rounds fakes are kept for that
     minibatch_stddev: D sees how much a group of samples varies
     minibatch_discrimination: D sees how close each sample is to the others
-    pack: samples that D judges at once
+    pack: samples that D judges together
     conditioning: how labels are used: none, concat, projection or auxiliary
     class_weight: weight of the auxiliary classifier's loss
     """

@@ -56,7 +56,7 @@ def bits_per_dim(likelihood: Likelihood, raw: Batch) -> dict[str, Score]:
     if impossible:
         raise InputError(
             f"the model gives no likelihood to {impossible} of {len(bits)} real samples (they are impossible for it), "
-            "so there is no mean: it has learned its data by heart, or has diverged"
+            "so there is no mean: it has memorized its data, or has diverged"
         )
     kind = "exact" if likelihood.exact else "an upper bound"
     score = mean_score(bits, "lower", f"normal, {len(bits)} real samples, {kind}")

@@ -75,7 +75,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     domain, source = opened(tmp_path / "a.smi", "\n".join(lines), max_atoms=4, rare=0.3)
     assert everything(domain, source) == ["CCO", "CC", "CO"] and domain.molecules == 3
     said = "\n".join(source.messages)
-    assert "1 of 9 molecules were left out, as they are no SMILES of a molecule (the first: line 2, 'CC(')" in said
+    assert "left out 1 of 9 molecules that are not the SMILES of a molecule (the first: line 2, 'CC(')" in said
     assert "C(" not in "".join(everything(domain, source))
     worse = opened(tmp_path / "b.smi", "CC\nCO\n" + "CC(\n" * 15)[1].messages[1]
     assert worse.endswith("(the first: line 3, 'CC('; also 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 ..)")
@@ -88,7 +88,7 @@ def test_atoms_of_a_handful_of_molecules_are_not_learned(tmp_path: Path) -> None
     lines = ["CCO", "CCN", "CC=O"] * 400 + ["CBr"] * 10 + ["CI"] * 9 + ["C[Se]C"]
     domain, source = opened(tmp_path / "a.smi", "\n".join(lines))
     assert domain.atoms == ("C", "O", "N", "Br") and len(source) == 1210
-    assert "10 of 1,220 molecules were left out, as they have rare atoms (I, Se; data.rare" in source.messages[-1]
+    assert "left out 10 of 1,220 molecules that have rare atoms (I, Se; data.rare" in source.messages[-1]
     assert opened(tmp_path / "b.smi", "\n".join(lines), rare=0)[0].atoms == ("C", "O", "N", "Br", "I", "Se")
     few = opened(tmp_path / "c.smi", "\n".join([*lines[:98], "CBr", "CBr"]))[0]
     assert few.atoms == ("C", "O", "N", "Br")  # a fiftieth of a hundred

@@ -13,7 +13,7 @@ from ganforge.domains.molecules_chemistry import Graph, Unfit, graph, parse
 Line = tuple[int, str]
 """Where a SMILES stands in its file (from 1), and the SMILES."""
 
-UNPARSED = "are no SMILES of a molecule"
+UNPARSED = "are not the SMILES of a molecule"
 NAMED = 12
 """Lines of molecules that are left out that are named beside the first."""
 
@@ -77,7 +77,7 @@ class Found:
             others = self.others.get(why, ())
             also = f"; also {', '.join(map(str, others[:NAMED]))}{' ..' * (len(others) > NAMED)}" if others else ""
             first = f" (the first: {self.firsts[why]}{also})" if why in self.firsts else ""
-            said.append(f"{count:,} of {self.count:,} molecules were left out, as they {why}{first}")
+            said.append(f"left out {count:,} of {self.count:,} molecules that {why}{first}")
         return said
 
 

@@ -102,6 +102,17 @@ def test_coupling_keeps_what_its_mask_says_and_reads_nothing_else() -> None:
     assert torch.equal(among, torch.diag(among.diagonal()))
 
 
+def test_a_coupling_scales_by_at_most_e_squared_and_freely_before() -> None:
+    class Says(torch.nn.Module):
+        def forward(self, kept: torch.Tensor) -> torch.Tensor:
+            return torch.cat([kept, 0 * kept], 1)
+
+    coupling, raw = Coupling(torch.tensor([1, 0]), Says()), torch.tensor([[-99.0], [-0.01], [0.0], [0.01], [99.0]])
+    log_scale, shift = coupling.terms(raw)
+    torch.testing.assert_close(log_scale, raw.clamp(-2, 2), atol=1e-5, rtol=1e-3)
+    assert not shift.any()
+
+
 def test_random_masks_are_those_that_were_saved() -> None:
     """Of three values some halves are in order and need no gathering: which ones, a loaded flow must not guess."""
     z = torch.randn(4, 3)
@@ -219,6 +230,13 @@ def test_likelihood_is_weighted_in_bits_and_as_much_a_nat_in_larger_images() -> 
     assert found[0] > 0 and found[1] == pytest.approx(2.5 * found[0], rel=1e-5)
     mnist = Flowgan.defaults_for(replace(domain, shape=(1, 28, 28)))  # bits per value of 64 weigh 1: 784 / 64
     assert mnist["likelihood"] == 12.25
+
+
+def test_half_of_the_channels_are_done_at_each_level_but_the_first() -> None:
+    """RealNVP's figure 4 (b), but all channels of the first level, which see least, go through the second."""
+    flow = ConvFlow((3, 32, 32), 255, 4, 2)
+    assert flow.shapes == [(0, 16, 16), (24, 8, 8), (48, 4, 4), (192, 2, 2)] and flow.latent == 3 * 32 * 32
+    assert [len(stage) // 3 for stage in flow.stages] == [1, 1, 1, 2], "steps"  # type: ignore[arg-type]
 
 
 def test_a_convolutional_flow_wants_even_images() -> None:

@@ -109,6 +109,19 @@ def test_pixel_norm_is_its_formula() -> None:
     torch.testing.assert_close(pixel_norm(x), expected)
 
 
+def test_latents_and_features_are_normalized_at_every_level() -> None:
+    """Section 4.2 and appendix A.1: the length of z changes nothing, and images are made of features of mean square 1."""
+    G, seen, z = ProgressiveGenerator((3, 16, 16), 8, 4), [], torch.randn(4, 8)
+    for image in G.images:
+        image.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    for level in range(3):
+        G.grow(float(level))
+        torch.testing.assert_close(G(z), G(5 * z), atol=1e-4, rtol=1e-4)
+    assert len(seen) == 10, "two of each level, and of the one before"
+    for features in seen:
+        torch.testing.assert_close(features.square().mean(1), torch.ones_like(features[:, 0]))
+
+
 def test_the_critics_terms() -> None:
     """Wasserstein, the penalty with weight 10, and the drift 0.001 E D(x)^2, on images of the current level."""
     played = game()

@@ -130,6 +130,19 @@ def test_costs_of_a_step_are_the_divergence_of_two_normals() -> None:
             assert float(weights[t] * 0.3**2 + constants[t]) == pytest.approx(float(exact), rel=1e-9)
 
 
+def test_pixels_are_kept_within_their_limits_and_the_noise_makes_up_for_it() -> None:
+    """What a network says beyond black and white is cut off; the noise is then what is left of the noisy image."""
+    domain, _ = open_data("digits")
+    game = checked(Ddpm, {"size": 8}, "params").build(domain)
+    nn.init.normal_(game.G.leave[-1].weight, std=0.5)
+    x, t = 2 * torch.randn(6, *domain.shape), torch.tensor([1, 20, 300, 600, 900, 999])
+    with torch.no_grad():
+        clean, noise = game.predict(x, t)
+    a = game.schedule[t][:, None, None, None]
+    assert float(clean.abs().max()) == 1 and bool((clean.abs() < 1).any())
+    torch.testing.assert_close(a.sqrt() * clean + (1 - a).sqrt() * noise, x, atol=1e-4, rtol=1e-4)
+
+
 def test_a_bound_that_knows_the_data_is_its_ends() -> None:
     """Where every estimate is right, what is left of eq. 5: x_1's own noise, and how far x_T is from normal noise."""
     domain, _ = open_data("ring")

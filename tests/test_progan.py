@@ -110,7 +110,7 @@ def test_pixel_norm_is_its_formula() -> None:
 
 
 def test_latents_and_features_are_normalized_at_every_level() -> None:
-    """Section 4.2 and appendix A.1: the length of z changes nothing, and images are made of features of mean square 1."""
+    """Section 4.2 and appendix A.1: the length of z changes nothing, images come from features of mean square 1."""
     G, seen, z = ProgressiveGenerator((3, 16, 16), 8, 4), [], torch.randn(4, 8)
     for image in G.images:
         image.register_forward_pre_hook(lambda module, given: seen.append(given[0]))

@@ -149,7 +149,7 @@ def waves(shift: torch.Tensor, side: int = 32) -> torch.Tensor:
 
 def test_what_moves_perfectly_scores_high_and_what_stays_low() -> None:
     whole, part = translation_psnr(waves, 16, 32), translation_psnr(waves, 16, 32, whole=False)
-    assert whole.value > 100 and part.value > 38, "the filter is a finite one"  # type: ignore[operator]
+    assert whole.value > 100 and part.value > 57, "the filter is a finite one; its border, 10 dB, is left out"  # type: ignore[operator]
     stuck = translation_psnr(lambda shift: waves(torch.zeros_like(shift)), 16, 32)
     assert stuck.value < 20 and stuck.low <= stuck.value <= stuck.high  # type: ignore[operator]
 

@@ -190,6 +190,36 @@ def test_bad_npz(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) ->
         read(npz(tmp_path / "bad.npz", **arrays))
 
 
+def test_npz_of_parts(tmp_path: Path) -> None:
+    """The layouts of Keras (x_train, y_train) and of MedMNIST (train_images, labels [n, 1]): labels were left out
+    without a word, and with more than one part the file was refused."""
+    x, y = np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4), np.array([4, 7, 4, 7, 4, 7])
+    keras = npz(tmp_path / "keras.npz", x_test=x[:2], y_test=y[:2], x_train=x[2:], y_train=y[2:])
+    source = read(keras)
+    assert (pixels(source)[:, 0] == x[2:]).all() and source.classes == ("4", "7") and source.counts == (2, 2)
+    assert source.messages == ("used the array 'x_train', left out x_test: choose with split=",)
+    test = read(keras, split="test")
+    assert (pixels(test)[:, 0] == x[:2]).all() and test.counts == (1, 1) and not test.messages
+    with pytest.raises(InputError, match="no images of a part 'tset'; did you mean 'test'"):
+        read(keras, split="tset")
+    med = npz(tmp_path / "med.npz", train_images=x[2:], val_images=x[:2], train_labels=y[2:, None], val_labels=y[:2])
+    assert read(med).counts == (2, 2) and "left out val_images" in read(med).messages[0]
+    alone = read(npz(tmp_path / "alone.npz", X_train=x, Y_train=y))
+    assert alone.classes == ("4", "7") and not alone.messages
+    assert read(npz(tmp_path / "one.npz", x_train=x, labels=y)).classes == ("4", "7")
+    with pytest.raises(InputError, match="choose a part with split="):
+        read(npz(tmp_path / "two.npz", x_test=x, x_val=x))
+
+
+def test_npz_labels_of_another_name_are_offered(tmp_path: Path) -> None:
+    x = np.zeros((4, 4, 4), np.uint8)
+    path = npz(tmp_path / "a.npz", images=x, digit=np.array([1, 2, 1, 2]), mean=np.zeros(3))
+    source = read(path)
+    assert source.classes == ()
+    assert "for labels from 'digit' --set data.label_column=digit" in source.messages[0]
+    assert read(path, label_column="digit").classes == ("1", "2") and not read(path, labels="none").messages
+
+
 def test_npz_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as"):
         read(put(tmp_path, {"a.npz": "text"}) / "a.npz")

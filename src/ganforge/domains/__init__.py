@@ -23,7 +23,7 @@ from typing import Any
 
 from ganforge.core.errors import InputError, nearest_path
 from ganforge.domains.domain import Domain, Source
-from ganforge.domains.image_tables import npz_shapes
+from ganforge.domains.image_arrays import npz_shapes
 
 __all__ = ["Domain", "Source", "domain_from_dict", "is_builtin", "module_for", "open_data"]
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from ganforge.core.errors import InputError, nearest
 from ganforge.domains import image_packing
+from ganforge.domains.image_arrays import npz_shapes
 from ganforge.domains.image_files import DAMAGED, Files, open_files
 from ganforge.domains.image_labels import NAME_COLUMN, table_rows
 from ganforge.domains.image_packing import ImageOptions
-from ganforge.domains.image_tables import is_parquet, npz_shapes, parquet_numbers
+from ganforge.domains.image_tables import is_parquet, parquet_numbers
 
 USUAL = ("value", "age")
 """Columns that are taken without asking; where one holds what is no number, that is said."""

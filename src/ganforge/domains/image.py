@@ -18,6 +18,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.domains import image_packing
 from ganforge.domains.domain import Domain
+from ganforge.domains.image_arrays import npz_shapes
 from ganforge.domains.image_decode import SUFFIXES
 from ganforge.domains.image_files import UNREADABLE, has_images
 from ganforge.domains.image_packing import ImageOptions, Progress
@@ -31,7 +32,7 @@ from ganforge.domains.image_pictures import (
     side_by_side,
     write,
 )
-from ganforge.domains.image_tables import HUB, is_parquet, is_saved_dataset, npz_shapes
+from ganforge.domains.image_tables import HUB, is_parquet, is_saved_dataset
 from ganforge.domains.movies import save_movie
 from ganforge.domains.packed import PackedSource
 

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from ganforge.core.errors import InputError
+from ganforge.domains.image_arrays import list_npz
 from ganforge.domains.image_decode import LARGEST_SIDE, Entry, Fit, decode, header, in_order, parse_size
 from ganforge.domains.image_files import open_files
 from ganforge.domains.image_frames import frames, only_first
@@ -23,7 +24,6 @@ from ganforge.domains.image_tables import (
     is_parquet,
     is_saved_dataset,
     list_hub,
-    list_npz,
     list_parquet,
     parquet_stamp,
 )
@@ -57,7 +57,8 @@ class ImageOptions:
     level, 8 or 16; None takes what the images have.
     ``mirror``: flip half of the training images left to right. ``labels``: where classes come from; 'auto' takes
     metadata if there is any, else class folders. ``label_column``: the column (or array) that holds the label.
-    ``split``: use only this top folder, or split of a Hugging Face data set; None takes 'train' where there is one.
+    ``split``: use only this top folder, part of an .npz (x_test is of ``test``), or split of a Hugging Face data set;
+    None takes 'train' where there is one.
     ``strict``: a damaged file is an error instead of being skipped. ``max_pixels``: images with more are refused.
     ``workers``: threads that decode; None is one for each CPU.
     """
@@ -104,7 +105,7 @@ def find(spec: str, options: ImageOptions) -> tuple[list[str] | None, Callable[[
     if path.is_file() and not path.stat().st_size:
         raise InputError(f"{spec} is empty: a file of 0 bytes")
     if path.suffix.lower() in (".npz", ".npy"):
-        return None, lambda: list_npz(path, labels, column)
+        return None, lambda: list_npz(path, labels, column, split)
     if is_parquet(path):
         return list(parquet_stamp(path)), lambda: list_parquet(path, labels, column, split)
     if path.is_file() and path.suffix.lower() != ".zip":

@@ -16,10 +16,10 @@ from torch import Tensor
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.domains.domain import Domain
+from ganforge.domains.image_arrays import npz_shapes
 from ganforge.domains.image_files import has_images, open_files
 from ganforge.domains.image_packing import Progress
 from ganforge.domains.image_pictures import grid, labelled, make_folder, save_picture, side_by_side, write
-from ganforge.domains.image_tables import npz_shapes
 from ganforge.domains.video_files import ALL, MOVIES, guess_layout
 from ganforge.domains.video_packing import BUILTIN, Clips, VideoOptions, load_clips
 from ganforge.domains.video_pictures import MOVING, moving_grid, one_clip, strips

@@ -105,6 +105,7 @@ def project(
     space = Space(model, layer)
     prior = Prior(space, inputs_of(model, max(starts, 2 * CHUNK), seed, label)) if steps or not encodes else None
     pool = [] if encodes and not (encoder and steps) else list(candidates(model, starts, seed, label))
+    gaps = gaps_of(space, pool, targets)
     parts = []
     for i, group in enumerate(targets.split(GROUP)):
         of = doing(i * GROUP, len(group), len(targets))
@@ -117,10 +118,10 @@ def project(
             elif encoder is None:
                 parts.append(refine(space, prior, inputs, inputs["z"], group, steps, of))
             else:
-                parts.append(search(space, prior, pool, group, steps, model.domain.classes, inputs, of))
+                parts.append(search(space, prior, pool, gaps[i], group, steps, model.domain.classes, inputs, of))
         else:
             assert prior is not None
-            parts.append(search(space, prior, pool, group, steps, model.domain.classes, doing=of))
+            parts.append(search(space, prior, pool, gaps[i], group, steps, model.domain.classes, doing=of))
     inputs = {key: torch.cat([part[0][key] for part in parts]) for key in parts[0][0]}
     found = torch.cat([part[1] for part in parts])
     made = model.domain.decode({"data": space.made(inputs, found)})
@@ -224,13 +225,25 @@ def far(made: Tensor, target: Tensor) -> Tensor:
     return torch.stack([torch.cdist(a, b).square() / a.shape[1] for a, b in pairs]).sum(0)
 
 
+@torch.no_grad()
+def gaps_of(space: Space, pool: list[Batch], targets: Tensor) -> list[Tensor]:
+    """How far the samples at the starts are from each group of targets: [starts, targets of the group] each. Samples
+    are made once for all groups."""
+    groups, parts = targets.split(GROUP), []
+    for part, _ in zip(pool, counted(len(pool), "trying the starts"), strict=True):
+        made = space.made(part, space.at(part)).to(targets.device)
+        parts.append([far(made, group) for group in groups])
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+
 def search(
-    space: Space, prior: Prior, pool: list[Batch], targets: Tensor, steps: int, classes: Sequence[str],
+    space: Space, prior: Prior, pool: list[Batch], gaps: Tensor, targets: Tensor, steps: int, classes: Sequence[str],
     guess: Batch | None = None, doing: str = "searching",
 ) -> tuple[Batch, Tensor]:  # fmt: skip
-    """The best inputs for each target, and their points in the space; ``guess``, one for each, is a start, too."""
-    with torch.no_grad():
-        gaps = torch.cat([far(space.made(part, space.at(part)).to(targets.device), targets) for part in pool])
+    """The best inputs for each target, and their points in the space; ``guess``, one for each, is a start, too.
+
+    gaps: how far the samples of the ``pool`` are from the targets, [starts, targets].
+    """
     inputs = {key: torch.cat([part[key] for part in pool]) for key in pool[0]}
     tried = min(TRIED, len(gaps))
     rows = torch.stack([best_rows(gap, inputs.get("label"), len(classes), tried) for gap in gaps.T]).flatten()

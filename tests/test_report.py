@@ -200,6 +200,20 @@ def test_steps_left_out_and_gaps_are_drawn(run: Path) -> None:
         assert image.width == 1100
 
 
+def test_a_curve_of_one_point_is_seen_and_every_term_is_named() -> None:
+    """Signals are logged less often than losses: those of a short run were empty panels, and one term had no name."""
+    from ganforge.report.curves import draw_panel, panel
+
+    lines = [{"samples": 64, "D/r1": 0.1, "fake/spread": 0.5}, {"samples": 128, "D/r1": 0.2}]
+    for title, names, mark in (("fakes against reals", ["fake/spread"], "o"), ("penalties", ["D/r1"], "")):
+        _, axes = panel()
+        draw_panel(axes, title, names, lines)
+        (curve,) = axes.get_lines()
+        assert curve.get_marker() == mark
+        legend = axes.get_legend()
+        assert legend is not None and [text.get_text() for text in legend.get_texts()] == names
+
+
 def test_metrics_of_training_are_plotted(run: Path) -> None:
     scores = [{"fid": {"value": 9 - i, "low": 8 - i, "high": 10 - i, "floor": 0.5}} for i in range(5)]
     add(run, "metrics.jsonl", *({"round": i, "samples": 100 * i, "metrics": s} for i, s in enumerate(scores)))

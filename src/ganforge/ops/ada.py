@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganforge.core.errors import InputError, nearest
+from ganforge.ops.augment import steps
 
 CATEGORIES = ("blit", "geometric", "color", "filter", "corrupt")
 """The groups of appendix B, in their order."""
@@ -64,6 +65,12 @@ def categories(policy: str) -> tuple[str, ...]:
     if not words:
         raise InputError(f"'{policy}' names no augmentation: use ada, or ada: and some of {', '.join(CATEGORIES)}")
     return tuple(word for word in CATEGORIES if word in words)
+
+
+def check_policy(policy: str) -> None:
+    """InputError for what is neither ``ada`` with its groups nor DiffAugment's policy."""
+    if not categories(policy):
+        steps(policy, adaptive=["ada"])
 
 
 class AdaptiveAugment(nn.Module):

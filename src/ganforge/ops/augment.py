@@ -74,16 +74,22 @@ PLACES = ("translation", "cutout")
 """Those that leave colors alone: what they do to one image can be done to another of its size."""
 
 
-def steps(policy: str, among: Collection[str] = tuple(POLICIES)) -> tuple[Callable[[Tensor], Tensor], ...]:
+def steps(
+    policy: str, among: Collection[str] = tuple(POLICIES), adaptive: Collection[str] = ()
+) -> tuple[Callable[[Tensor], Tensor], ...]:
     """The changes that ``policy`` (such as ``color,translation,cutout``; '' for none) asks for, in its order.
 
-    Raises InputError for a word that is not ``among`` those that are of use.
+    Raises InputError for a word that is not ``among`` those that are of use; it tells of ``adaptive`` ones, too, which
+    the caller takes instead of a policy.
     """
     words = [word.strip() for word in policy.split(",") if word.strip()]
     for word in words:
         if word not in among:
             what = "this recipe cannot use the" if word in POLICIES else "unknown"
-            raise InputError(f"{what} augmentation '{word}' in '{policy}': {nearest(word, among)}")
+            meant = nearest(word, [*among, *adaptive])
+            if "diff" in word.lower():
+                meant = f"DiffAugment is said by what it changes: {','.join(among)}, or some of these"
+            raise InputError(f"{what} augmentation '{word}' in '{policy}': {meant}")
     return tuple(step for word in words for step in POLICIES[word])
 
 

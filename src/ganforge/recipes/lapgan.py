@@ -12,8 +12,7 @@ from ganforge.core.game import Game
 from ganforge.core.schedule import Scalar
 from ganforge.domains.domain import Domain
 from ganforge.losses.adversarial import AdversarialLoss, hinge
-from ganforge.ops.ada import categories
-from ganforge.ops.augment import steps
+from ganforge.ops.ada import check_policy
 from ganforge.recipes.pyramid_game import PyramidGame
 from ganforge.recipes.r3gan import labelled
 from ganforge.recipes.recipe import Amount, HalfLife, Positive, Recipe, Share
@@ -60,8 +59,7 @@ class Lapgan(Recipe):
     ada_samples: Annotated[float, Field(gt=0)] = 100_000.0
 
     def __post_init__(self) -> None:
-        if not categories(self.augment):
-            steps(self.augment)
+        check_policy(self.augment)
 
     @classmethod
     def defaults_for(cls, domain: Domain) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from ganforge.nn.conditioning import Conditioning, Discriminator, Generator
 from ganforge.nn.convnet import ConvDiscriminator, ConvGenerator, Upsample
 from ganforge.nn.layers import Norm
 from ganforge.nn.mlp import Activation, MlpDiscriminator, MlpGenerator
-from ganforge.ops.ada import categories
-from ganforge.ops.augment import steps
+from ganforge.ops.ada import check_policy
 from ganforge.ops.noise import Prior
 from ganforge.recipes.recipe import Amount, HalfLife, NonNegative, Positive, Recipe, Share
 from ganforge.recipes.two_player_game import TwoPlayer
@@ -112,8 +111,7 @@ class TwoPlayerRecipe(Recipe):
     def __post_init__(self) -> None:
         if self.batch % self.pack:
             raise ValueError(f"pack {self.pack} must divide batch {self.batch}")
-        if not categories(self.augment):
-            steps(self.augment)
+        check_policy(self.augment)
         self.payoffs()
         for name in self.fixed:
             if getattr(self, name) != self.__dataclass_fields__[name].default:

@@ -92,7 +92,8 @@ def draw_panel(
     for i, name in enumerate(names):
         xs, ys = points(lines, name)
         if xs:
-            axes.plot(*thin(xs, ys), lw=1.3, color=COLORS[i % len(COLORS)], label=plain(name))
+            alone = "o" if len(xs) == 1 else ""  # one point makes no line, which would be an empty panel
+            axes.plot(*thin(xs, ys), lw=1.3, marker=alone, ms=4, color=COLORS[i % len(COLORS)], label=plain(name))
     if title.startswith("share"):
         axes.axhline(0.5, ls=":", c="0.5", lw=1)
         axes.set_ylim(-0.02, 1.02)
@@ -106,7 +107,7 @@ def draw_panel(
             axes.plot(skipped, [0.02] * len(skipped), "|", color=MARKS["error"], transform=place, label="skipped steps")
     draw_marks(axes, marked)
     finish(axes, title, "real samples seen")
-    if (len(names) > 1 or title == "losses") and names:
+    if title != "samples per second" and axes.get_legend_handles_labels()[0]:  # which says nothing new
         axes.legend(fontsize=7.5, framealpha=0.0, labelcolor="linecolor", ncols=2, handlelength=1.2)
 
 

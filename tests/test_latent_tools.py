@@ -124,6 +124,19 @@ def test_starts_are_made_once_for_all_pictures(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(found.latents[:16], torch.cat([each.latents for each in alone]))
 
 
+def test_latents_of_another_model_are_told_of(tmp_path: Path) -> None:
+    """A latent of the same size is no latent of the same model: what was edited were other pictures, silently."""
+    found = latent.project(model(), model().generate(2, seed=9), steps=0, starts=64)
+    found.save(tmp_path / "latents.npz")
+    told: list[str] = []
+    inputs, _, _ = latent.read_latents(model(), tmp_path / "latents.npz", told.append)
+    assert torch.equal(inputs["z"], found.inputs["z"]) and not told
+    other = Linear()
+    other.G.weight.data = other.G.weight.data * 1.01
+    latent.read_latents(model(other), tmp_path / "latents.npz", told.append)
+    assert len(told) == 1 and "was found for another model, or before this one was trained further" in told[0]
+
+
 def test_latents_keep_to_their_prior() -> None:
     white = np.full((1, 8, 8, 1), 255, np.uint8)  # far from all that the generator makes
     norms = torch.randn(100_000, 4, generator=torch.Generator().manual_seed(0)).norm(dim=1)
@@ -307,6 +320,8 @@ def test_a_run_is_projected_and_edited(cgan_run: Path, tmp_path: Path) -> None:
         "edit", cgan_run, "--direction", 2, "--strength", "-1:1", "--steps", 3, "--out", moved, *kept, "--json"
     )
     assert said.code == 0 and json.loads(said.out)["strengths"] == [-1, 0, 1], said.err
+    both = [command("edit", cgan_run, "--direction", 2, "--steps", 2, *some).out.split()[-1] for some in ((), kept)]
+    assert both[0].endswith("edit-principal2-seed0.png") and both[1].endswith("edit-principal2-seed0-of-found.png")
     shape = np.asarray(Image.open(moved)).shape
     assert shape[0] == shape[1] + CAPTION  # 3 pictures, 3 strengths, whose names are above them
     middle = np.asarray(Image.open(moved))[CAPTION + 3 : CAPTION + 66 : 8, 70:132:8, 0]

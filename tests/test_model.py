@@ -43,7 +43,7 @@ def test_labels(runs: Path) -> None:
     assert set(drawn.tolist()) == set(range(10))
     with pytest.raises(InputError, match="unknown label '11'"):
         model.generate(2, label=11)
-    with pytest.raises(InputError, match="trained without conditions"):
+    with pytest.raises(InputError, match="trained without conditions; train one with --set conditioning=projection"):
         ganforge.load(runs / "plain").generate(2, label=3)
 
 

@@ -97,7 +97,7 @@ class Model:
         if label is not None and "label" not in self.game.conditions:
             raise InputError(
                 f"a label was asked for, but this {self.facts['recipe']} was trained without conditions; "
-                "of tables, --where column=value asks for rows"
+                + self.without_labels()
             )
         if self.game.needs:
             raise InputError(
@@ -117,6 +117,16 @@ class Model:
             for key, values in said.items():
                 drawn[key] = values[torch.arange(chunk * CHUNK, (chunk + 1) * CHUNK) % len(values)]
             yield {k: v[: n - chunk * CHUNK].to(self.game.device) for k, v in drawn.items()}
+
+    def without_labels(self) -> str:
+        """Why a model takes no label, and what helps."""
+        if self.domain.columns:
+            return "of tables, --where column=value asks for rows"
+        if not self.domain.classes:
+            return "its data have no classes"
+        ways = {"conditioning": "conditioning=projection", "labels": "labels=true"}
+        way = next((said for name, said in ways.items() if name in self.facts.get("params", ())), None)
+        return f"train one with --set {way}" if way else "this recipe takes none: 'ganforge recipes' lists others"
 
     def prompted(self, prompt: str | Sequence[str] | None) -> Batch:
         """The conditions that prompts ask for, [k, ...] each. InputError where the model takes none, or not these."""

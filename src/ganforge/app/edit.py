@@ -115,9 +115,9 @@ def edit(
         made = latent.edit(model, way, strengths, inputs, layer, points)[1]
     count = len(made) // steps
     rows = count if latents is not None else min(wanted, count)
-    target = (
-        out or run / "generated" / f"edit-{file_name(direction, kind, classes)}-seed{seed}{tag(label, layer, code)}.png"
-    )
+    found = None if latents is None else f"of-{latents.resolve().parent.name}"  # not over the picture of samples
+    name = f"edit-{file_name(direction, kind, classes)}-seed{seed}{tag(label, layer, code, found)}"
+    target = out or run / "generated" / f"{name}.png"
     samples = model.domain.decode({"data": made[: rows * steps]})
     model.domain.strips(samples, target, [f"{strength:.3g}" for strength in strengths])
     remember([target])
@@ -167,7 +167,7 @@ def starts(
 
     if latents is None:
         return latent.inputs_of(model, SHOWN if n is None else n, seed, label), None, layer
-    inputs, points, own = latent.read_latents(model, latents)
+    inputs, points, own = latent.read_latents(model, latents, lambda text: typer.echo(text, err=True))
     if layer not in (None, own):
         raise InputError(f"{latents} holds points of {own or 'z'}, not of {layer}: leave --layer out")
     return {key: value[:n] for key, value in inputs.items()}, points[:n], own

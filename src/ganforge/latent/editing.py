@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from torch import Tensor
 from ganforge.core.errors import InputError
 from ganforge.core.game import Batch
 from ganforge.domains.domain import Domain, Source
-from ganforge.latent.spaces import Space, inputs_of
+from ganforge.latent.spaces import Space, inputs_of, mark_of
 from ganforge.latent.walk import Direction, slopes
 from ganforge.measure.classifier import Classifier, train_classifier
 from ganforge.model import Model
 
+Located = tuple[Batch, Tensor, str | None]
+"""Inputs, the points where they lie, and the layer whose output these are (None: z)."""
 SAMPLES = 2048
 """Samples that a classifier sorts."""
 SORTING = f"finding the classes of {SAMPLES:,} samples"
@@ -99,10 +101,11 @@ def edit(
     return model.domain.decode({"data": made}), made
 
 
-def read_latents(model: Model, path: Path) -> tuple[Batch, Tensor, str | None]:
+def read_latents(model: Model, path: Path, tell: Callable[[str], None] = lambda text: None) -> Located:
     """What ``Projection.save`` wrote: inputs, points, and the layer whose output they are (None: z).
 
-    InputError for files that are no such thing, or are of a model with other latents.
+    InputError for files that are no such thing, or are of a model with other latents. ``tell`` hears if they were found
+    for another model, which they may suit all the same.
     """
     wrong = f"{path}: no latents as 'ganforge project' writes them (latents.npz)"
     try:
@@ -127,4 +130,9 @@ def read_latents(model: Model, path: Path) -> tuple[Batch, Tensor, str | None]:
         raise InputError(f"{path}: these latents are of another model")
     if "label" in batch and not bool(((batch["label"] >= 0) & (batch["label"] < len(model.domain.classes))).all()):
         raise InputError(f"{path}: it has classes that the model does not know")
+    if str(arrays.get("model", "")) not in ("", mark_of(model)):
+        tell(
+            f"note: {path} was found for another model, or before this one was trained further: it makes other "
+            "pictures from it; 'ganforge project' finds them anew"
+        )
     return batch, points, layer

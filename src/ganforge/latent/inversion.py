@@ -17,7 +17,7 @@ from ganforge.core.errors import InputError
 from ganforge.core.game import Batch, Game
 from ganforge.core.store import write_bytes
 from ganforge.latent.encoding import Encoder
-from ganforge.latent.spaces import Space, inputs_of
+from ganforge.latent.spaces import Space, inputs_of, mark_of
 from ganforge.measure.counting import counted
 from ganforge.measure.paired import psnr
 from ganforge.model import CHUNK, Model
@@ -53,6 +53,8 @@ class Projection:
     psnr: tuple[float, ...]
     labels: tuple[str, ...]
     how: str
+    mark: str = ""
+    """``mark_of`` the model."""
 
     def lines(self, names: Sequence[str] = ()) -> list[str]:
         """A table for people: of many pictures, the ``LISTED`` that came out worst."""
@@ -73,10 +75,11 @@ class Projection:
 
     def save(self, path: Path, names: Sequence[str] = ()) -> None:
         """Write an .npz: ``input_z``, ``input_label`` .. (what sampling takes), ``latents``, ``space``, ``psnr``,
-        ``names``. ``ganforge edit --latents`` reads it."""
+        ``names``, ``model`` (its mark). ``ganforge edit --latents`` reads it."""
         buffer = io.BytesIO()
         arrays = {f"input_{key}": value.numpy() for key, value in self.inputs.items()}
         arrays |= {"latents": self.latents.numpy(), "space": np.array(self.space), "psnr": np.array(self.psnr)}
+        arrays["model"] = np.array(self.mark)
         np.savez_compressed(buffer, **arrays, names=np.array(list(names), dtype=str))  # type: ignore[arg-type]
         write_bytes(path, buffer.getvalue())
 
@@ -136,6 +139,7 @@ def project(
         tuple(psnr(a, b) for a, b in zip(made, shown, strict=True)),
         tuple(classes[int(k)] for k in inputs["label"]) if classes else (),
         "encoder and search" if encodes and steps else "encoder" if encodes else "search",
+        mark_of(model),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,15 @@ def chunks_of(inputs: Batch) -> Iterator[Batch]:
     """The same inputs, ``CHUNK`` at a time."""
     for start in range(0, len(inputs["z"]), CHUNK):
         yield {key: value[start : start + CHUNK] for key, value in inputs.items()}
+
+
+def mark_of(model: Model) -> str:
+    """What tells a model from others, and from itself before more training: a hash of its weights."""
+    content = hashlib.sha256()
+    for name, value in model.game.state_dict().items():
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()[:16]
 
 
 class Found(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -220,6 +221,22 @@ def test_any_size(shape: tuple[int, int, int]) -> None:
     assert x.shape == (4, *shape) and D(x).shape == (4,)
     base = grid(*shape[1:])
     assert G.layers == 2 * base[0] + 2
+
+
+def test_images_of_all_levels_are_added_up_in_full_precision() -> None:
+    G = nets.StyleGenerator((1, 16, 16), 8, 4, mapping=2)
+    with torch.no_grad():
+        for level, image in enumerate(G.images):
+            image.bias.fill_(1.0 if level == 0 else 2.0**-10)  # less than bf16 tells apart from 1
+    with torch.autocast("cpu", torch.bfloat16), mock.patch.object(nets.ToImage, "forward", painted):
+        made = G.paint(torch.zeros(2, G.layers, 8))
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made[:, :, 6:10, 6:10], torch.full((2, 1, 4, 4), 1.0 + (len(G.images) - 1) / 1024))
+
+
+def painted(layer: nets.ToImage, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """The bias alone, as a convolution in mixed precision gives it."""
+    return layer.bias.detach().expand(len(x), 1, *x.shape[2:]).bfloat16()
 
 
 def test_mixing_takes_a_second_latent_from_a_random_layer_on() -> None:

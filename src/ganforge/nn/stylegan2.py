@@ -243,7 +243,9 @@ class StyleGenerator(MappedGenerator):
         for level in range(1, len(self.images)):
             x = self.convs[2 * level - 1](x, w[:, 2 * level - 1])
             x = self.convs[2 * level](x, w[:, 2 * level])
-            image = upsample(image, self.kernel) + self.images[level](x, w[:, 2 * level + 1])
+            with torch.autocast(image.device.type, enabled=False):  # rounding would add up from level to level
+                image = upsample(image.to(torch.promote_types(image.dtype, torch.float32)), self.kernel)
+            image = image + self.images[level](x, w[:, 2 * level + 1])
         return middle(image, *self.shape[1:])
 
 

@@ -47,6 +47,16 @@ def test_labels(runs: Path) -> None:
         ganforge.load(runs / "plain").generate(2, label=3)
 
 
+def test_a_model_is_known_again(runs: Path) -> None:
+    """By its own weights: the discriminator of a loaded model is a fresh one each time."""
+    from ganforge.latent.spaces import mark_of
+
+    torch.manual_seed(1)
+    first = mark_of(ganforge.load(runs / "plain"))
+    torch.manual_seed(2)
+    assert mark_of(ganforge.load(runs / "plain")) == first != mark_of(ganforge.load(runs / "labelled"))
+
+
 @pytest.mark.parametrize("mode", ["spherical", "linear"])
 def test_interpolation_goes_through_its_waypoints(runs: Path, mode: str) -> None:
     model = ganforge.load(runs / "plain")

@@ -34,9 +34,11 @@ def chunks_of(inputs: Batch) -> Iterator[Batch]:
 
 
 def mark_of(model: Model) -> str:
-    """What tells a model from others, and from itself before more training: a hash of its weights."""
+    """What tells a model from others, and from itself before more training: a hash of the weights that it saves."""
     content = hashlib.sha256()
     for name, value in model.game.state_dict().items():
+        if name.partition(".")[0] not in model.game.used_by_model:
+            continue  # a loaded model's discriminator is a fresh one
         content.update(name.encode())
         content.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return content.hexdigest()[:16]

@@ -22,6 +22,7 @@ import torch
 from ganforge.api import connected
 from ganforge.config import Settings
 from ganforge.core.errors import InputError, RunError
+from ganforge.core.game import millions
 from ganforge.core.store import disk_errors, read_json, write_bytes, write_json
 from ganforge.domains import open_data
 from ganforge.domains.image import ImageDomain
@@ -259,7 +260,7 @@ def cells(rows: Sequence[Row]) -> list[str]:
     several = len(some) > 1
     return [
         *first,
-        f"{some[0].parameters / 1e6:.2f} M",
+        millions(some[0].parameters),
         f"{mean('samples'):,.0f}",
         f"{mean('distance'):.2f} ({mean('floor'):.2f})",
         f"{statistics.stdev(distances):.2f}" if several else "one seed",

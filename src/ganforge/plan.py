@@ -20,7 +20,7 @@ from ganforge.card import model_card
 from ganforge.config import Settings, plain, write_settings
 from ganforge.core.device import fast_bf16, peak_memory, pick_device, settle, threads_for
 from ganforge.core.errors import InputError
-from ganforge.core.game import Clock, Game
+from ganforge.core.game import Clock, Game, millions
 from ganforge.core.watch import Watcher
 from ganforge.domains import module_for, open_data
 from ganforge.domains.domain import Domain, Part, Source
@@ -104,12 +104,13 @@ class Estimate:
 
     def line(self) -> str:
         """One line for people."""
-        millions = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in self.parameters.items())
+        parameters = ", ".join(f"{name} {millions(count)}" for name, count in self.parameters.items())
         aside = f" ({span(self.aside)} of it for sample pictures)" if self.aside > 0.1 * self.seconds else ""
         judged = " and evaluations" if self.judged else ""
+        noun = "round" if self.rounds == 1 else "rounds"
         return (
-            f"estimate: {self.rounds:,} rounds, {span(self.seconds)}{aside}{judged} at {rate(self.samples_per_second)} "
-            f"samples/s, {self.memory_bytes / 2**30:.2f} GiB of memory; parameters: {millions}"
+            f"estimate: {self.rounds:,} {noun}, {span(self.seconds)}{aside}{judged} at {rate(self.samples_per_second)} "
+            f"samples/s, {self.memory_bytes / 2**30:.2f} GiB of memory; parameters: {parameters}"
         )
 
 

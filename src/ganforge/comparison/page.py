@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganforge.core.game import millions
 from ganforge.domains.pictures import figure_png
 from ganforge.measure.intervals import Score
 from ganforge.report.contents import Contents
@@ -91,11 +92,6 @@ def near_duplicates(support: Score | None) -> str:
     if support.value is not None:
         return f"1 in {support.value:,.0f}"
     return f"< 1 in {support.low:,.0f}" if support.low is not None and support.low >= 2 else "undecided"
-
-
-def millions(count: int) -> str:
-    """A number of parameters."""
-    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
 
 
 # ---- the picture

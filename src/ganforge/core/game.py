@@ -166,3 +166,8 @@ class Game(nn.Module):
     def device(self) -> torch.device:
         """Where the game's weights are."""
         return next(self.parameters()).device
+
+
+def millions(count: int) -> str:
+    """A number of parameters, for people."""
+    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"

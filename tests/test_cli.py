@@ -242,7 +242,7 @@ def test_dry_run_estimates_and_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert said.code == 0 and list(tmp_path.iterdir()) == []
     pictures = r"(?: \(.* of it for sample pictures\))?"  # where they are more than a tenth
     time_and_memory = rf"1,000 rounds, \d+ (s|min \d+ s){pictures} at [\d,]+ samples/s, [\d.]+ GiB of memory"
-    assert re.search(rf"estimate: {time_and_memory}; parameters: G [\d.]+ M, D [\d.]+ M", said.err)
+    assert re.search(rf"estimate: {time_and_memory}; parameters: G [\d.]+ [kM], D [\d.]+ [kM]", said.err)
     assert ganforge("train", *TINY, "--rounds", 1000, "--dry-run", "-q").err == ""
 
 

@@ -63,7 +63,7 @@ def test_a_run_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypa
 
 def test_a_contest_that_was_killed_goes_on(tmp_path: Path) -> None:
     """Its processes end with it; what was trained is trained to its end, then stays; other questions are refused."""
-    asked = ["compare", *map(str, RING), str(tmp_path), "--minutes", "0.1"]
+    asked = ["compare", *map(str, RING), str(tmp_path), "--minutes", "0.05"]
     process = start_process(*asked, "--jobs", "2")
     until(lambda: all((tmp_path / run / "log.jsonl").is_file() for run in ("gan-0", "vae-0")), process)
     process.kill()
@@ -80,7 +80,7 @@ def test_a_contest_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert again.code == 0 and json.loads((tmp_path / "contest.json").read_text()) == rows, again.err
     assert model.stat().st_mtime_ns == before
     longer = command(*asked[:-1], "0.2", "--resume", draw=False)
-    assert longer.code == 2 and "is of 0.1 minutes a run, not of 0.2: choose another --out" in longer.error
+    assert longer.code == 2 and "is of 0.05 minutes a run, not of 0.2: choose another --out" in longer.error
     other = command(*asked, "--resume", "--data", "grid", draw=False)
     assert other.code == 2 and "was trained on other data than grid: choose another --out" in other.error
 
@@ -104,4 +104,5 @@ def row(**changed: Any) -> Row:
 def test_the_table_says_how_far_seeds_lie_apart() -> None:
     (line,) = table([row(), row(seed=1, distance=4.0), row(seed=2, distance=6.0)])[2:]
     assert "| 4.00 (1.00) | 2.00 | 6.00 |" in line
+    assert "| 0.0021 (0.00012) |" in table([row(distance=0.0021, floor=0.00012)])[2]
     assert Row.from_dict(json.loads(json.dumps(row().to_dict()))) == row()

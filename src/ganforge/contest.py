@@ -262,11 +262,16 @@ def cells(rows: Sequence[Row]) -> list[str]:
         *first,
         millions(some[0].parameters),
         f"{mean('samples'):,.0f}",
-        f"{mean('distance'):.2f} ({mean('floor'):.2f})",
-        f"{statistics.stdev(distances):.2f}" if several else "one seed",
-        f"{max(distances):.2f}",
+        f"{far(mean('distance'))} ({far(mean('floor'))})",
+        far(statistics.stdev(distances)) if several else "one seed",
+        far(max(distances)),
         f"{mean('precision'):.0%}",
         f"{mean('recall'):.0%}",
         f"{sign}{statistics.fmean(found):.2f}" if found else "none",
         f"{1000 * mean('seconds_each'):.2f}",
     ]
+
+
+def far(distance: float) -> str:
+    """A distance: of points they are small."""
+    return f"{distance:.2f}" if distance >= 0.1 else f"{distance:.2g}"

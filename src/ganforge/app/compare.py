@@ -130,7 +130,7 @@ def compete(
     goes_on: bool, allow: str | None, json: bool, tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Train recipes for equal time and print the table; contest.json and contest.md keep it, ``out`` the runs."""
-    from ganforge.contest import Row, contest, table
+    from ganforge.contest import Row, contest, far, table
     from ganforge.progress import span
 
     total, began, heard = len(recipes) * seeds, time.monotonic(), 0
@@ -141,7 +141,7 @@ def compete(
     def seen(row: Row) -> None:
         nonlocal heard
         heard += 1
-        found = row.error or f"distance {row.distance:.2f} (real {row.floor:.2f}), recall {row.recall:.0%}"
+        found = row.error or f"distance {far(row.distance)} (real {far(row.floor)}), recall {row.recall:.0%}"
         left = (time.monotonic() - began) / heard * (total - heard)
         tell(f"{row.recipe}, seed {row.seed}: {found}; {heard} of {total}" + (f", {span(left)} left" if left else ""))
 

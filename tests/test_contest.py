@@ -70,7 +70,7 @@ def test_a_contest_that_was_killed_goes_on(tmp_path: Path) -> None:
     process.communicate(timeout=60)  # it ends when nobody has its stderr any more
     taken = command(*asked, draw=False)
     assert taken.code == 2 and "gan-0 exists already: --resume goes on" in taken.error
-    said = command(*asked, "--resume", "--jobs", 1, draw=False)
+    said = command(*asked, "--resume", "--jobs", 2, draw=False)
     assert said.code == 0, said.err
     rows = json.loads((tmp_path / "contest.json").read_text())
     assert [row["recipe"] for row in rows] == ["gan", "vae"] and all(row["distance"] > 0 for row in rows)

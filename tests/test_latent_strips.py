@@ -95,7 +95,7 @@ def test_kinds_without_pictures_say_so_before_any_work(
 ) -> None:
     monkeypatch.setattr(latent.walk, "slopes", lambda *given, **named: pytest.fail("worked in vain"))
     said = command(verb[0], runs / "gan", *verb[1:])
-    assert said.code == 2 and "of kind 'table' cannot be drawn" in said.error
+    assert said.code == 2 and "of kind 'table', which cannot be drawn" in said.error
     said = command(verb[0], runs / "dcgan", *verb[1:], "--out", "x.jpg")
     assert said.code == 2 and "give a .gif, an .mp4 or a .png" in said.error
 

@@ -289,9 +289,9 @@ def test_a_large_image_is_not_waited_for_in_silence(run: Path, tmp_path: Path, m
         (["one.png", "--out", "x.png", "--direction", "BtoA"], "translates AtoB"),
         (["broken.png", "--out", "x.png"], "no image that can be read"),
         (["one.png", "--out", "x.png", "--tile", "3"], "at least 16"),
-        (["one.png", "--out", "one.png"], "would take the place of one.png"),
-        (["one.png", "--out", "."], "would take the place of one.png"),
-        (["folder/sub/two.png", "--out", "folder/sub"], "would take the place of two.png"),
+        (["one.png", "--out", "one.png"], "would replace one.png"),
+        (["one.png", "--out", "."], "would replace one.png"),
+        (["folder/sub/two.png", "--out", "folder/sub"], "would replace two.png"),
         (["folder", "--out", "folder/sub"], "is in the input"),
     ],
 )

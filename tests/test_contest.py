@@ -56,6 +56,7 @@ def test_a_run_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypa
     fails.clear()
     again = command(*asked, "--seeds", 2, "--resume", draw=False)
     assert again.code == 0 and "| `gan` | 2 |" in again.out and "failed" not in again.out
+    assert "1 run of 0.01 minutes" in again.err and "; 2 of 2" in again.err
     fails.add("gan-0")
     said = command(*asked[:-1], tmp_path / "all", "--seeds", 1, draw=False)
     assert said.code == 1 and "no run came to an end: gan, seed 0: losses stay non-finite" in said.error

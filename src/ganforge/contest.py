@@ -171,8 +171,8 @@ def refuse_taken(places: Iterable[Path]) -> None:
 
 
 def earlier(out: Path, places: Mapping[tuple[str, int], Path], train_on: str, data: str, minutes: float) -> list[Row]:
-    """The rows that an earlier contest has left in ``out``, failures left out. InputError where it was another one."""
-    rows = [Row.from_dict(facts) for facts in read_json(out / ROWS)] if (out / ROWS).is_file() else []
+    """The rows that an earlier contest has left in ``out``. InputError where it was another one."""
+    rows = rows_in(out)
     for row in rows:
         if row.budget != minutes:
             raise InputError(
@@ -184,6 +184,12 @@ def earlier(out: Path, places: Mapping[tuple[str, int], Path], train_on: str, da
             refuse_taken([place])
         elif read_json(place / "run.json")["data"]["fingerprint"] != fingerprint:
             raise InputError(f"{place} was trained on other data than {data}: choose another --out")
+    return rows
+
+
+def rows_in(out: Path) -> list[Row]:
+    """The rows in a folder's contest.json, failures left out; none where there is no such file."""
+    rows = [Row.from_dict(facts) for facts in read_json(out / ROWS)] if (out / ROWS).is_file() else []
     return [row for row in rows if not row.error]
 
 

@@ -130,20 +130,23 @@ def compete(
     goes_on: bool, allow: str | None, json: bool, tell: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Train recipes for equal time and print the table; contest.json and contest.md keep it, ``out`` the runs."""
-    from ganforge.contest import Row, contest, far, table
+    from ganforge.contest import Row, contest, far, rows_in, table
     from ganforge.progress import span
 
     total, began, heard = len(recipes) * seeds, time.monotonic(), 0
-    jobs = min(jobs or cores(), total)
-    runs = f"{total} run{'s' * (total > 1)} of {minutes:g} minute{'s' * (minutes != 1)}"
-    tell(f"{runs} of computing, {jobs} at a time: {span(60 * minutes * math.ceil(total / jobs))}, judging aside")
+    done = rows_in(out) if goes_on else []
+    kept = sum(row.recipe in recipes and row.seed < seeds for row in done)
+    left, jobs = total - kept, min(jobs or cores(), total)
+    runs = f"{left} run{'s' * (left != 1)} of {minutes:g} minute{'s' * (minutes != 1)}"
+    tell(f"{runs} of computing, {jobs} at a time: {span(60 * minutes * math.ceil(left / jobs))}, judging aside")
 
     def seen(row: Row) -> None:
         nonlocal heard
         heard += 1
         found = row.error or f"distance {far(row.distance)} (real {far(row.floor)}), recall {row.recall:.0%}"
-        left = (time.monotonic() - began) / heard * (total - heard)
-        tell(f"{row.recipe}, seed {row.seed}: {found}; {heard} of {total}" + (f", {span(left)} left" if left else ""))
+        left = (time.monotonic() - began) / heard * (total - kept - heard)
+        whole = f"{kept + heard} of {total}" + (f", {span(left)} left" if left else "")
+        tell(f"{row.recipe}, seed {row.seed}: {found}; {whole}")
 
     try:
         rows = contest(

@@ -304,7 +304,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=SETS, default="cifar10")
     parser.add_argument("--share", type=float, default=0.1)
-    parser.add_argument("--samples", type=int, default=200_000)
+    parser.add_argument("--samples", type=int, default=400_000, help="seen by each run (r3gan's own budget here)")
     parser.add_argument("--recipe", default="r3gan")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=JSON", help="settings of the recipe"

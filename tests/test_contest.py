@@ -83,7 +83,20 @@ def test_a_contest_that_was_killed_goes_on(tmp_path: Path) -> None:
     longer = command(*asked[:-1], "0.2", "--resume", draw=False)
     assert longer.code == 2 and "is of 0.05 minutes a run, not of 0.2: choose another --out" in longer.error
     other = command(*asked, "--resume", "--data", "grid", draw=False)
-    assert other.code == 2 and "was trained on other data than grid: choose another --out" in other.error
+    assert other.code == 2 and "gan-0 was trained on other data: choose another --out" in other.error
+    fresh = (
+        "compare",
+        "--data",
+        "grid",
+        "--recipes",
+        "realnvp",
+        *asked[5:],
+        "--resume",
+    )  # rows of other data would stay
+    assert "gan-0 was trained on other data" in command(*fresh, draw=False).error
+    (tmp_path / "contest.json").write_text(json.dumps([{**rows[0], "held": "others"}]))
+    held = command("compare", "--data", "ring", "--recipes", "gan", *asked[5:], "--resume", draw=False)
+    assert held.code == 2 and "was judged by other held-out data: choose another --out" in held.error
 
 
 def test_an_interrupt_is_heard_by_all_processes(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ganforge.domains.image import ImageDomain
 from ganforge.domains.image_pictures import make_folder
 from ganforge.domains.survey import readers
 from ganforge.plan import make_plan
-from ganforge.race import Entry, Row, reals, run
+from ganforge.race import Entry, Row, fingerprint_of, reals, run
 
 JUDGED = 2000
 """Generated samples that are judged, where there are as many held-out real ones."""
@@ -38,6 +38,7 @@ FEWEST = 50
 """Held-out samples, at least: the distance needs as many."""
 
 ROWS = "contest.json"
+"""The file of a contest's rows."""
 
 
 def contest(
@@ -77,7 +78,7 @@ def contest(
         train_on, held_out = parts(str(data), str(held) if held else None, folder)
         given = {name: dict((params or {}).get(name, {})) for name in recipes}
         check_recipes(given, train_on, str(data))
-        done = earlier(Path(out), places, train_on, str(data), minutes) if out and goes_on else []
+        done = earlier(Path(out), list(places.values()), train_on, held_out, minutes) if out and goes_on else []
         if out and held_out and train_on != str(data):
             train_on, held_out = kept(train_on, Path(out)), kept(held_out, Path(out))
         known = {(row.recipe, row.seed) for row in done}
@@ -170,7 +171,7 @@ def refuse_taken(places: Iterable[Path]) -> None:
             )
 
 
-def earlier(out: Path, places: Mapping[tuple[str, int], Path], train_on: str, data: str, minutes: float) -> list[Row]:
+def earlier(out: Path, places: Sequence[Path], train_on: str, held: str | None, minutes: float) -> list[Row]:
     """The rows that an earlier contest has left in ``out``. InputError where it was another one."""
     rows = rows_in(out)
     for row in rows:
@@ -178,12 +179,14 @@ def earlier(out: Path, places: Mapping[tuple[str, int], Path], train_on: str, da
             raise InputError(
                 f"{out / ROWS} is of {row.budget:g} minutes a run, not of {minutes:g}: choose another --out"
             )
+        if row.held != fingerprint_of(held):
+            raise InputError(f"{out / ROWS} was judged by other held-out data: choose another --out")
     fingerprint = open_data(train_on)[1].fingerprint
-    for place in places.values():
+    for place in (*places, *(out / f"{row.recipe}-{row.seed}" for row in rows)):
         if not (place / "run.json").is_file():
             refuse_taken([place])
         elif read_json(place / "run.json")["data"]["fingerprint"] != fingerprint:
-            raise InputError(f"{place} was trained on other data than {data}: choose another --out")
+            raise InputError(f"{place} was trained on other data: choose another --out")
     return rows
 
 
@@ -258,10 +261,8 @@ def cells(rows: Sequence[Row]) -> list[str]:
     def mean(key: str) -> float:
         return statistics.fmean(getattr(row, key) for row in some)
 
-    found, distances = (
-        [row.bits_per_dim for row in some if row.bits_per_dim is not None],
-        [row.distance for row in some],
-    )
+    found = [row.bits_per_dim for row in some if row.bits_per_dim is not None]
+    distances = [row.distance for row in some]
     sign = "<= " if some[0].likelihood == "lower bound" else ""
     several = len(some) > 1
     return [

@@ -48,7 +48,8 @@ class Row:
     """One recipe, one seed. ``distance`` is Frechet's in the judge's features, squared, ``floor`` that of held-out
     real samples; ``bits_per_dim`` of held-out samples (None without a likelihood), of which ``likelihood`` says
     whether it is exact; ``seconds_each`` the time of one sample when 64 are made at once. ``minutes`` were computed
-    (unknown of a run that was interrupted), ``budget`` were asked for. ``error``: why there are no figures."""
+    (unknown of a run that was interrupted), ``budget`` were asked for. ``held``: the fingerprint of the held-out data.
+    ``error``: why there are no figures."""
 
     recipe: str
     seed: int
@@ -64,6 +65,7 @@ class Row:
     seconds_each: float
     run: str
     budget: float = UNKNOWN
+    held: str = ""
     error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,7 +83,9 @@ class Row:
     def failed(cls, entry: Entry, error: str) -> Row:
         """Of a run that could not be trained or judged."""
         recipe, place, none = entry.settings.recipe, str(entry.place), UNKNOWN
-        return cls(recipe, entry.seed, 0, 0, none, none, none, none, none, None, "", none, place, entry.minutes, error)
+        return cls(
+            recipe, entry.seed, 0, 0, none, none, none, none, none, None, "", none, place, entry.minutes, "", error
+        )
 
 
 def run(entry: Entry) -> Row:
@@ -155,7 +159,13 @@ def judge(entry: Entry, trained: Trained) -> Row:
         seconds_each=seconds_each(model),
         run=str(entry.place),
         budget=entry.minutes,
+        held=fingerprint_of(entry.held),
     )
+
+
+def fingerprint_of(held: str | None) -> str:
+    """What tells held-out data from others; nothing where none are needed."""
+    return open_data(held)[1].fingerprint if held else ""
 
 
 def reals(held: str | None, most: int) -> int:
